@@ -1,0 +1,76 @@
+/* module.h: a compiled experiment: slots, plans, data sources, and the scheme as code for a small machine whose whole position is
+ * a plain struct, so that a run can be stopped, written down and resumed. */
+#ifndef KD_MODULE_H
+#define KD_MODULE_H
+#include "runtime/exec/plan.h"
+
+/* Run-time scalars that the machine sets before each program; slots of kind SCALAR are found by these indices. All are real
+ * (the program's real type) but `key` (i64). */
+typedef enum kd_ambient {
+#define KD_AMBIENT(ID, name, doc) KD_AMBIENT_##ID,
+#include "runtime/exec/ambient.def"
+#undef KD_AMBIENT
+  KD_AMBIENT_COUNT
+} kd_ambient;
+
+/* One column of a data set on disk, as the readers deliver it. `type` is one sample (no batch axis); element type as stored. */
+typedef struct kd_field_source {
+  const char *name;                              /* "image" */
+  const char *format;                            /* row of formats.def: "idx", "csv" ... */
+  const char *path;                              /* relative to the data search path */
+  int64_t column_from, column_to;                /* csv: columns [from, to); else 0, 0 */
+  kd_type type;
+  int64_t below;                                 /* integer fields: values must be in 0..below-1; 0 = unchecked */
+} kd_field_source;
+
+/* A split: rows [first, first + count) of `fields`; count -1: to the end. */
+typedef struct kd_split { const char *name; kd_field_source *field; uint32_t nfield; int64_t first, count; } kd_split;
+
+typedef struct kd_dataset {
+  const char *name;                              /* binding name: "fashion" */
+  const char *package;                           /* what to install when files are missing; may be NULL */
+  kd_split *split; uint32_t nsplit;
+  int64_t batch;
+} kd_dataset;
+
+/* How a loop over batches takes samples. Each field goes to a FIELD slot; the sample's number in its split goes to `index_slot`. */
+typedef struct kd_stream {
+  uint32_t dataset, split;
+  int64_t batch;
+  bool shuffle, drop_last;
+  struct { uint32_t field; int64_t slot; } *bind; uint32_t nbind;
+  int64_t index_slot;                            /* i64 [batch], or -1 */
+} kd_stream;
+
+/* Machine instructions (code.def): every operand is an integer; strings and reals go through the module's pools. */
+typedef enum kd_code_op {
+#define KD_CODE(ID, a, b, c, doc) KD_CODE_##ID,
+#include "runtime/exec/code.def"
+#undef KD_CODE
+  KD_CODE_COUNT
+} kd_code_op;
+typedef struct kd_code { uint16_t op; int64_t a, b, c; uint32_t origin; } kd_code;
+
+typedef struct kd_stage_info { const char *name; int64_t epochs, steps_per_epoch; } kd_stage_info;   /* epochs: as planned; for progress */
+typedef struct kd_report_row { const char *label; const char *on; uint32_t reg; } kd_report_row;
+
+/* A set of slots that are kept, restored or saved together; `path` names each in a file (without the owner's name). */
+typedef struct kd_group { const char *name; uint32_t *slot; const char **path; uint32_t n; } kd_group;
+
+typedef struct kd_module {
+  kd__arena *arena;
+  const char *name;                              /* the .kd file's base name */
+  kd_dtype real;
+  kd_slot *slot; uint32_t nslot;
+  int64_t ambient[KD_AMBIENT_COUNT];             /* slot of each ambient scalar, or -1 where unused */
+  kd_plan **plan; uint32_t nplan;
+  kd_dataset *dataset; uint32_t ndataset;
+  kd_stream *stream; uint32_t nstream;
+  kd_group *group; uint32_t ngroup;
+  kd_code *code; uint32_t ncode; uint32_t ncounter;
+  const char **string; uint32_t nstring;
+  kd_stage_info *stage; uint32_t nstage;
+  uint32_t nreg;                                 /* host registers (double) that programs' results land in */
+  kd_report_row *report; uint32_t nreport;
+} kd_module;
+#endif

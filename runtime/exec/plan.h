@@ -1,0 +1,71 @@
+/* plan.h: the one contract between compiler and runtime: a flat list of kernel calls over arena offsets and slots.
+ *
+ * The compiler (compiler/plan) makes plans; the runtime (runtime/exec) binds them to memory and runs them, without allocation,
+ * look-up or counting in a step. All arrays live in one arena owned by the module. */
+#ifndef KD_PLAN_H
+#define KD_PLAN_H
+#include "runtime/kernels/kernel.h"
+
+typedef enum kd_slot_kind { KD_SLOT_PARAM, KD_SLOT_STATE, KD_SLOT_OPTIMIZER, KD_SLOT_FIELD, KD_SLOT_SCALAR } kd_slot_kind;
+
+/* A named piece of memory that outlives a program. Parameters of one owner lie contiguously in declaration order:
+ * `block` numbers the contiguous region, `offset` is in bytes within it (the module's layout pass sets both; every slot is dense,
+ * row-major in its logical axes). A slot may be read under a smaller leading size than stored (last short batch). */
+typedef struct kd_slot {
+  const char *name;                              /* binding path: "S.stage1.conv1.W"; unique in a module */
+  kd_slot_kind kind;
+  kd_type type;
+  uint32_t block; int64_t offset;
+} kd_slot;
+
+typedef enum kd_place { KD_IN_ARENA, KD_IN_SLOT } kd_place;
+/* One strided tensor of a plan. */
+typedef struct kd_plan_tensor {
+  kd_type type;
+  int64_t stride[KD_MAX_RANK];                   /* elements */
+  kd_place place;
+  uint32_t slot;                                 /* KD_IN_SLOT */
+  int64_t offset;                                /* bytes from the arena's or the slot's start to element 0 (may be inside, for views) */
+} kd_plan_tensor;
+
+typedef struct kd_plan_call {
+  kd_op op;                                      /* KD_OP_COUNT: a strided copy from in[0] to out[0] */
+  uint32_t nin, nout;
+  const uint32_t *in, *out;                      /* indices of tensors */
+  const kd_attr *attr;
+  uint32_t origin;                               /* for faults: the compiler's origin */
+} kd_plan_call;
+
+typedef struct kd_plan_result { const char *name; uint32_t tensor; } kd_plan_result;
+
+typedef struct kd_plan {
+  const char *name;                              /* "distil.train.128" */
+  kd_plan_tensor *tensor; uint32_t ntensor;
+  kd_plan_call *call; uint32_t ncall;
+  kd_plan_result *result; uint32_t nresult;
+  int64_t arena_size;                            /* bytes; scratch not included */
+  uint32_t *writes; uint32_t nwrites;            /* slots that this plan changes */
+  int64_t copied;                                /* bytes of forced copies a run, for the warning */
+} kd_plan;
+void kd__plan_print(const kd_plan *p, const kd_slot *slots, kd__buf *out);
+
+/* --- running ---------------------------------------------------------------------------------------------------------- */
+/* Memory of all slots of a module, block by block; 64-byte aligned. */
+typedef struct kd_store { const kd_slot *slot; uint32_t nslot; void **block; int64_t *block_size; uint32_t nblock; } kd_store;
+kd_status kd__store_open(kd_store *s, const kd_slot *slot, uint32_t nslot);    /* zeroed */
+void      kd__store_close(kd_store *s);
+void     *kd__store_at(const kd_store *s, uint32_t slot);
+
+/* A plan bound to a store and an arena: kernels chosen and prepared, pointers resolved. */
+typedef struct kd_bound kd_bound;
+/* `arena` is shared by all plans of a run (as large as the largest); scratch too. */
+kd_status kd__plan_bind(const kd_plan *p, const kd_store *s, void *arena, const kd_kernel_settings *set, kd_bound **out);
+size_t    kd__bound_scratch(const kd_bound *b);
+void      kd__bound_run(kd_bound *b, const kd_exec *x);                        /* x->scratch at least kd__bound_scratch */
+void      kd__bound_close(kd_bound *b);
+/* Address of a result of the last run (valid until the next run in this arena), in a plan tensor's layout. */
+const kd_tensor *kd__bound_result(const kd_bound *b, uint32_t i);
+/* The kernels in use, one line each: "gemm.openblas f32 [128,784]x[784,300]". */
+void      kd__bound_describe(const kd_bound *b, kd__buf *out);
+/* Per-call timing for `kdc profile` and tests; off by default. */
+#endif

@@ -1,0 +1,60 @@
+/* kernel.h: what a kernel is: one way to run one operator over strided tensors. Kernels know no graph and no file.
+ *
+ * A kernel allocates nothing, takes no lock but the thread team's, and cannot fail but by a fault (index out of range).
+ * Strides are in elements, may be 0 (broadcast), negative, or in any order: a physical layout is nothing but strides. Results have
+ * no zero strides. A result may share memory with an operand only where the plan says so (element-wise operators with equal
+ * strides; base of scatter_*), and then exactly, never by part. */
+#ifndef KD_KERNEL_H
+#define KD_KERNEL_H
+#include "runtime/op/op.h"
+
+typedef struct kd_tensor { void *data; const int64_t *dim, *stride; uint8_t dtype, rank; } kd_tensor;
+
+typedef struct kd_call {
+  kd_op op;
+  uint32_t nin, nout;
+  const kd_tensor *in, *out;
+  const kd_attr *attr;                           /* as in ops.def */
+  void *prepared;                                /* what prepare() made, or NULL */
+} kd_call;
+
+/* The first fault of a run; written with an atomic exchange of `set`. Reported after the program ran; its results are then void. */
+typedef struct kd_fault { int set; kd_op op; int64_t value, limit, position; } kd_fault;
+
+typedef struct kd_exec {
+  int threads;                                   /* size of the team for this call: `#pragma omp parallel num_threads(x->threads)` */
+  bool deterministic;                            /* chunks must not depend on `threads` */
+  void *scratch;                                 /* 64-byte aligned, of the size that scratch() asked for */
+  kd_fault *fault;
+} kd_exec;
+void kd__fault(const kd_exec *x, kd_op op, int64_t value, int64_t limit, int64_t position);
+
+/* What chooses a kernel besides the call itself. The choice is a pure function of (call, settings). */
+typedef struct kd_kernel_settings { int threads; bool deterministic; bool use_dnnl; bool reference; } kd_kernel_settings;
+
+typedef struct kd_kernel {
+  const char *name;                              /* "gemm.openblas", "conv.dnnl", "elem.f32": recorded in the run folder */
+  kd_op op;
+  bool   (*takes)(const kd_call *c, const kd_kernel_settings *s);
+  size_t (*scratch)(const kd_call *c, const kd_kernel_settings *s);                      /* NULL: 0 bytes */
+  kd_status (*prepare)(kd_call *c, const kd_kernel_settings *s);                         /* NULL: nothing; sets c->prepared */
+  void   (*release)(void *prepared);
+  void   (*run)(const kd_call *c, const kd_exec *x);
+} kd_kernel;
+
+/* The first kernel in table order that takes the call; the naive twin takes everything, so NULL means a broken table.
+ * settings->reference picks the twin. Data pointers of the call may be NULL here. */
+const kd_kernel *kd__kernel_find(const kd_call *c, const kd_kernel_settings *s);
+
+/* The naive twins (kernels/ref/): double precision (and integer) loops over multi-indices, one function a family, written for
+ * clearness; they also accept f32 by converting element by element. Single-threaded. Used by tests and by --precision=double. */
+void kd__ref_run(const kd_call *c, const kd_exec *x);
+
+/* Copies between any two layouts of one shape and type (what the plan inserts where a view cannot be an alias). */
+void kd__copy_strided(const kd_tensor *from, const kd_tensor *to, const kd_exec *x);
+
+/* Names and versions of the libraries in use, for `kdc info` and the run folder: "OpenBLAS 0.3.21 (SkylakeX, openmp)". */
+void kd__kernel_libraries(kd__buf *out);
+/* Checks at start that the BLAS library is the OpenMP build and computes right (small self-test). KD_E_UNAVAILABLE with a text if not. */
+kd_status kd__kernel_check(char *why, size_t n);
+#endif
