@@ -1,0 +1,24 @@
+/* format.c: the table of formats. */
+#include "runtime/files/format.h"
+#include <stdlib.h>
+#include <sys/mman.h>
+
+static const kd__format table[] = {
+#define KD_FORMAT(id, name, header, read, doc) { name, header, read, doc },
+#include "runtime/files/formats.def"
+#undef KD_FORMAT
+};
+
+const kd__format *kd__format_at(size_t i) { return i < sizeof table / sizeof *table ? &table[i] : NULL; }
+
+const kd__format *kd__format_find(const char *name) {
+  for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+    if (strcmp(table[i].name, name) == 0) return &table[i];
+  return NULL;
+}
+
+void kd__array_free(kd_array *a) {
+  if (a->map) munmap(a->map, a->map_bytes);
+  free(a->heap);
+  *a = (kd_array){ 0 };
+}
