@@ -1,0 +1,131 @@
+/* libs.c: opening OpenBLAS (its OpenMP build, by its own path) and oneDNN at first use, and saying what they are.
+ *
+ * The handles are the only process-wide state of kernels/: set once, never changed. The system's default libblas may be the pthread
+ * build, whose second pool of threads would fight with ours: so that one is refused. */
+#include "runtime/kernels/libs.h"
+#include "runtime/kernels/par.h"
+#include <dlfcn.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+
+static kd__blas_api blas;
+static const char *blas_why;                     /* NULL: it is there */
+static pthread_once_t blas_once = PTHREAD_ONCE_INIT;
+
+/* ISO C has no conversion from object to function pointers; POSIX promises that the bytes are the same. */
+static bool symbol(void *lib, const char *name, void *fn) {
+  void *p = dlsym(lib, name);
+  memcpy(fn, &p, sizeof p);
+  return p != NULL;
+}
+
+static void *open_first(const char *const *paths) {
+  for (; *paths; paths++) {
+    void *lib = **paths ? dlopen(*paths, RTLD_NOW | RTLD_LOCAL) : NULL;
+    if (lib) return lib;
+  }
+  return NULL;
+}
+
+static void open_blas(void) {
+  static const char *const paths[] = {
+    KD__OPENBLAS_PATH,
+#ifdef KD__MULTIARCH
+    "/usr/lib/" KD__MULTIARCH "/openblas-openmp/libopenblas.so.0",
+#endif
+    "libopenblaso.so.0", "libopenblas.so.0", NULL };
+  int (*get_parallel)(void);
+  void *lib = open_first(paths);
+  if (!lib) { blas_why = "the OpenMP build of OpenBLAS was not found (Debian: libopenblas0-openmp)"; return; }
+  if (!symbol(lib, "cblas_sgemm", &blas.sgemm) || !symbol(lib, "cblas_dgemm", &blas.dgemm) || !symbol(lib, "openblas_get_config", &blas.get_config) ||
+      !symbol(lib, "openblas_get_corename", &blas.get_corename) || !symbol(lib, "openblas_get_parallel", &get_parallel)) {
+    blas_why = "the OpenBLAS library lacks a function";
+  } else if (get_parallel() != 2) {
+    blas_why = "OpenBLAS is not the OpenMP build (Debian: libopenblas0-openmp); two thread pools would fight for the cores";
+  }
+  if (blas_why) dlclose(lib);
+}
+
+const kd__blas_api *kd__blas(void) {
+  pthread_once(&blas_once, open_blas);
+  return blas_why ? NULL : &blas;
+}
+const char *kd__blas_why(void) { return kd__blas() ? "" : blas_why; }
+
+#ifdef KD__HAVE_DNNL
+static kd__dnnl_api dnnl;
+static bool dnnl_ok;
+static pthread_once_t dnnl_once = PTHREAD_ONCE_INIT;
+
+static void open_dnnl(void) {
+  static const char *const paths[] = { "libdnnl.so." KD__DNNL_SOVERSION, KD__DNNL_PATH, NULL };
+  void *lib = open_first(paths);
+  dnnl_ok = lib != NULL;
+#define FIND(name) dnnl_ok = dnnl_ok && symbol(lib, #name, &dnnl.f_##name);
+  KD__DNNL_FUNCTIONS(FIND)
+#undef FIND
+}
+const kd__dnnl_api *kd__dnnl(void) {
+  pthread_once(&dnnl_once, open_dnnl);
+  return dnnl_ok ? &dnnl : NULL;
+}
+bool kd__dnnl_there(void) { return kd__dnnl() != NULL; }
+#else
+bool kd__dnnl_there(void) { return false; }
+#endif
+
+void kd__kernel_libraries(kd__buf *out) {
+  const kd__blas_api *b = kd__blas();
+  if (b) {
+    char version[32] = "";
+    sscanf(b->get_config(), "OpenBLAS %31s", version);
+    kd__buf_printf(out, "OpenBLAS %s (%s, openmp)", version, b->get_corename());
+  } else {
+    kd__buf_printf(out, "no OpenBLAS: %s", kd__blas_why());
+  }
+#ifdef KD__HAVE_DNNL
+  const kd__dnnl_api *d = kd__dnnl();
+  if (d) {
+    const dnnl_version_t *v = d->f_dnnl_version();
+    kd__buf_printf(out, ", oneDNN %d.%d.%d", v->major, v->minor, v->patch);
+  }
+#endif
+}
+
+/* A product with odd sizes and exact small integers: any kernel that computes right gives the exact answer. */
+enum { CHECK_M = 37, CHECK_N = 29, CHECK_K = 43 };
+typedef struct check { float *a, *b, *c; bool dnnl, right; } check;
+
+static void run_check(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
+  check *k = ctx;
+  (void)begin, (void)end, (void)chunk;
+  for (int i = 0; i < CHECK_M * CHECK_K; i++) k->a[i] = (float)(i * 7 % 13 - 6);
+  for (int i = 0; i < CHECK_K * CHECK_N; i++) k->b[i] = (float)(i * 5 % 11 - 5);
+#ifdef KD__HAVE_DNNL
+  if (k->dnnl) kd__dnnl()->f_dnnl_sgemm('N', 'N', CHECK_M, CHECK_N, CHECK_K, 1, k->a, CHECK_K, k->b, CHECK_N, 0, k->c, CHECK_N);
+#endif
+  if (!k->dnnl) kd__blas()->sgemm(101, 111, 111, CHECK_M, CHECK_N, CHECK_K, 1, k->a, CHECK_K, k->b, CHECK_N, 0, k->c, CHECK_N);
+  k->right = true;
+  for (int i = 0; i < CHECK_M; i++)
+    for (int j = 0; j < CHECK_N; j++) {
+      float want = 0;
+      for (int l = 0; l < CHECK_K; l++) want += k->a[i * CHECK_K + l] * k->b[l * CHECK_N + j];
+      k->right = k->right && k->c[i * CHECK_N + j] == want;
+    }
+}
+
+static bool computes_right(bool with_dnnl) {
+  float a[CHECK_M * CHECK_K], b[CHECK_K * CHECK_N], c[CHECK_M * CHECK_N] = { 0 };
+  check k = { a, b, c, with_dnnl, false };
+  kd__par_scope(1, run_check, &k);
+  return k.right;
+}
+
+kd_status kd__kernel_check(char *why, size_t n) {
+  if (n) why[0] = 0;
+  if (!kd__blas() && !kd__dnnl_there()) { snprintf(why, n, "%s", kd__blas_why()); return KD_E_UNAVAILABLE; }
+  if (kd__blas() && !computes_right(false)) { snprintf(why, n, "OpenBLAS multiplies wrong on this machine (self-test)"); return KD_E_UNAVAILABLE; }
+  if (kd__dnnl_there() && !computes_right(true)) { snprintf(why, n, "oneDNN multiplies wrong on this machine (self-test)"); return KD_E_UNAVAILABLE; }
+  return KD_OK;
+}

@@ -1,0 +1,29 @@
+/* table.c: kernels.def as data, and the choice of a kernel. */
+#include "runtime/kernels/elem.h"
+#include "runtime/kernels/gemm.h"
+#include <stdlib.h>
+
+static const kd_kernel table[] = {
+#define KD_KERNEL(OP, nm, takes_fn, scratch_fn, prepare_fn, release_fn, run_fn) \
+  { .name = nm, .op = KD_OP_##OP, .takes = takes_fn, .scratch = scratch_fn, .prepare = prepare_fn, .release = release_fn, .run = run_fn },
+#include "runtime/kernels/kernels.def"
+#undef KD_KERNEL
+};
+
+static bool takes_all(const kd_call *c, const kd_kernel_settings *s) {
+  (void)c, (void)s;
+  return true;
+}
+
+static const kd_kernel twins[KD_OP_COUNT] = {
+#define KD_OP(ID, ...) { .name = "ref", .op = KD_OP_##ID, .takes = takes_all, .run = kd__ref_run },
+#include "runtime/op/ops.def"
+#undef KD_OP
+};
+
+const kd_kernel *kd__kernel_find(const kd_call *c, const kd_kernel_settings *s) {
+  if (c->op < 0 || c->op >= KD_OP_COUNT) return NULL;
+  for (size_t i = 0; !s->reference && i < sizeof table / sizeof table[0]; i++)
+    if (table[i].op == c->op && table[i].takes(c, s)) return &table[i];
+  return &twins[c->op];
+}
