@@ -11,7 +11,8 @@ typedef struct kd_grad_error {
 /* Gradient of the rank-0 real value `loss` with respect to each of wrt[0..n): fills grad[0..n), a value of the same type each.
  * Where loss does not depend on wrt[i] (or only through `stop` and zero-gradient ops), grad[i] = 0: the caller decides whether that is
  * an error or zeros. wrt may be any values, inner ones too. Adds nodes to g, changes none. False with `err` on an operator that
- * may not be differentiated (grad `none`), or more often than its row says. */
+ * may not be differentiated (grad `none`), or more often than its row says (no row has a limit yet: gradients.c asserts that).
+ * Also false, with err->at = 0, when memory ran out and the arena has no recovery point. err may be NULL. */
 bool kd__gradients(kd_graph *g, kd_value loss, const kd_value *wrt, size_t n, kd_value *grad, kd_origin origin, kd_grad_error *err);
 
 /* True where `to` depends on `from` through differentiable paths only. */
