@@ -2,7 +2,6 @@
 #include "runtime/data/data.h"
 #include "runtime/data/cache.h"
 #include "runtime/files/file.h"
-#include "runtime/files/stored.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>

@@ -1,5 +1,6 @@
 /* format.c: the table of formats. */
 #include "runtime/files/format.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -21,4 +22,15 @@ void kd__array_free(kd_array *a) {
   if (a->map) munmap(a->map, a->map_bytes);
   free(a->heap);
   *a = (kd_array){ 0 };
+}
+
+const char *kd__type_text(const kd_type *t, char *buf, size_t n) {
+  size_t at = 0;
+  buf[0] = 0;
+  for (int i = 0; i < t->rank && at < n; i++) {
+    int k = snprintf(buf + at, n - at, "%s%lld", i ? " x " : "", (long long)t->dim[i]);
+    at += k > 0 ? (size_t)k : 0;
+  }
+  if (at < n) snprintf(buf + at, n - at, "%s%s", t->rank ? " " : "", kd__dtype_name(t->dtype));
+  return buf;
 }

@@ -1,6 +1,5 @@
 /* stored.c: widening of stored elements and reading of whole arrays. */
 #include "runtime/files/stored.h"
-#include <stdio.h>
 #include <stdlib.h>
 
 static const bool host_big = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__;
@@ -72,17 +71,6 @@ void kd__stored_widen(const kd__stored *st, const void *from, size_t count, kd_d
     else if (as == KD_I64)   { int64_t k = as_integer(st, v); memcpy(q, &k, 8); }
     else                     *q = (uint8_t)v;
   }
-}
-
-const char *kd__type_text(const kd_type *t, char *buf, size_t n) {
-  size_t at = 0;
-  buf[0] = 0;
-  for (int i = 0; i < t->rank && at < n; i++) {
-    int k = snprintf(buf + at, n - at, "%s%lld", i ? " x " : "", (long long)t->dim[i]);
-    at += k > 0 ? (size_t)k : 0;
-  }
-  if (at < n) snprintf(buf + at, n - at, "%s%s", t->rank ? " " : "", kd__dtype_name(t->dtype));
-  return buf;
 }
 
 static kd_status wrong_size(const char *name, const kd_type *t, uint64_t want, uint64_t got, bool more, char *why, size_t n) {

@@ -17,8 +17,6 @@ void     kd__stored_widen(const kd__stored *st, const void *from, size_t count, 
 
 /* Reads the rest of `in`, which must be exactly type's elements stored as `st`; type->dtype is set. Uses the mapping where it can. */
 kd_status kd__stored_read(kd__input *in, const kd__stored *st, kd_type *type, kd_array *out, char *why, size_t n);
-/* "60000 x 28 x 28 u8" */
-const char *kd__type_text(const kd_type *t, char *buf, size_t n);
 
 /* Gives the input's file mapping away, of which `bytes` bytes from the current position are wanted. False: gzip, or not a file. */
 bool kd__input_take(kd__input *in, size_t bytes, kd_array *out);
