@@ -66,7 +66,7 @@ static inline void temp_empty(const char *folder) {
   if (!d) return;
   for (struct dirent *e; (e = readdir(d));) {
     if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
-    snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+    if (snprintf(path, sizeof path, "%s/%s", folder, e->d_name) >= (int)sizeof path) continue;
     if (unlink(path) != 0) { temp_empty(path); rmdir(path); }
   }
   closedir(d);
