@@ -59,13 +59,19 @@ void     *kd__store_at(const kd_store *s, uint32_t slot);
 /* A plan bound to a store and an arena: kernels chosen and prepared, pointers resolved. */
 typedef struct kd_bound kd_bound;
 /* `arena` is shared by all plans of a run (as large as the largest); scratch too. */
+/* KD_E_UNAVAILABLE: no kernel for a call; KD_E_USAGE: a tensor lies outside its memory (a broken plan). Everything is released on failure. */
 kd_status kd__plan_bind(const kd_plan *p, const kd_store *s, void *arena, const kd_kernel_settings *set, kd_bound **out);
 size_t    kd__bound_scratch(const kd_bound *b);
+/* Runs every call in order; stops after the call that reports the first fault (x->fault, which must be clear before). */
 void      kd__bound_run(kd_bound *b, const kd_exec *x);                        /* x->scratch at least kd__bound_scratch */
+/* The call that the last run stopped at, or NULL: its `origin` says where in the program. */
+const kd_plan_call *kd__bound_faulted(const kd_bound *b);
 void      kd__bound_close(kd_bound *b);
 /* Address of a result of the last run (valid until the next run in this arena), in a plan tensor's layout. */
 const kd_tensor *kd__bound_result(const kd_bound *b, uint32_t i);
 /* The kernels in use, one line each: "gemm.openblas f32 [128,784]x[784,300]". */
 void      kd__bound_describe(const kd_bound *b, kd__buf *out);
-/* Per-call timing for `kdc profile` and tests; off by default. */
+/* Per-call timing for `kdc profile` and tests; off by default. Each run adds the seconds of call i to seconds[i] (ncall of them, owned by
+ * the caller); NULL turns it off. */
+void      kd__bound_time(kd_bound *b, double *seconds);
 #endif

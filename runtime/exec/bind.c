@@ -1,0 +1,92 @@
+/* bind.c: a plan meets memory and kernels: addresses resolved, kernels chosen and prepared. */
+#include "runtime/exec/bound.h"
+#include <stdlib.h>
+
+/* Lowest and highest byte that the tensor touches, relative to its place's start. False when it has no elements. */
+static bool extent(const kd_plan_tensor *t, int64_t *lo, int64_t *hi) {
+  int64_t size = (int64_t)kd__dtype_size((kd_dtype)t->type.dtype);
+  *lo = t->offset, *hi = t->offset + size;
+  for (int d = 0; d < t->type.rank; d++) {
+    if (t->type.dim[d] == 0) return false;
+    int64_t span = (t->type.dim[d] - 1) * t->stride[d] * size;
+    *(span < 0 ? lo : hi) += span;
+  }
+  return true;
+}
+
+static kd_status resolve(const kd_plan *p, const kd_store *s, char *arena, const kd_plan_tensor *t, kd_tensor *out) {
+  char *base = arena;
+  int64_t size = p->arena_size, at = t->offset, lo, hi, first = 0;
+  if (t->place == KD_IN_SLOT) {
+    if (t->slot >= s->nslot) return KD_E_USAGE;
+    const kd_slot *slot = &s->slot[t->slot];
+    base = s->block[slot->block], size = s->block_size[slot->block], first = slot->offset;
+  }
+  *out = (kd_tensor){ .dim = t->type.dim, .stride = t->stride, .dtype = t->type.dtype, .rank = t->type.rank };
+  if (!extent(t, &lo, &hi)) { out->data = base; return KD_OK; }
+  if (lo + first < 0 || hi + first > size) return KD_E_USAGE;
+  out->data = base + first + at;
+  return KD_OK;
+}
+
+static kd_status bind_call(kd_bound *b, uint32_t i, kd_tensor *operand) {
+  const kd_plan_call *from = &b->plan->call[i];
+  kd_call *c = &b->call[i];
+  for (uint32_t k = 0; k < from->nin; k++) operand[k] = b->tensor[from->in[k]];
+  for (uint32_t k = 0; k < from->nout; k++) operand[from->nin + k] = b->tensor[from->out[k]];
+  *c = (kd_call){ .op = from->op, .nin = from->nin, .nout = from->nout, .in = operand, .out = operand + from->nin, .attr = from->attr };
+  if (from->op == KD_OP_COUNT) return from->nin == 1 && from->nout == 1 ? KD_OK : KD_E_USAGE;
+  const kd_kernel *k = kd__kernel_find(c, &b->set);
+  if (!k) return KD_E_UNAVAILABLE;
+  b->kernel[i] = k;
+  size_t scratch = k->scratch ? k->scratch(c, &b->set) : 0;
+  if (scratch > b->scratch) b->scratch = scratch;
+  return k->prepare ? k->prepare(c, &b->set) : KD_OK;
+}
+
+static kd_status bind_all(kd_bound *b, const kd_store *s, void *arena) {
+  const kd_plan *p = b->plan;
+  kd_status st = KD_OK;
+  for (uint32_t i = 0; i < p->ntensor && st == KD_OK; i++) st = resolve(p, s, arena, &p->tensor[i], &b->tensor[i]);
+  kd_tensor *operand = b->operand;
+  for (uint32_t i = 0; i < p->ncall && st == KD_OK; i++) {
+    st = bind_call(b, i, operand);
+    operand += p->call[i].nin + p->call[i].nout;
+  }
+  return st;
+}
+
+static bool allocate(kd_bound *b) {
+  size_t operands = 1, calls = b->plan->ncall + (size_t)1;
+  for (uint32_t i = 0; i < b->plan->ncall; i++) operands += b->plan->call[i].nin + (size_t)b->plan->call[i].nout;
+  b->tensor = calloc(b->plan->ntensor + (size_t)1, sizeof *b->tensor);
+  b->operand = calloc(operands, sizeof *b->operand);
+  b->call = calloc(calls, sizeof *b->call);
+  b->kernel = calloc(calls, sizeof *b->kernel);
+  return b->tensor && b->operand && b->call && b->kernel;
+}
+
+kd_status kd__plan_bind(const kd_plan *p, const kd_store *s, void *arena, const kd_kernel_settings *set, kd_bound **out) {
+  *out = NULL;
+  kd_bound *b = calloc(1, sizeof *b);
+  if (!b) return KD_E_MEMORY;
+  b->plan = p, b->set = *set;
+  kd_status st = allocate(b) ? bind_all(b, s, arena) : KD_E_MEMORY;
+  if (st != KD_OK) { kd__bound_close(b); return st; }
+  *out = b;
+  return KD_OK;
+}
+
+void kd__bound_close(kd_bound *b) {
+  if (!b) return;
+  for (uint32_t i = 0; b->call && b->kernel && i < b->plan->ncall; i++)
+    if (b->call[i].prepared && b->kernel[i]->release) b->kernel[i]->release(b->call[i].prepared);
+  free(b->tensor);
+  free(b->operand);
+  free(b->call);
+  free(b->kernel);
+  free(b);
+}
+
+size_t kd__bound_scratch(const kd_bound *b) { return b->scratch; }
+const kd_tensor *kd__bound_result(const kd_bound *b, uint32_t i) { return &b->tensor[b->plan->result[i].tensor]; }
