@@ -24,7 +24,6 @@
   SAME(X, SUB, u - v) X(SUB, i64, int64_t, int64_t, (int64_t)((uint64_t)u - (uint64_t)v)) \
   SAME(X, MUL, u * v) X(MUL, i64, int64_t, int64_t, (int64_t)((uint64_t)u * (uint64_t)v)) \
   SAME(X, DIV, u / v) \
-  X(REM, f32, float, float, (float)((double)u - floor((double)u / (double)v) * (double)v)) X(REM, f64, double, double, u - floor(u / v) * v) \
   X(MAX, f32, float, float, kd__maxf(u, v)) X(MAX, f64, double, double, kd__maxd(u, v)) X(MAX, i64, int64_t, int64_t, u > v ? u : v) \
   X(MAX, u8, uint8_t, uint8_t, u > v ? u : v) X(MIN, u8, uint8_t, uint8_t, u < v ? u : v) \
   X(MIN, f32, float, float, kd__minf(u, v)) X(MIN, f64, double, double, kd__mind(u, v)) X(MIN, i64, int64_t, int64_t, u < v ? u : v) \
@@ -39,8 +38,9 @@
     (void)b, (void)c; \
     KD_IVDEP for (int64_t i = 0; i < n; i++) { T u = p[i]; to[i] = (R)(expr); } \
   }
-#define DEFINE2(OP, tn, T, R, expr) \
-  KD_CLONES static void run_##OP##_##tn(int64_t n, void *o, const void *a, const void *b, const void *c) { \
+#define DEFINE2(OP, tn, T, R, expr) KD_CLONES DEFINE_PLAIN(OP, tn, T, R, expr)
+#define DEFINE_PLAIN(OP, tn, T, R, expr) \
+  static void run_##OP##_##tn(int64_t n, void *o, const void *a, const void *b, const void *c) { \
     R *to = o; \
     const T *p = a, *q = b; \
     (void)c; \
@@ -48,6 +48,12 @@
   }
 UNARY(DEFINE1)
 BINARY(DEFINE2)
+
+/* Not compiled for CPUs with a fused multiply-add: fusing would turn exact zeros into rounding errors. In double for f32, since near a multiple
+ * of v the floor jumps. */
+#define REMAINDER(X) \
+  X(REM, f32, float, float, (double)u - floor((double)u / (double)v) * (double)v) X(REM, f64, double, double, u - floor(u / v) * v)
+REMAINDER(DEFINE_PLAIN)
 
 #define SELECT(X) X(f32, uint32_t) X(f64, uint64_t) X(i64, uint64_t) X(u8, uint8_t) X(b8, uint8_t)
 #define DEFINE3(tn, T) \
@@ -63,7 +69,7 @@ kd__elem_fn kd__elem_basic(kd_op op, kd_dtype t) {
   static const struct { kd__elem_fn f32, f64, i64, u8, b8; } table[KD_OP_COUNT] = {
 #define ENTRY(OP, tn, T, R, expr) [KD_OP_##OP].tn = run_##OP##_##tn,
 #define ENTRY3(tn, T) [KD_OP_WHERE].tn = run_WHERE_##tn,
-    UNARY(ENTRY) BINARY(ENTRY) SELECT(ENTRY3)
+    UNARY(ENTRY) BINARY(ENTRY) REMAINDER(ENTRY) SELECT(ENTRY3)
   };
   switch (t) {
     case KD_F32: return table[op].f32;
@@ -75,8 +81,12 @@ kd__elem_fn kd__elem_basic(kd_op op, kd_dtype t) {
   }
 }
 
-/* --- conversions. Real to integer is left to the twin where the value may not fit: out of range is its business. ------------------ */
+/* --- conversions. Real to integer: cut off toward 0, held at the type's ends, NaN is 0. ----------------------------------------------- */
+#define TO_I64(v) ((v) != (v) ? 0 : (v) >= 0x1p63 ? INT64_MAX : (v) <= -0x1p63 ? INT64_MIN : (int64_t)(v))
+#define TO_U8(v) ((v) >= 255 ? 255 : (v) > 0 ? (uint8_t)(v) : 0)
 #define CASTS(X) \
+  X(F32, I64, float, int64_t, TO_I64(v)) X(F64, I64, double, int64_t, TO_I64(v)) X(F32, U8, float, uint8_t, TO_U8(v)) X(F64, U8, double, uint8_t, TO_U8(v)) \
+  X(I64, U8, int64_t, uint8_t, v) \
   X(F32, F64, float, double, v) X(F64, F32, double, float, v) X(I64, F32, int64_t, float, v) X(I64, F64, int64_t, double, v) \
   X(U8, F32, uint8_t, float, v) X(U8, F64, uint8_t, double, v) X(U8, I64, uint8_t, int64_t, v) \
   X(BOOL, F32, uint8_t, float, v != 0) X(BOOL, F64, uint8_t, double, v != 0) X(BOOL, I64, uint8_t, int64_t, v != 0) \

@@ -33,7 +33,7 @@ bool kd__matmul_own_takes(const kd_call *c, const kd_kernel_settings *s) {
   int r = o->rank;
   int64_t k = c->in[0].dim[r - 1];
   if (kd__count(o) * k <= TINY) return true;
-  return k > 0 && vector_case(c);
+  return k >= 16 && vector_case(c);
 }
 
 KD_CLONES static void dot_rows(int64_t m, int64_t k, const float *a, int64_t row, const float *x, float *y, int64_t ys) {
@@ -123,12 +123,17 @@ KD_CLONES static void tiny_row(int64_t n, int64_t k, const float *a, int64_t sa,
   }
 }
 
+/* Blocks of k, so that long sums keep their digits. */
 static void tiny(int64_t m, int64_t n, int64_t k, const float *a, const int64_t *sa, const float *b, const int64_t *sb, float *c, const int64_t *sc) {
-  float sum[BLOCK];
+  float sum[BLOCK], part[BLOCK];
   for (int64_t i = 0; i < m; i++)
     for (int64_t j0 = 0; j0 < n; j0 += BLOCK) {
       int64_t w = kd__min(n - j0, BLOCK);
-      tiny_row(w, k, a + i * sa[0], sa[1], b + j0 * sb[1], sb[0], sb[1], sum);
+      tiny_row(w, kd__min(k, BLOCK), a + i * sa[0], sa[1], b + j0 * sb[1], sb[0], sb[1], sum);
+      for (int64_t l = BLOCK; l < k; l += BLOCK) {
+        tiny_row(w, kd__min(k - l, BLOCK), a + i * sa[0] + l * sa[1], sa[1], b + l * sb[0] + j0 * sb[1], sb[0], sb[1], part);
+        for (int64_t j = 0; j < w; j++) sum[j] += part[j];
+      }
       for (int64_t j = 0; j < w; j++) c[i * sc[0] + (j0 + j) * sc[1]] = sum[j];
     }
 }
@@ -151,7 +156,6 @@ static void run_tiny(const kd_call *c) {
 }
 
 void kd__matmul_own_run(const kd_call *c, const kd_exec *x) {
-  const kd_tensor *o = &c->out[0];
-  if (kd__count(o) * c->in[0].dim[o->rank - 1] > TINY) run_vector(c, x);
+  if (c->in[0].dim[c->in[0].rank - 1] >= 16 && vector_case(c)) run_vector(c, x);   /* short sums one after the other would lose more digits */
   else run_tiny(c);
 }

@@ -1,6 +1,7 @@
 /* table.c: kernels.def as data, and the choice of a kernel. */
 #include "runtime/kernels/elem.h"
 #include "runtime/kernels/gemm.h"
+#include "runtime/kernels/reduce.h"
 #include <stdlib.h>
 
 static const kd_kernel table[] = {

@@ -1,0 +1,142 @@
+/* test_kernels.c: every row of ops.def: the kernel that the table chooses against the naive twin, in many shapes and layouts, on one and two
+ * threads, with and without oneDNN; the same bits on any number of threads when deterministic. A row without a case fails. */
+#include "tests/kernels/call.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+static int cases_of[KD_OP_COUNT];
+static int failures, told;                       /* told: how often the present case has complained */
+
+static void complain(const t_case *c, const char *what, const char *kernel, int layout, t_settings s) {
+  char text[512];
+  failures++;
+  if (told++) return;                            /* one message a case */
+  int n = snprintf(text, sizeof text, "%s", kd__op_info(c->op)->name);
+  for (uint32_t i = 0; i < c->nin + c->nout; i++) {
+    const kd_type *t = i < c->nin ? &c->in[i] : &c->out[i - c->nin];
+    n += snprintf(text + n, sizeof text - (size_t)n, " %s[", kd__dtype_name((kd_dtype)t->dtype));
+    for (int d = 0; d < t->rank; d++) n += snprintf(text + n, sizeof text - (size_t)n, "%s%lld", d ? "," : "", (long long)t->dim[d]);
+    n += snprintf(text + n, sizeof text - (size_t)n, "]");
+  }
+  print_error("%s: layout %d, %d thread(s), deterministic %d, dnnl %d, kernel %s: %s\n", text, layout, s.threads, s.deterministic, s.dnnl, kernel, what);
+}
+
+/* One case in one layout: the twin once, the kernel under all settings. */
+static void check_layout(const t_case *c, t_layout layout, bool special, double tol, uint64_t *state) {
+  t_tensor in[T_MAX], want[T_MAX], out[T_MAX], first[T_MAX];
+  for (uint32_t i = 0; i < c->nin; i++) t_make(&in[i], &c->in[i], layout, true, state), t_fill(&in[i], c, i, special, state);
+  for (uint32_t i = 0; i < c->nout; i++) t_make(&want[i], &c->out[i], T_DENSE, false, state);
+  t_settings plain = { 1, false, false };
+  t_run(c, in, want, plain, true);
+  uint64_t shape = *state;
+  for (int v = 0; v < 8; v++) {
+    t_settings s = { 1 + v % 2, v / 2 % 2, v / 4 };
+    *state = shape;                              /* the same layout of results each time */
+    for (uint32_t i = 0; i < c->nout; i++) t_make(&out[i], &c->out[i], layout, false, state);
+    const char *name = t_run(c, in, out, s, false);
+    for (uint32_t i = 0; i < c->nout; i++) {
+      const char *wrong = t_compare(&out[i], &want[i], tol);
+      if (*wrong) complain(c, wrong, name, layout, s);
+      if (!t_untouched(&out[i])) complain(c, "wrote outside of its result", name, layout, s);
+      if (s.deterministic && s.threads == 1) first[i] = out[i];
+      else {
+        if (s.deterministic && !t_same_bits(&out[i], &first[i])) complain(c, "two threads give other bits than one", name, layout, s);
+        if (s.deterministic) t_free(&first[i]);
+        t_free(&out[i]);
+      }
+    }
+    if (strstr(name, " ")) complain(c, name, name, layout, s);
+  }
+  for (uint32_t i = 0; i < c->nin; i++) t_free(&in[i]);
+  for (uint32_t i = 0; i < c->nout; i++) t_free(&want[i]);
+}
+
+static void check(const t_case *c, bool special, double tol) {
+  uint64_t state = 17 + (uint64_t)c->op;
+  cases_of[c->op]++;
+  told = 0;
+  int turns = kd__type_count(&c->out[0]) > 10000 ? 1 : 3;       /* the twins are slow */
+  for (int layout = 0; layout < T_LAYOUTS; layout++)
+    for (int turn = 0; turn < (layout >= T_RANDOM ? turns : 1); turn++) check_layout(c, (t_layout)layout, special, tol, &state);
+}
+
+/* --- element-wise rows: made from the shape rule's name in ops.def ----------------------------------------------------------------- */
+static double elem_tolerance(kd_op op) {
+  switch (op) {
+    case KD_OP_EXP: case KD_OP_LOG: case KD_OP_TANH: case KD_OP_SIGMOID: case KD_OP_EXPM1: case KD_OP_LOG1P: case KD_OP_ERF: case KD_OP_XLOGY:
+    case KD_OP_SOFTPLUS: case KD_OP_SIN: case KD_OP_COS: case KD_OP_POW: case KD_OP_RSQRT: return -3.0e-7;
+    case KD_OP_SQRT: case KD_OP_RECIP: case KD_OP_DIV: case KD_OP_REM: return -1.2e-7;
+    default: return 0;
+  }
+}
+static void elem_case(kd_op op, const char *shape, const kd_dtype *in, kd_dtype out, bool special) {
+  t_case c;
+  char types[160] = "", result[64];
+  int n = 0, nin = kd__op_info(op)->nin;
+  for (int i = 0; i < nin; i++) n += snprintf(types + n, sizeof types - (size_t)n, "%s[%s]%s", kd__dtype_name(in[i]), shape, i + 1 < nin ? " " : "");
+  snprintf(result, sizeof result, "%s[%s]", kd__dtype_name(out), shape);
+  assert_true(t_parse(&c, kd__op_info(op)->name, types, result, ""));
+  check(&c, special, elem_tolerance(op));
+}
+static bool member(const char *rule, const char *list) { return strstr(list, rule) != NULL; }
+static void elem_row(kd_op op, const char *rule) {
+  static const char *const shapes[] = { "", "1", "7", "0,3", "3,5", "1000", "4,1,33", "600,5", "5,600", "2,3,4,5,3,2", "17,3,40,33", "40000" };
+  for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; k++)
+    for (kd_dtype t = 0; t < KD_DTYPE_COUNT; t++) {
+      bool real = kd__dtype_real(t), special = k % 2 == 1;
+      kd_dtype in[3] = { t, t, t };
+      if (k >= 10 && t != KD_F32 && t != KD_BOOL) continue;
+      if (member(rule, "real predicate") && !real) continue;
+      if (member(rule, "ints") && t != KD_I64) continue;
+      if (member(rule, "bools") != (t == KD_BOOL) && member(rule, "bools")) continue;
+      if (member(rule, "same") && t == KD_BOOL && op != KD_OP_STOP) continue;
+      if (member(rule, "where")) in[0] = KD_BOOL;
+      if (member(rule, "cast")) {
+        for (kd_dtype to = 0; to < KD_DTYPE_COUNT; to++) elem_case(op, shapes[k], in, to, special);
+        continue;
+      }
+      elem_case(op, shapes[k], in, member(rule, "predicate compare") ? KD_BOOL : t, special);
+    }
+}
+
+static void test_element_wise(void **state) {
+  (void)state;
+#define KD_OP(ID, name, class, nin, nout, attrs, shape, ...) \
+  if (KD_CLASS_##class == KD_CLASS_ELEM) elem_row(KD_OP_##ID, #shape);
+#include "runtime/op/ops.def"
+#undef KD_OP
+  assert_int_equal(failures, 0);
+}
+
+static void test_cases(void **state) {
+  static const struct { const char *op, *in, *out, *attrs; double tol; } list[] = {
+#define CASE(op, in, out, attrs, tol) { op, in, out, attrs, tol },
+#include "tests/kernels/cases.def"
+#undef CASE
+  };
+  (void)state;
+  for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
+    t_case c;
+    if (!t_parse(&c, list[i].op, list[i].in, list[i].out, list[i].attrs)) fail_msg("mistake in case %s %s %s", list[i].op, list[i].in, list[i].attrs);
+    check(&c, false, list[i].tol);
+    bool ordered = c.op == KD_OP_REDUCE_MAX || c.op == KD_OP_REDUCE_MIN || c.op == KD_OP_ARGMAX || c.op == KD_OP_ARGMIN || c.op == KD_OP_LOGSUMEXP ||
+                   c.op == KD_OP_MAX_POOL || c.op == KD_OP_SORT || c.op == KD_OP_TOP_K || kd__op_info(c.op)->cls == KD_CLASS_VIEW;
+    if (ordered) check(&c, true, list[i].tol);
+  }
+  assert_int_equal(failures, 0);
+}
+
+static void test_every_row_has_a_case(void **state) {
+  (void)state;
+  for (int op = 0; op < KD_OP_COUNT; op++)
+    if (op != KD_OP_INPUT && !cases_of[op]) print_error("no case for %s\n", kd__op_info((kd_op)op)->name), failures++;
+  assert_int_equal(failures, 0);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = { cmocka_unit_test(test_element_wise), cmocka_unit_test(test_cases), cmocka_unit_test(test_every_row_has_a_case) };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
