@@ -35,6 +35,7 @@ void kd__sink_init(kd_sink *s, kd__arena *a);
 /* Reports row `code` with its printf arguments at a place; returns the diagnostic so that labels, frames and help can be added.
  * Never NULL (beyond the limit a diagnostic that is not kept). */
 kd_diag *kd__report(kd_sink *s, kd_diag_code code, kd_span at, ...);
+kd_diag *kd__vreport(kd_sink *s, kd_diag_code code, kd_span at, va_list ap);
 void kd__diag_label(kd_sink *s, kd_diag *d, kd_span at, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 void kd__diag_primary(kd_sink *s, kd_diag *d, const char *fmt, ...) __attribute__((format(printf, 3, 4)));  /* words at the first place */
 void kd__diag_frame(kd_sink *s, kd_diag *d, kd_span at, const char *fmt, ...) __attribute__((format(printf, 4, 5)));

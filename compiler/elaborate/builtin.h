@@ -1,0 +1,16 @@
+/* builtin.h: what the files of built-in functions share. */
+#ifndef KD_BUILTIN_H
+#define KD_BUILTIN_H
+#include "compiler/elaborate/elab.h"
+
+#define B elab *e, scope *s, const builtin *b, const kd_ast *call, arg *a, uint32_t n
+/* Assigns arguments to the signature's parameters; evaluates all but `@` ones. False after reporting. */
+bool kd__pick(elab *e, scope *s, const builtin *b, const kd_ast *call, arg *a, uint32_t n, arg **out, int count);
+#define PICK(count) arg *p[count]; if (!kd__pick(e, s, b, call, a, n, p, count)) return &kd__poison
+
+val *bi_concat(B); val *bi_stack(B); val *bi_onehot(B); val *bi_iota(B); val *bi_size(B); val *bi_has(B);
+val *bi_fill(B); val *bi_full(B); val *bi_draw(B); val *bi_draw_int(B); val *bi_fan(B);
+val *bi_conv(B); val *bi_pool(B); val *bi_pad(B); val *bi_flip(B); val *bi_sort(B); val *bi_topk(B); val *bi_order(B);
+/* In an optimizer: 1 for each element of `param` that belongs to a parameter whose path matches, else 0 (step.c). */
+val *kd__param_mask(elab *e, const char *pattern, const kd_ast *at);
+#endif

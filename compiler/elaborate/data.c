@@ -1,0 +1,203 @@
+/* data.c: data sets: sources, splits, fields of the current batch. */
+#include "compiler/elaborate/elab.h"
+
+static bool get(elab *e, scope *s, arg *a, uint32_t n, const char *name, uint32_t pos, arg **out) {
+  *out = NULL;
+  uint32_t p = 0;
+  for (uint32_t i = 0; i < n; i++) {
+    if (a[i].name ? strcmp(a[i].name, name) == 0 : p == pos) *out = &a[i];
+    p += !a[i].name;
+  }
+  if (*out && (*out)->ast->kind != KD_AST_LIST) return kd__arg_eval(e, s, *out)->kind != V_POISON;
+  return true;
+}
+
+static bool known_keywords(elab *e, arg *a, uint32_t n, const char *callee, const char *const *names, size_t count) {
+  for (uint32_t i = 0; i < n; i++) {
+    bool ok = !a[i].name;
+    for (size_t k = 0; k < count; k++) ok = ok || strcmp(a[i].name, names[k]) == 0;
+    if (ok) continue;
+    kd_diag *d = kd__err(e, KD_D_UNKNOWN_KEYWORD, a[i].ast->span, callee, a[i].name);
+    const char *near = kd__nearest(e, a[i].name, names, count);
+    if (near) kd__diag_help(e->sink, d, "did you mean `%s`?", near);
+    return false;
+  }
+  return true;
+}
+
+/* idx(path, axes: [H: 28, W: 28], scale: 1/255) of real samples, idx(path, below: 10) of class numbers; csv adds columns: a..b. */
+val *kd__data_source(elab *e, scope *s, const char *format, const kd_ast *call, arg *a, uint32_t n) {
+  static const char *const names[] = { "path", "axes", "scale", "below", "columns" };
+  arg *path, *axes, *scale, *below, *columns;
+  if (!known_keywords(e, a, n, format, names, 5)) return &kd__poison;
+  if (!get(e, s, a, n, "path", 0, &path) || !get(e, s, a, n, "axes", 1, &axes) || !get(e, s, a, n, "scale", 9, &scale) ||
+      !get(e, s, a, n, "below", 9, &below) || !get(e, s, a, n, "columns", 9, &columns)) return &kd__poison;
+  data_source *d = KD_NEW(e->a, data_source);
+  bool csv = *format == 'c';
+  d->src.format = format;
+  d->scale = 1;
+  if (!path) { kd__err(e, KD_D_MISSING_ARG, call->span, format, "path"); return &kd__poison; }
+  if (!kd__want_str(e, path->v, path->ast, "the path", &d->src.path)) return &kd__poison;
+  if (axes && !kd__shape(e, s, axes->ast, d->ax, &d->rank)) return &kd__poison;
+  if (scale && !kd__want_real(e, scale->v, scale->ast, "`scale`", &d->scale)) return &kd__poison;
+  if (below && !kd__want_int(e, below->v, below->ast, "`below`", &d->src.below)) return &kd__poison;
+  if (columns) {
+    if (columns->v->kind != V_RANGE || !csv) { kd__err(e, KD_D_WANT_KIND, columns->ast->span, "`columns`", "a range of columns of a CSV file such as 0..64", kd__v_show(e, columns->v)); return &kd__poison; }
+    d->src.column_from = columns->v->u.range.from; d->src.column_to = columns->v->u.range.to;
+  }
+  d->real = !below;
+  d->src.type.dtype = (uint8_t)(csv ? (below ? KD_I64 : KD_F32) : KD_U8);
+  for (uint32_t i = 0; i < d->rank; i++)         /* axes of size 1 exist in the program, not in the file */
+    if (d->ax[i].size != 1) d->src.type.dim[d->src.type.rank++] = d->ax[i].size;
+  val *v = kd__v_new(e, V_SOURCE);
+  v->u.source = d;
+  return v;
+}
+
+static bool add_split(elab *e, data_set *d, const char *name, val *rec, const kd_ast *at) {
+  if (rec->kind != V_RECORD) { kd__err(e, KD_D_WANT_KIND, at->span, kd__arena_printf(e->a, "split `%s`", name), "a record of sources such as (image: idx(\"...\"))", kd__v_show(e, rec)); return false; }
+  kd_split *sp = (kd_split *)&d->d.split[d->d.nsplit++];
+  *sp = (kd_split){ .name = name, .nfield = rec->u.rec.n, .first = 0, .count = -1 };
+  sp->field = KD_NEWN(e->a, kd_field_source, rec->u.rec.n);
+  bool first = d->nfield == 0;
+  if (first) { d->nfield = rec->u.rec.n; d->field = KD_NEWN(e->a, data_field, rec->u.rec.n); }
+  if (rec->u.rec.n != d->nfield) { kd__err(e, KD_D_SPLIT_FIELDS, at->span, name); return false; }
+  for (uint32_t i = 0; i < rec->u.rec.n; i++) {
+    val *sv = rec->u.rec.v[i];
+    if (sv->kind == V_POISON) return false;
+    if (sv->kind != V_SOURCE) { kd__err(e, KD_D_WANT_KIND, at->span, kd__arena_printf(e->a, "field `%s`", rec->u.rec.key[i]), "a data source such as idx(\"...\")", kd__v_show(e, sv)); return false; }
+    const data_source *src = sv->u.source;
+    if (first) {
+      d->field[i] = (data_field){ .name = rec->u.rec.key[i], .rank = src->rank, .stored = (kd_dtype)src->src.type.dtype, .real = src->real,
+                                  .scale = src->scale, .below = src->src.below, .slot = -1 };
+      memcpy(d->field[i].ax, src->ax, sizeof src->ax);
+    } else if (strcmp(d->field[i].name, rec->u.rec.key[i]) != 0) {
+      kd__err(e, KD_D_SPLIT_FIELDS, at->span, name);
+      return false;
+    }
+    sp->field[i] = src->src;
+    sp->field[i].name = rec->u.rec.key[i];
+    if (d->field[i].stored == KD_F32 && e->opt->real == KD_F64) { sp->field[i].type.dtype = KD_F64; d->field[i].stored = KD_F64; }
+  }
+  return true;
+}
+
+static int64_t ask_rows(elab *e, data_set *d, uint32_t nsplit, int64_t *rows, const kd_ast *at) {
+  char why[512] = "";
+  kd_dataset q = d->d;
+  q.nsplit = nsplit;
+  for (uint32_t i = 0; i < nsplit; i++) rows[i] = -1;
+  d->known = e->opt->describe && e->opt->describe(e->opt->describe_ctx, &q, rows, why, sizeof why);
+  for (uint32_t i = 0; i < nsplit; i++) if (rows[i] < 0) rows[i] = d->d.batch * 10;
+  if (!d->known && !d->told) {
+    d->told = true;
+    kd_diag *dg = kd__report(e->sink, KD_D_DATA_MISSING, at->span, why[0] ? why : "no data reader");
+    if (d->d.package) kd__diag_help(e->sink, dg, "Debian's package %s has it: apt-get install %s", d->d.package, d->d.package);
+  }
+  return rows[0];
+}
+
+/* dataset(batch: n, train: (field: source, ...), test: (...), valid: samples held out from the end of train, package: "...") */
+val *kd__data_make(elab *e, scope *s, const kd_ast *call, arg *a, uint32_t n) {
+  static const char *const names[] = { "batch", "train", "test", "valid", "package" };
+  arg *batch, *train, *test, *valid, *package;
+  if (!known_keywords(e, a, n, "dataset", names, 5)) return &kd__poison;
+  if (!get(e, s, a, n, "batch", 0, &batch) || !get(e, s, a, n, "train", 1, &train) || !get(e, s, a, n, "test", 2, &test) ||
+      !get(e, s, a, n, "valid", 9, &valid) || !get(e, s, a, n, "package", 9, &package)) return &kd__poison;
+  if (!batch || !train) { kd__err(e, KD_D_MISSING_ARG, call->span, "dataset", batch ? "train" : "batch"); return &kd__poison; }
+  data_set d = { .root = kd__root_new(e, ROOT_SAMPLE, "the data set"), .index_slot = -1, .at = call };
+  d.d.split = KD_NEWN(e->a, kd_split, 4);
+  int64_t held = 0;
+  if (!kd__want_int(e, batch->v, batch->ast, "`batch`", &d.d.batch)) return &kd__poison;
+  if (d.d.batch < 1) { kd__err(e, KD_D_AXIS_SIZE, batch->ast->span, "batch", (long long)d.d.batch); return &kd__poison; }
+  if (package && package->v->kind != V_NONE && !kd__want_str(e, package->v, package->ast, "`package`", &d.d.package)) return &kd__poison;
+  if (valid && !kd__want_int(e, valid->v, valid->ast, "`valid`", &held)) return &kd__poison;
+  if (!add_split(e, &d, "train", train->v, train->ast)) return &kd__poison;
+  int64_t rows = ask_rows(e, &d, 1, d.rows, call);
+  if (held > 0) {
+    if (held >= rows) { kd__err(e, KD_D_VALID_MANY, valid->ast->span, (long long)held, (long long)rows); return &kd__poison; }
+    kd_split *t = &d.d.split[0], *v = &d.d.split[d.d.nsplit++];
+    *v = *t;
+    v->name = "valid"; v->first = rows - held; v->count = held;
+    t->count = rows - held;
+  }
+  if (test && test->v->kind != V_NONE && !add_split(e, &d, "test", test->v, test->ast)) return &kd__poison;
+  ask_rows(e, &d, d.d.nsplit, d.rows, call);
+  if (held > 0 && !d.known) { d.rows[0] = rows - held; d.rows[1] = held; }
+  if (d.rows[0] < d.d.batch) { kd__err(e, KD_D_BATCH_MANY, batch->ast->span, (long long)d.d.batch, (long long)d.rows[0]); return &kd__poison; }
+  KD_PUSH(e->a, e->data, d);
+  val *v = kd__v_new(e, V_DATA);
+  v->u.data = (uint32_t)e->data.n - 1;
+  return v;
+}
+
+/* --- fields of the batch ------------------------------------------------------------------------------------------------------ */
+static bool streaming(elab *e, uint32_t data, const kd_ast *n) {
+  prog *p = e->prog;
+  if (p->kind == PROG_INIT) { kd__err(e, KD_D_NO_STREAM, n->span, e->data.v[data].name ? e->data.v[data].name : "this data set"); return false; }
+  if (p->kind == PROG_PROBE) { p->data = data; p->rows = e->data.v[data].d.batch; return true; }
+  if (p->data == data) return true;
+  kd_diag *d = kd__err(e, KD_D_WRONG_STREAM, n->span, e->data.v[data].name, p->data < 0 ? "no data set" : e->data.v[p->data].name);
+  kd__diag_help(e->sink, d, "run it `on %s`", e->data.v[data].name);
+  return false;
+}
+
+static void note_field(elab *e, int64_t slot) {
+  for (size_t i = 0; i < e->prog->field.n; i++) if (e->prog->field.v[i] == slot) return;
+  KD_PUSH(e->a, e->prog->field, slot);
+}
+
+int64_t kd__data_index(elab *e, data_set *d, const kd_ast *at) {
+  if (d->index_slot < 0) {
+    axis b = { kd__intern(e, "B"), d->d.batch, d->root, true };
+    d->index_slot = kd__slot_add(e, kd__arena_printf(e->a, "%s.index", d->name ? d->name : "data"), KD_SLOT_FIELD, KD_I64, &b, 1, e->top, at->span);
+  }
+  note_field(e, d->index_slot);
+  return d->index_slot;
+}
+
+static val *read_field(elab *e, uint32_t data, data_field *f, const kd_ast *n) {
+  if (!streaming(e, data, n)) return &kd__poison;
+  data_set *d = &e->data.v[data];
+  axis ax[KD_MAX_RANK], stored[KD_MAX_RANK];
+  int k = 1;
+  ax[0] = stored[0] = (axis){ kd__intern(e, "B"), d->d.batch, d->root, true };
+  for (uint32_t i = 0; i < f->rank; i++) { ax[i + 1] = f->ax[i]; if (f->ax[i].size != 1) stored[k++] = f->ax[i]; }
+  if (f->slot < 0)
+    f->slot = kd__slot_add(e, kd__arena_printf(e->a, "%s.%s", d->name ? d->name : "data", f->name), KD_SLOT_FIELD, f->stored, stored, k, e->top, n->span);
+  note_field(e, f->slot);
+  ax[0].size = e->prog->rows ? e->prog->rows : d->d.batch;
+  kd_build b = kd__b(e, n);
+  kd_value v = kd__b_cast(&b, kd__slot_input(e, e->prog, f->slot), f->real ? e->opt->real : KD_I64);
+  int64_t dim[KD_MAX_RANK];
+  for (uint32_t i = 0; i <= f->rank; i++) dim[i] = ax[i].size;
+  v = kd__b_reshape(&b, v, dim, (int)f->rank + 1);
+  if (f->real && f->scale != 1) v = kd__b_op2(&b, KD_OP_MUL, v, kd__b_const_like(&b, f->scale, v));
+  return kd__v_tensor(e, kd__t_wrap(e, v, ax, (int)f->rank + 1, n));
+}
+
+val *kd__data_field(elab *e, val *v, const char *name, const kd_ast *n) {
+  uint32_t data = v->u.data;
+  data_set *d = &e->data.v[data];
+  for (uint32_t i = 0; i < d->nfield; i++) if (strcmp(d->field[i].name, name) == 0) return read_field(e, data, &d->field[i], n);
+  for (uint32_t i = 0; i < d->d.nsplit; i++)
+    if (strcmp(d->d.split[i].name, name) == 0) {
+      val *sp = kd__v_new(e, V_SPLIT);
+      sp->u.split.data = data; sp->u.split.split = i;
+      return sp;
+    }
+  if (strcmp(name, "index") == 0) {
+    if (!streaming(e, data, n)) return &kd__poison;
+    axis ax = { kd__intern(e, "B"), e->prog->rows ? e->prog->rows : d->d.batch, d->root, true };
+    return kd__v_tensor(e, kd__t_wrap(e, kd__slot_input(e, e->prog, kd__data_index(e, d, n)), &ax, 1, n));
+  }
+  const char *names[64];
+  size_t k = 0;
+  for (uint32_t i = 0; i < d->nfield && k < 60; i++) names[k++] = d->field[i].name;
+  for (uint32_t i = 0; i < d->d.nsplit && k < 63; i++) names[k++] = d->d.split[i].name;
+  names[k++] = "index";
+  kd_diag *dg = kd__err(e, KD_D_UNKNOWN_FIELD, n->name.len ? n->name : n->span, kd__arena_printf(e->a, "data set `%s`", d->name ? d->name : "?"), "field or split", name);
+  const char *near = kd__nearest(e, name, names, k);
+  if (near) kd__diag_help(e->sink, dg, "did you mean `%s`?", near);
+  return &kd__poison;
+}

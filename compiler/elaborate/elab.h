@@ -1,0 +1,276 @@
+/* elab.h: the elaborator's inside: values, scopes, places, programs. Private to compiler/elaborate.
+ *
+ * A *place* is a node of the tree of calls: (parent place, call in the source, loop index). What a definition owns (parameters,
+ * states, random draws, sub-networks) belongs to its place, so a formula that is elaborated again finds the same things.
+ * A *program* is one graph under construction: what one batch, one metric's end or one initialisation does. */
+#ifndef KD_ELAB_H
+#define KD_ELAB_H
+#include "compiler/elaborate/elaborate.h"
+#include "compiler/autodiff/autodiff.h"
+
+typedef struct elab elab;
+typedef struct val val;
+typedef struct scope scope;
+typedef struct place place;
+typedef struct prog prog;
+
+/* --- named axes (language-notes, section 4) ----------------------------------------------------------------------------- */
+typedef enum root_kind { ROOT_FEATURE, ROOT_SAMPLE, ROOT_MERGED, ROOT_OPEN } root_kind;
+typedef struct root { uint8_t kind; const char *text; const uint32_t *part; uint32_t nparts; } root;   /* text: for messages ("fashion", "H 14, W 14") */
+typedef struct axis { const char *label; int64_t size; uint32_t root; bool guessed; } axis;   /* labels are interned; rest axes begin with '.' */
+typedef struct tensor { kd_value v; uint8_t rank; kd_dtype dtype; axis ax[KD_MAX_RANK]; const char *from, *shown; kd_span made; prog *in; } tensor;   /* from: words it was read by; shown: as the caller names it; in: its program */
+
+/* --- values --------------------------------------------------------------------------------------------------------------- */
+typedef enum val_kind { V_POISON, V_NONE, V_BOOL, V_INT, V_REAL, V_STRING, V_LIST, V_RECORD, V_RANGE, V_AXIS, V_TENSOR, V_DEF, V_LAMBDA,
+                        V_BUILTIN, V_NET, V_APP, V_SPEC, V_DATA, V_SPLIT, V_MODULE, V_SOURCE } val_kind;
+
+typedef struct def { const kd_ast *ast; const char *word, *name; scope *scope; } def;
+typedef struct arg { const char *name; val *v; const kd_ast *ast; } arg;       /* a call's argument; v NULL until evaluated */
+/* A network instance (or a definition waiting for its inputs): `fixed` are the arguments given at construction. */
+typedef struct net { def *def; arg *fixed; uint32_t nfixed; place *place; int8_t mode; const char *role; const kd_ast *at; struct net *base; } net;
+typedef struct relabel { const char *formal, *actual; } relabel;
+typedef struct labels { KD_VEC(relabel) map; } labels;
+/* A network applied: its value and the bindings of its body (taps). */
+typedef struct app { net *net; val *ret; scope *body; labels *back; } app;
+typedef struct spec { def *def; arg *args; uint32_t nargs; const kd_ast *at; scope *scope; uint64_t loop; } spec;   /* optimizer awaiting its step */
+/* A column of a file, as idx(...) or csv(...) describe it. */
+typedef struct data_source { kd_field_source src; axis ax[KD_MAX_RANK]; uint32_t rank; double scale; bool real; } data_source;
+
+struct val {
+  uint8_t kind;
+  union {
+    bool b; int64_t i; double r; const char *s;
+    struct { val **v; uint32_t n; } list;
+    struct { const char **key; val **v; uint32_t n; } rec;
+    struct { int64_t from, to; } range;
+    axis ax; tensor *t; def *def; net *net; app *app; spec *spec;
+    struct { const kd_ast *ast; scope *scope; } lambda;
+    const struct builtin *builtin;
+    uint32_t data;                                 /* index into elab.data */
+    struct { uint32_t data, split; } split;
+    struct module *mod;
+    data_source *source;
+  } u;
+};
+extern val kd__poison, kd__none;
+
+/* --- scopes ------------------------------------------------------------------------------------------------------------------ */
+typedef enum bind_kind { B_VALUE, B_FORMULA, B_LIST, B_STATE, B_PARAM } bind_kind;
+typedef struct binding {
+  const char *name; val *v; uint8_t kind; bool used, is_let, param;
+  const kd_ast *at;                                /* where it was bound */
+  const kd_ast *expr; scope *scope;                /* B_FORMULA; for B_STATE and B_PARAM: slot */
+  int64_t slot;
+} binding;
+struct scope {
+  scope *up;
+  KD_VEC(binding *) b;
+  KD_VEC(axis) axes;                               /* labels in sight: what `size(K)` and `[K]` mean here */
+  place *place;                                    /* owner of what is made here */
+  struct module *mod;
+  bool definition, loop, scheme;                   /* a definition's body; a static loop's body; a scheme's body */
+  const char *bound_as, *prefix;                   /* the binding whose expression is being evaluated: names the places of its calls */
+};
+
+/* --- places, slots ------------------------------------------------------------------------------------------------------------ */
+typedef struct owned_item { const kd_ast *at; uint64_t loop; int64_t slot; } owned_item;
+struct place {
+  place *up;
+  const kd_ast *call; uint64_t loop;               /* key below `up` */
+  const char *path;                                /* "S.stage1.conv" ; "" for the root */
+  const char *what;                                /* callee's name, for frames */
+  net *root_net;                                   /* the experiment-level network that owns this, or NULL */
+  bool in_loss;                                    /* below a loss or a free transform */
+  KD_VEC(place *) kid;
+  KD_VEC(owned_item) owned;
+  KD_VEC(const kd_ast *) draws;                    /* random draws made here, in order of first sight */
+  uint64_t hash;
+};
+typedef struct slot_info {
+  kd_slot s;
+  axis ax[KD_MAX_RANK];
+  place *owner; kd_span at;
+  bool frozen;
+  prog *init_in;                                   /* program that writes its initial value */
+} slot_info;
+
+/* --- programs --------------------------------------------------------------------------------------------------------------------- */
+typedef enum prog_kind { PROG_PROBE, PROG_INIT, PROG_TRAIN, PROG_EVAL, PROG_FINISH } prog_kind;
+typedef struct pending { int64_t slot; kd_value value; place *owner; kd_span at; bool done; } pending;
+typedef struct memo { const void *key; uint64_t version; val *v; } memo;
+typedef struct slot_version { int64_t slot; kd_value now; uint32_t version; } slot_version;
+struct prog {
+  prog_kind kind; const char *name;
+  kd_graph *g;
+  int64_t data; uint32_t split; int64_t rows;      /* the stream: data set, split, batch rows; data -1: none */
+  bool free_data;                                  /* the probe takes any data set */
+  KD_VEC(memo) memo;
+  KD_VEC(slot_version) version;   /* slots that were written inside the program */
+  KD_VEC(pending) pending;
+  KD_VEC(net *) trained;
+  KD_VEC(int64_t) field;                           /* FIELD slots read, to bind the stream */
+  uint32_t clock;                                  /* counts steps in the program */
+  bool training;
+  bool chain;                                      /* evaluating an update: a state's own pending value is read */
+};
+
+/* What drawing and filling builtins make when no shape is given: the declared type of the parameter or state at hand. */
+typedef struct expect { uint32_t rank; axis ax[KD_MAX_RANK]; place *place; kd_dtype dtype; } expect;
+
+/* --- data ----------------------------------------------------------------------------------------------------------------------------- */
+typedef struct data_field { const char *name; axis ax[KD_MAX_RANK]; uint32_t rank; kd_dtype stored; bool real; double scale; int64_t below; int64_t slot; } data_field;
+typedef struct data_set {
+  const char *name; kd_dataset d; data_field *field; uint32_t nfield; int64_t rows[8]; bool known, told;
+  uint32_t root; int64_t index_slot; const kd_ast *at;
+} data_set;
+
+typedef struct module { const char *name; kd_syntax *syn; scope *scope; int state; const kd_ast *used_at; } module;   /* state: 0 new, 1 loading, 2 ready */
+typedef struct frame { struct frame *up; const char *what; kd_span at; uint32_t depth; } frame;
+typedef struct origin { kd_span span; frame *frame; } origin;
+
+struct elab {
+  kd__arena *a; kd_sink *sink; const kd_elab_options *opt;
+  kd__map interned, modules;
+  module *prelude, *file;
+  KD_VEC(root) root; KD_VEC(slot_info) slot; KD_VEC(data_set) data; KD_VEC(origin) origin;
+  prog *prog, *init, *probe;
+  frame *frame; place *top;
+  expect *expect;
+  uint64_t loop, salt;                             /* hashes of the static loop indices, and of the network applications, around us */
+  int depth;                                       /* evaluation depth */
+  bool returned;                                   /* a `return` was executed in the body being run */
+  val *result;
+  struct { val *pv, *gv, *now; kd_value when; place *place; struct step_ctx *step; } opt_ctx;   /* the optimizer being run: param, grad, new param */
+  int8_t mode;                                     /* 1: eval(M) around us, 2: train(M) */
+  const char *role;                                /* word of the experiment-level binding being made */
+  const kd_ast *override_call; const char *override_name;
+  bool metric_finish;                              /* evaluating the end of a metric: updates are skipped */
+  int64_t ambient[KD_AMBIENT_COUNT];               /* slots of run-time scalars, -1 until used */
+  struct mod_build *build;                         /* the module under construction (scheme.c) */
+  KD_VEC(const char *) settings_seen;
+  KD_VEC(net *) nets;                              /* experiment-level networks in order */
+  int64_t steps_budget;
+};
+
+/* --- value.c ----- */
+val *kd__v_bool(elab *e, bool b);
+val *kd__v_int(elab *e, int64_t i);
+val *kd__v_real(elab *e, double r);
+val *kd__v_str(elab *e, const char *s);
+val *kd__v_list(elab *e, val **v, uint32_t n);
+val *kd__v_rec(elab *e, const char **key, val **v, uint32_t n);
+val *kd__v_tensor(elab *e, const tensor *t);
+val *kd__v_new(elab *e, val_kind k);
+const char *kd__intern(elab *e, const char *s);
+const char *kd__v_kind(const val *v);                                   /* "a number", "a tensor [B 128, K 10]" needs kd__v_show */
+const char *kd__v_show(elab *e, const val *v);
+const char *kd__t_show(elab *e, const tensor *t);                       /* "[B 128, K 10]" */
+bool kd__is_num(const val *v);
+double kd__num(const val *v);
+/* A tensor from a tensor, an applied network or a static number (constant of rank 0); NULL after reporting at `at`. */
+tensor *kd__want_tensor(elab *e, val *v, const kd_ast *at);
+bool kd__want_int(elab *e, val *v, const kd_ast *at, const char *what, int64_t *out);
+bool kd__want_real(elab *e, val *v, const kd_ast *at, const char *what, double *out);
+bool kd__want_bool(elab *e, val *v, const kd_ast *at, const char *what, bool *out);
+bool kd__want_str(elab *e, val *v, const kd_ast *at, const char *what, const char **out);
+val *kd__force_app(val *v);                                            /* an application's value; anything else as it is */
+
+/* --- scope.c: scopes, places, origins, reporting ----- */
+scope *kd__scope_new(elab *e, scope *up, place *p);
+binding *kd__scope_find(scope *s, const char *name, scope **where);
+binding *kd__scope_here(scope *s, const char *name);
+binding *kd__scope_bind(elab *e, scope *s, const char *name, val *v, const kd_ast *at);
+const axis *kd__scope_axis(scope *s, const char *label);
+void kd__scope_add_axis(elab *e, scope *s, axis a);
+place *kd__place_at(elab *e, place *up, const kd_ast *call, const char *name, const char *what);
+kd_origin kd__origin(elab *e, kd_span at);
+kd_diag *kd__err(elab *e, kd_diag_code c, kd_span at, ...);             /* reports with the chain of calls; returns the diagnostic */
+uint32_t kd__root_new(elab *e, root_kind k, const char *text);
+const char *kd__nearest(elab *e, const char *name, const char *const *names, size_t n);
+
+/* --- axes.c: named axes to positional operators ----- */
+kd_build kd__b(elab *e, const kd_ast *at);
+bool kd__axis_free(const char *label);
+int kd__t_find(const tensor *t, const char *label);                     /* position or -1 */
+tensor *kd__t_unary(elab *e, kd_op op, tensor *x, const kd_ast *at);
+tensor *kd__t_binary(elab *e, kd_op op, tensor *a, tensor *b, const kd_ast *at, const kd_ast *la, const kd_ast *lb);
+tensor *kd__t_where(elab *e, tensor *c, tensor *a, tensor *b, const kd_ast *at);
+tensor *kd__t_cast(elab *e, tensor *x, kd_dtype t, const kd_ast *at);
+tensor *kd__t_reduce(elab *e, kd_op op, tensor *x, const int64_t *axes, int n, const kd_ast *at);   /* positions; keeps labels of the rest */
+tensor *kd__t_keep(elab *e, kd_op op, tensor *x, const int64_t *axes, int n, const kd_ast *at);     /* softmax and kin */
+tensor *kd__t_dot(elab *e, tensor *a, tensor *b, const char *const *over, int n, const kd_ast *at);
+tensor *kd__t_concat(elab *e, tensor **x, int n, const char *label, const kd_ast *at);
+tensor *kd__t_stack(elab *e, tensor **x, int n, const char *label, const kd_ast *at);
+tensor *kd__t_gather(elab *e, tensor *x, int axis, tensor *idx, const kd_ast *at);
+tensor *kd__t_align(elab *e, tensor *x, const tensor *to, const kd_ast *at);   /* broadcasts and permutes x to to's axes; NULL after reporting */
+tensor *kd__t_const(elab *e, double v, kd_dtype t, const axis *ax, int rank, const kd_ast *at);
+tensor *kd__t_wrap(elab *e, kd_value v, const axis *ax, int rank, const kd_ast *at);
+/* The axes named in an `over:` argument (a name, `..`, or a list of them): positions in x, ascending. False after reporting. */
+bool kd__over(elab *e, scope *s, const kd_ast *over, const tensor *x, int64_t *axes, int *n, const char *what);
+val *kd__index(elab *e, scope *s, val *x, const kd_ast *n);             /* x[...] : list and record items, views, gathers, slices */
+tensor *kd__t_scatter(elab *e, kd_op op, tensor *x, int p, tensor *idx, tensor *v, int skip, const kd_ast *at);
+/* A list of axes in brackets as a shape ([B, M: n]); new labels get the sizes given. */
+bool kd__shape(elab *e, scope *s, const kd_ast *list, axis *ax, uint32_t *rank);
+bool kd__axes_type(elab *e, scope *s, const kd_ast *axes, axis *ax, uint32_t *rank);    /* the same for a declared type `[O: out, D]` */
+
+/* --- eval.c, call.c ----- */
+val *kd__eval(elab *e, scope *s, const kd_ast *n);
+void kd__exec(elab *e, scope *s, const kd_ast *stmt);
+void kd__exec_block(elab *e, scope *s, const kd_ast *block);
+val *kd__read(elab *e, scope *s, const kd_ast *n, const char *name);
+val *kd__read_binding(elab *e, binding *b, const kd_ast *n);
+val *kd__call(elab *e, scope *s, const kd_ast *n);
+val *kd__call_value(elab *e, scope *s, val *f, arg *args, uint32_t n, const kd_ast *at);
+val *kd__field(elab *e, scope *s, val *v, const kd_ast *n);
+val *kd__app_tap(elab *e, app *a, const char *name);
+void kd__bind_stmt(elab *e, scope *s, const kd_ast *n);
+val *kd__binary(elab *e, const kd_ast *n, const char *op, val *a, val *b);
+val *kd__unary(elab *e, const kd_ast *n, kd_op op, val *a);
+uint32_t kd__args(elab *e, scope *s, const kd_ast *call, arg **out);     /* arguments unevaluated (v NULL) */
+val *kd__arg_eval(elab *e, scope *s, arg *a);
+uint32_t kd__override_args(elab *e, const kd_ast *call, arg **a, uint32_t n);   /* --set NAME.arg=value */
+bool kd__setting(elab *e, const char *path, val **out);                  /* --set path=value, when given */
+bool kd__def_is_net(const def *d);
+bool kd__match_axes(elab *e, scope *in, const kd_ast *type, tensor *t, labels *back, const kd_ast *at, const char *pname, tensor *out, const char *callee);
+val *kd__back(elab *e, const labels *l, val *v, const kd_ast *at, const char *callee);
+val *kd__run_optimizer(elab *e, spec *o, val *param, val *grad, kd_value when, const kd_ast *at);
+val *kd__apply_net(elab *e, scope *s, net *n, arg *args, uint32_t nargs, const kd_ast *at);
+
+/* --- own.c: params, states, updates, draws, programs ----- */
+prog *kd__prog_new(elab *e, prog_kind k, const char *name);
+void kd__own(elab *e, scope *s, const kd_ast *n);                       /* executes a `param` or `state` statement */
+void kd__update(elab *e, scope *s, const kd_ast *n);                    /* executes `update target = expr` */
+val *kd__read_slot(elab *e, int64_t slot, const kd_ast *at);
+val *kd__next(elab *e, scope *s, const kd_ast *name);
+kd_value kd__slot_now(elab *e, int64_t slot, const kd_ast *at);
+void kd__slot_set(elab *e, prog *p, int64_t slot, kd_value v, const kd_ast *at);
+bool kd__commits(elab *e, const prog *p, const place *owner);            /* design 2.7, rule 3 */
+void kd__commit(elab *e, prog *p, const kd_ast *at);                     /* pending updates become the new versions */
+kd_value kd__slot_input(elab *e, prog *p, int64_t slot);                 /* the value at the program's start */
+int64_t kd__slot_add(elab *e, const char *path, kd_slot_kind k, kd_dtype t, const axis *ax, int rank, place *owner, kd_span at);
+val *kd__ambient(elab *e, kd_ambient a, const kd_ast *at);
+val *kd__draw(elab *e, scope *s, kd_op op, const kd_ast *call, const axis *ax, uint32_t rank);
+bool kd__training(elab *e, scope *s);
+
+/* --- builtin.c ----- */
+typedef struct builtin { const char *name; val *(*fn)(elab *e, scope *s, const struct builtin *b, const kd_ast *call, arg *a, uint32_t n); int op; const char *sig, *doc; } builtin;
+const builtin *kd__builtin_find(const char *name);
+size_t kd__builtin_names(const char **out, size_t max);
+
+/* --- data.c ----- */
+val *kd__data_field(elab *e, val *d, const char *name, const kd_ast *n);
+val *kd__data_make(elab *e, scope *s, const kd_ast *call, arg *a, uint32_t n);       /* builtin dataset(...) */
+int64_t kd__data_index(elab *e, data_set *d, const kd_ast *at);          /* slot of the batch's sample numbers */
+val *kd__data_source(elab *e, scope *s, const char *format, const kd_ast *call, arg *a, uint32_t n);
+
+/* --- module.c ----- */
+module *kd__module_load(elab *e, const char *name, const kd_ast *at);
+void kd__use(elab *e, scope *s, const kd_ast *n);
+void kd__probe_formula(elab *e, binding *b, const kd_ast *at);           /* once, so that its errors show where it stands */
+const char *kd__nearest_line(elab *e, const char *name, const char *lines);
+void kd__define(elab *e, scope *s, const kd_ast *n);
+
+/* --- scheme*.c ----- */
+kd_module *kd__scheme_build(elab *e, const kd_ast *file, scope *s);
+kd_graph *kd__finish_graph(elab *e, prog *p);
+#endif

@@ -1,0 +1,44 @@
+/* elaborate.h: from syntax trees to a module: names, static values, named axes, instances, programs, scheme code.
+ *
+ * Everything that can be wrong in a program is found here (or in the passes it calls) and goes to the sink. The result is a
+ * kd_module that the runtime executes; the compiler never reads data: sizes of data sets come from `describe`. */
+#ifndef KD_ELABORATE_H
+#define KD_ELABORATE_H
+#include "compiler/front/ast.h"
+#include "compiler/plan/plan_make.h"
+#include "runtime/exec/module.h"
+
+/* `--set path=value`: overrides a top-level setting or an argument of a top-level binding. `used` is set when it was taken. */
+typedef struct kd_setting { const char *path, *value; bool used; } kd_setting;
+
+typedef struct kd_elab_options {
+  /* Text of a library or local module, NULL when there is none: name is a slash-separated path without ".kd" ("logit/kd").
+   * `shown` gets the path for messages. `near`: the source that asked. */
+  const char *(*load)(void *ctx, const char *name, const kd_source *near, size_t *size, const char **shown);
+  void *load_ctx;
+  /* Rows of each split, from the data's headers: fills rows[0..nsplit) (-1 unknown). False: data missing; `why` says so (a note). */
+  bool (*describe)(void *ctx, const kd_dataset *d, int64_t *rows, char *why, size_t n);
+  void *describe_ctx;
+  kd_dtype real;                                 /* KD_F32 or KD_F64 */
+  kd_setting *setting; size_t nsetting;
+  bool check_definitions;                        /* also elaborate every definition of the file by itself (kdc check) */
+  /* Called with each program's graph: stage name of the pipeline ("graph", then each pass), for --dump. May be NULL. */
+  void (*seen)(void *ctx, const char *stage, const char *program, const kd_graph *g);
+  void (*planned)(void *ctx, const kd_plan *p, const kd_slot *slots);
+  void *seen_ctx;
+} kd_elab_options;
+
+/* Elaborates the file. Returns NULL when errors were reported (or the file has no scheme: then `*definitions_only` is true and no
+ * error need have been reported). The module lives in `a`. */
+kd_module *kd__elaborate(kd__arena *a, kd_sink *sink, const kd_syntax *file, const kd_elab_options *opt, bool *definitions_only);
+
+/* One definition of a file applied to given tensors, without data or scheme: for tests against reference vectors and for tools.
+ * `entry` names an fn or loss of the file; each argument is a tensor input (slot i for arg i) or, with `text`, a value in the language.
+ * The graph's results: "loss" (the entry's value, or field `loss` of a record), each other field of a record under its name, and
+ * "grad.NAME" for each input with `grad` and "grad.PATH" for each parameter that the loss reaches (zeros where it does not depend on it).
+ * Updates of states are written to their slots. NULL after reporting to the sink. */
+typedef struct kd_entry_arg { const char *name; kd_type type; bool grad; const char *text; } kd_entry_arg;
+typedef struct kd_entry { kd_graph *graph, *init; kd_slot *slot; uint32_t nslot; } kd_entry;   /* init writes the initial value of params and states */
+bool kd__elaborate_entry(kd__arena *a, kd_sink *sink, const kd_syntax *file, const kd_elab_options *opt, const char *entry,
+                         const kd_entry_arg *arg, size_t narg, kd_entry *out);
+#endif

@@ -1,0 +1,399 @@
+/* index.c: `over:` lists, shapes in brackets, and x[...]: views, slices, gathers (language-notes A10, A13, A14). */
+#include "compiler/elaborate/elab.h"
+
+/* --- names of axes in an `over:` ------------------------------------------------------------------------------------------ */
+static bool add_position(elab *e, int64_t p, int64_t *axes, int *n, const kd_ast *at, const char *label) {
+  for (int i = 0; i < *n; i++)
+    if (axes[i] == p) { kd__err(e, KD_D_AXIS_TWICE, at->span, "over", label); return false; }
+  axes[(*n)++] = p;
+  return true;
+}
+
+static bool missing_axis(elab *e, scope *s, const tensor *x, const char *label, const kd_ast *at) {
+  const char *names[KD_MAX_RANK];
+  for (int i = 0; i < x->rank; i++) names[i] = x->ax[i].label;
+  kd_diag *d = kd__err(e, KD_D_NO_AXIS, at->span, kd__t_show(e, x), label);
+  if (x->from) kd__diag_primary(e->sink, d, "%s is %s", x->from, kd__t_show(e, x));
+  binding *b = kd__scope_find(s, label, NULL);
+  const char *near = kd__nearest(e, label, names, x->rank);
+  if (b && b->kind == B_VALUE && b->v && b->v->kind != V_AXIS) kd__diag_help(e->sink, d, "`%s` is %s here, not an axis", label, kd__v_kind(b->v));
+  else if (near) kd__diag_help(e->sink, d, "did you mean `%s`?", near);
+  return false;
+}
+
+static bool over_one(elab *e, scope *s, const kd_ast *n, const tensor *x, int64_t *axes, int *count);
+
+static bool over_value(elab *e, scope *s, val *v, const kd_ast *n, const tensor *x, int64_t *axes, int *count) {
+  if (v->kind == V_AXIS) {
+    if (*v->u.ax.label == '.' && v->u.ax.label[1] == '.' && !v->u.ax.label[2]) {
+      for (int i = 0; i < x->rank; i++)
+        if (*x->ax[i].label == '.' && !add_position(e, i, axes, count, n, "..")) return false;
+      return true;
+    }
+    int p = kd__t_find(x, v->u.ax.label);
+    return p >= 0 ? add_position(e, p, axes, count, n, v->u.ax.label) : missing_axis(e, s, x, v->u.ax.label, n);
+  }
+  if (v->kind == V_LIST) {
+    for (uint32_t i = 0; i < v->u.list.n; i++)
+      if (!over_value(e, s, v->u.list.v[i], n, x, axes, count)) return false;
+    return true;
+  }
+  if (v->kind != V_POISON) kd__err(e, KD_D_WANT_KIND, n->span, "over", "names of axes", kd__v_show(e, v));
+  return false;
+}
+
+static bool over_one(elab *e, scope *s, const kd_ast *n, const tensor *x, int64_t *axes, int *count) {
+  if (n->kind == KD_AST_REST) {
+    for (int i = 0; i < x->rank; i++)
+      if (*x->ax[i].label == '.' && !add_position(e, i, axes, count, n, "..")) return false;
+    return true;
+  }
+  if (n->kind == KD_AST_NAME) {
+    const char *label = kd__intern(e, n->text);
+    int p = kd__t_find(x, label);
+    if (p >= 0) return add_position(e, p, axes, count, n, label);
+    binding *b = kd__scope_find(s, n->text, NULL);
+    if (b && b->kind == B_VALUE && b->v && (b->v->kind == V_AXIS || b->v->kind == V_LIST)) { b->used = true; return over_value(e, s, b->v, n, x, axes, count); }
+    return missing_axis(e, s, x, label, n);
+  }
+  if (n->kind == KD_AST_LIST) {
+    for (uint32_t i = 0; i < n->n; i++)
+      if (!over_one(e, s, n->kid[i], x, axes, count)) return false;
+    return true;
+  }
+  return over_value(e, s, kd__eval(e, s, n), n, x, axes, count);
+}
+
+bool kd__over(elab *e, scope *s, const kd_ast *over, const tensor *x, int64_t *axes, int *n, const char *what) {
+  (void)what;
+  *n = 0;
+  if (!over_one(e, s, over, x, axes, n)) return false;
+  for (int i = 1; i < *n; i++)                   /* ascending: the operators do not care, hash-consing does */
+    for (int j = i; j > 0 && axes[j - 1] > axes[j]; j--) { int64_t t = axes[j]; axes[j] = axes[j - 1]; axes[j - 1] = t; }
+  return true;
+}
+
+/* --- shapes --------------------------------------------------------------------------------------------------------------------- */
+static bool shape_push(elab *e, axis *ax, uint32_t *rank, axis a, const kd_ast *at) {
+  for (uint32_t i = 0; i < *rank; i++)
+    if (ax[i].label == a.label) { kd__err(e, KD_D_AXIS_TWICE, at->span, "this shape", a.label); return false; }
+  if (*rank == KD_MAX_RANK) { kd__err(e, KD_D_RANK, at->span, KD_MAX_RANK); return false; }
+  if (a.size <= 0) { kd__err(e, KD_D_AXIS_SIZE, at->span, a.label, (long long)a.size); return false; }
+  ax[(*rank)++] = a;
+  return true;
+}
+
+static bool shape_name(elab *e, scope *s, const char *text, const kd_ast *size, axis *ax, uint32_t *rank, const kd_ast *at) {
+  const char *label = kd__intern(e, text);
+  const axis *known = kd__scope_axis(s, label);
+  if (size) {
+    int64_t k;
+    val *v = kd__eval(e, s, size);
+    if (v->kind == V_AXIS) k = v->u.ax.size;
+    else if (!kd__want_int(e, v, size, kd__arena_printf(e->a, "the size of axis `%s`", text), &k)) return false;
+    axis a = { label, k, v->kind == V_AXIS ? v->u.ax.root : kd__root_new(e, ROOT_FEATURE, NULL), false };
+    return shape_push(e, ax, rank, a, at);
+  }
+  if (!known) {
+    binding *b = kd__scope_find(s, text, NULL);
+    if (b && b->kind == B_VALUE && b->v && b->v->kind == V_AXIS) return shape_push(e, ax, rank, b->v->u.ax, at);
+    kd_diag *d = kd__err(e, KD_D_UNKNOWN_AXIS, at->span, text);
+    kd__diag_help(e->sink, d, "give its size: [%s: 10]", text);
+    return false;
+  }
+  axis a = *known;
+  a.label = label;
+  return shape_push(e, ax, rank, a, at);
+}
+
+bool kd__shape(elab *e, scope *s, const kd_ast *list, axis *ax, uint32_t *rank) {
+  *rank = 0;
+  if (list->kind != KD_AST_LIST) { kd__err(e, KD_D_WANT_KIND, list->span, "the shape", "a list of axes such as [B, M: 64]", "something else"); return false; }
+  for (uint32_t i = 0; i < list->n; i++) {
+    const kd_ast *k = list->kid[i];
+    if (k->kind == KD_AST_NAME) { if (!shape_name(e, s, k->text, NULL, ax, rank, k)) return false; }
+    else if (k->kind == KD_AST_ARG && k->text) { if (!shape_name(e, s, k->text, k->kid[0], ax, rank, k)) return false; }
+    else { kd__err(e, KD_D_WANT_KIND, k->span, "a shape's element", "an axis such as B or M: 64", "something else"); return false; }
+  }
+  return true;
+}
+
+bool kd__axes_type(elab *e, scope *s, const kd_ast *axes, axis *ax, uint32_t *rank) {
+  *rank = 0;
+  for (uint32_t i = 0; i < axes->n; i++) {
+    const kd_ast *k = axes->kid[i];
+    if (!k->text || (k->flag & KD_AST_REST_AXIS)) { kd__err(e, KD_D_REST_HERE, k->span); return false; }
+    if (!shape_name(e, s, k->text, k->n ? k->kid[0] : NULL, ax, rank, k)) return false;
+    kd__scope_add_axis(e, s, ax[*rank - 1]);
+  }
+  return true;
+}
+
+/* --- views ------------------------------------------------------------------------------------------------------------------------ */
+static tensor *merge_axes(elab *e, tensor *x, const int64_t *pos, int n, const char *label, const kd_ast *at) {
+  kd_build b = kd__b(e, at);
+  if (n == 0) {                                  /* an empty rest merges to size 1 */
+    axis ax[KD_MAX_RANK];
+    int64_t d[KD_MAX_RANK];
+    memcpy(ax, x->ax, sizeof(axis) * x->rank);
+    ax[x->rank] = (axis){ label, 1, kd__root_new(e, ROOT_FEATURE, NULL), false };
+    for (int i = 0; i <= x->rank; i++) d[i] = ax[i].size;
+    return kd__t_wrap(e, kd__b_reshape(&b, x->v, d, x->rank + 1), ax, x->rank + 1, at);
+  }
+  int first = (int)pos[0];
+  for (int i = 0; i < n; i++) if (pos[i] < first) first = (int)pos[i];
+  int64_t perm[KD_MAX_RANK], d[KD_MAX_RANK];
+  axis ax[KD_MAX_RANK];
+  int k = 0, r = 0;
+  kd__buf text = { 0 };
+  for (int i = 0; i < x->rank; i++) {
+    bool in = false;
+    for (int j = 0; j < n; j++) in = in || pos[j] == i;
+    if (in && i != first) continue;
+    if (!in) { perm[k++] = i; ax[r++] = x->ax[i]; continue; }
+    int64_t size = 1;
+    for (int j = 0; j < n; j++) {
+      perm[k++] = pos[j];
+      size *= x->ax[pos[j]].size;
+      kd__buf_printf(&text, "%s%s %lld", j ? ", " : "", x->ax[pos[j]].label, (long long)x->ax[pos[j]].size);
+    }
+    uint32_t root = n == 1 ? x->ax[pos[0]].root : kd__root_new(e, ROOT_MERGED, kd__arena_strndup(e->a, text.p, text.n));
+    ax[r++] = (axis){ label, size, root, false };
+  }
+  kd__buf_free(&text);
+  for (int i = 0; i < r; i++) d[i] = ax[i].size;
+  return kd__t_wrap(e, kd__b_reshape(&b, kd__b_permute(&b, x->v, perm), d, r), ax, r, at);
+}
+
+static tensor *split_axis(elab *e, scope *s, tensor *x, int p, const kd_ast *target, const kd_ast *at) {
+  axis ax[KD_MAX_RANK];
+  int64_t d[KD_MAX_RANK], known = 1;
+  int open = -1, r = 0;
+  if (x->rank - 1 + (int)target->n > KD_MAX_RANK) { kd__err(e, KD_D_RANK, at->span, KD_MAX_RANK); return NULL; }
+  for (int i = 0; i < x->rank; i++) {
+    if (i != p) { ax[r++] = x->ax[i]; continue; }
+    for (uint32_t k = 0; k < target->n; k++) {
+      const kd_ast *t = target->kid[k];
+      int64_t size = 0;
+      if (t->n) { if (!kd__want_int(e, kd__eval(e, s, t->kid[0]), t, "the size of a part", &size)) return NULL; known *= size; }
+      else if (open >= 0) { kd__err(e, KD_D_SPLIT_OPEN, t->span); return NULL; }
+      else open = r;
+      ax[r++] = (axis){ kd__intern(e, t->text), size, kd__root_new(e, ROOT_FEATURE, NULL), false };
+    }
+  }
+  int64_t whole = x->ax[p].size;
+  if (known <= 0 || whole % known != 0 || (open < 0 && known != whole)) {
+    kd__err(e, KD_D_SPLIT_SIZE, at->span, x->ax[p].label, (long long)whole, (long long)known);
+    return NULL;
+  }
+  if (open >= 0) ax[open].size = whole / known;
+  for (int i = 0; i < r; i++) d[i] = ax[i].size;
+  kd_build b = kd__b(e, at);
+  return kd__t_wrap(e, kd__b_reshape(&b, x->v, d, r), ax, r, at);
+}
+
+static bool unique_labels(elab *e, const tensor *t, const kd_ast *at) {
+  for (int i = 0; i < t->rank; i++)
+    for (int j = 0; j < i; j++)
+      if (t->ax[i].label == t->ax[j].label) { kd__err(e, KD_D_AXIS_TWICE, at->span, "the result", t->ax[i].label); return false; }
+  return true;
+}
+
+/* Source axes of a view by label in the tensor as it was before the bracket; renames are applied at the end, all at once. */
+static tensor *view(elab *e, scope *s, tensor *x, const kd_ast *n) {
+  const char *from[KD_MAX_RANK], *to[KD_MAX_RANK];
+  int renames = 0;
+  for (uint32_t i = 1; i < n->n; i++) {
+    const kd_ast *k = n->kid[i];
+    if (k->kind != KD_AST_VIEW) {
+      kd_diag *d = kd__err(e, KD_D_VIEW_MIX, k->span);
+      kd__diag_help(e->sink, d, "a merge is written x[(H, W) as N]; a view and an index each have their own brackets");
+      return NULL;
+    }
+    const kd_ast *target = k->kid[k->n - 1];
+    int64_t pos[KD_MAX_RANK];
+    int np = 0;
+    for (uint32_t j = 0; j + 1 < k->n; j++) if (!over_one(e, s, k->kid[j], x, pos, &np)) return NULL;
+    bool rest = k->n == 2 && k->kid[0]->kind == KD_AST_REST;
+    if (target->n > 1) {
+      if (np != 1) { kd__err(e, KD_D_SPLIT_OPEN, k->span); return NULL; }
+      x = split_axis(e, s, x, (int)pos[0], target, k);
+    } else if ((k->flag & KD_AST_MERGE) || np != 1 || rest) {
+      x = merge_axes(e, x, pos, np, kd__intern(e, kd__arena_printf(e->a, "\001%s", target->kid[0]->text)), k);
+      if (x) { from[renames] = kd__intern(e, kd__arena_printf(e->a, "\001%s", target->kid[0]->text)); to[renames++] = kd__intern(e, target->kid[0]->text); }
+    } else {
+      from[renames] = x->ax[pos[0]].label;
+      to[renames++] = kd__intern(e, target->kid[0]->text);
+      if (target->kid[0]->n) {
+        int64_t want;
+        if (!kd__want_int(e, kd__eval(e, s, target->kid[0]->kid[0]), k, "the size of an axis", &want)) return NULL;
+        if (want != x->ax[pos[0]].size) { kd__err(e, KD_D_SPLIT_SIZE, k->span, x->ax[pos[0]].label, (long long)x->ax[pos[0]].size, (long long)want); return NULL; }
+      }
+    }
+    if (!x) return NULL;
+  }
+  tensor *y = kd__arena_copy(e->a, x, sizeof *x);
+  for (int i = 0; i < y->rank; i++)
+    for (int r = 0; r < renames; r++)
+      if (x->ax[i].label == from[r]) { y->ax[i].label = to[r]; y->ax[i].guessed = false; }
+  return unique_labels(e, y, n) ? y : NULL;
+}
+
+/* --- indices ------------------------------------------------------------------------------------------------------------------------ */
+static tensor *slice(elab *e, tensor *x, int p, int64_t from, int64_t to, bool drop, const kd_ast *at) {
+  int64_t size = x->ax[p].size;
+  if (from < 0) from += size;
+  if (to < 0) to += size;
+  if (from < 0 || to > size || from >= to) { kd__err(e, KD_D_SLICE_RANGE, at->span, (long long)from, (long long)to, x->ax[p].label, (long long)size); return NULL; }
+  int64_t st[KD_MAX_RANK], sz[KD_MAX_RANK], step[KD_MAX_RANK];
+  axis ax[KD_MAX_RANK];
+  int r = 0;
+  for (int i = 0; i < x->rank; i++) {
+    st[i] = i == p ? from : 0;
+    sz[i] = i == p ? to - from : x->ax[i].size;
+    step[i] = 1;
+    if (i == p && drop) continue;
+    ax[r] = x->ax[i];
+    ax[r++].size = sz[i];
+    if (i == p && sz[i] != x->ax[i].size) ax[r - 1].root = kd__root_new(e, ROOT_FEATURE, NULL);
+  }
+  kd_build b = kd__b(e, at);
+  kd_value v = kd__b_slice(&b, x->v, st, sz, step);
+  if (drop) {
+    int64_t d[KD_MAX_RANK];
+    for (int i = 0; i < r; i++) d[i] = ax[i].size;
+    v = kd__b_reshape(&b, v, d, r);
+  }
+  return kd__t_wrap(e, v, ax, r, at);
+}
+
+/* x as [*shared, N, *rest] for gather and scatter; `order` lists x's axes in that order. */
+static int gather_order(const tensor *x, int p, const tensor *idx, int64_t *order) {
+  int k = 0, batch = 0;
+  for (int i = 0; i < x->rank; i++)
+    if (i != p && kd__t_find(idx, x->ax[i].label) >= 0) { order[k++] = i; batch++; }
+  order[k++] = p;
+  for (int i = 0; i < x->rank; i++)
+    if (i != p && kd__t_find(idx, x->ax[i].label) < 0) order[k++] = i;
+  return batch;
+}
+
+/* idx with the shared axes first, in x's order; own axes follow. Returns the number of own axes, filled in `own`. */
+static kd_value index_order(kd_build *b, const tensor *x, int p, const tensor *idx, axis *own, int *nown) {
+  int64_t perm[KD_MAX_RANK];
+  int k = 0;
+  *nown = 0;
+  for (int i = 0; i < x->rank; i++)
+    if (i != p && kd__t_find(idx, x->ax[i].label) >= 0) perm[k++] = kd__t_find(idx, x->ax[i].label);
+  for (int i = 0; i < idx->rank; i++)
+    if (kd__t_find(x, idx->ax[i].label) < 0 || kd__t_find(x, idx->ax[i].label) == p) { perm[k++] = i; own[(*nown)++] = idx->ax[i]; }
+  return kd__b_permute(b, idx->v, perm);
+}
+
+tensor *kd__t_gather(elab *e, tensor *x, int p, tensor *idx, const kd_ast *at) {
+  if (idx->dtype != KD_I64) { kd__err(e, KD_D_WANT_KIND, at->span, "an index", "whole numbers", "real numbers"); return NULL; }
+  for (int i = 0; i < x->rank; i++) {
+    int j = kd__t_find(idx, x->ax[i].label);
+    if (i == p || j < 0 || idx->ax[j].size == x->ax[i].size) continue;
+    kd_diag *d = kd__err(e, KD_D_SIZE_DIFFERS, at->span, "index", x->ax[i].label, (long long)x->ax[i].size, (long long)idx->ax[j].size);
+    kd__diag_help(e->sink, d, "rename the index's axis if all pairs are meant: idx[%s as b]", x->ax[i].label);
+    return NULL;
+  }
+  kd_build b = kd__b(e, at);
+  int64_t order[KD_MAX_RANK];
+  axis own[KD_MAX_RANK], made[2 * KD_MAX_RANK], out[KD_MAX_RANK];
+  int nown, batch = gather_order(x, p, idx, order);
+  kd_value iv = index_order(&b, x, p, idx, own, &nown);
+  if (x->rank - 1 + nown > KD_MAX_RANK) { kd__err(e, KD_D_RANK, at->span, KD_MAX_RANK); return NULL; }
+  kd_value g = kd__b_gather(&b, kd__b_permute(&b, x->v, order), iv, batch);
+  int r = 0, k = 0;
+  int64_t perm[KD_MAX_RANK];
+  for (int i = 0; i < batch; i++) made[r++] = x->ax[order[i]];
+  for (int i = 0; i < nown; i++) made[r++] = own[i];
+  for (int i = batch + 1; i < x->rank; i++) made[r++] = x->ax[order[i]];
+  for (int i = 0; i < x->rank; i++) {            /* the index's own axes stand where N was */
+    if (i == p) { for (int j = 0; j < nown; j++) { perm[k] = batch + j; out[k++] = own[j]; } continue; }
+    for (int j = 0; j < r; j++)
+      if (made[j].label == x->ax[i].label && !(j >= batch && j < batch + nown)) { perm[k] = j; out[k++] = made[j]; }
+  }
+  tensor *t = kd__t_wrap(e, kd__b_permute(&b, g, perm), out, k, at);
+  return unique_labels(e, t, at) ? t : NULL;
+}
+
+/* base with v written (or added) at index along axis p: used by `update x[N: idx] = v` and add_at. */
+tensor *kd__t_scatter(elab *e, kd_op op, tensor *x, int p, tensor *idx, tensor *v, int skip, const kd_ast *at) {
+  kd_build b = kd__b(e, at);
+  int64_t order[KD_MAX_RANK], back[KD_MAX_RANK];
+  axis own[KD_MAX_RANK];
+  int nown, batch = gather_order(x, p, idx, order);
+  kd_value iv = index_order(&b, x, p, idx, own, &nown);
+  tensor want = { .dtype = x->dtype };
+  for (int i = 0; i < batch; i++) want.ax[want.rank++] = x->ax[order[i]];
+  for (int i = 0; i < nown; i++) want.ax[want.rank++] = own[i];
+  for (int i = batch + 1; i < x->rank; i++) want.ax[want.rank++] = x->ax[order[i]];
+  tensor *u = kd__t_align(e, v, &want, at);
+  if (!u) return NULL;
+  kd_value r = kd__b_scatter(&b, op, kd__b_permute(&b, x->v, order), iv, u->v, batch, skip);
+  for (int i = 0; i < x->rank; i++) back[order[i]] = i;
+  return kd__t_wrap(e, kd__b_permute(&b, r, back), x->ax, x->rank, at);
+}
+
+static val *index_list(elab *e, scope *s, val *x, const kd_ast *n) {
+  const kd_ast *sub = n->kid[1];
+  if (n->n != 2 || sub->kind != KD_AST_SUB || !sub->n || !sub->kid[0]) { kd__err(e, KD_D_LIST_INDEX, n->span); return &kd__poison; }
+  val *i = kd__eval(e, s, sub->kid[0]);
+  int64_t k, len = x->u.list.n;
+  if (i->kind == V_RANGE) {
+    int64_t from = i->u.range.from < 0 ? i->u.range.from + len : i->u.range.from, to = i->u.range.to == INT64_MAX ? len : i->u.range.to < 0 ? i->u.range.to + len : i->u.range.to;
+    if (from < 0 || to > len || from > to) { kd__err(e, KD_D_LIST_RANGE, sub->span, (long long)from, (long long)len); return &kd__poison; }
+    return kd__v_list(e, x->u.list.v + from, (uint32_t)(to - from));
+  }
+  if (!kd__want_int(e, i, sub, "a list's index", &k)) return &kd__poison;
+  if (k < 0) k += len;
+  if (k < 0 || k >= len) { kd__err(e, KD_D_LIST_RANGE, sub->span, (long long)i->u.i, (long long)len); return &kd__poison; }
+  return x->u.list.v[k];
+}
+
+static tensor *index_one(elab *e, scope *s, tensor *x, int p, const kd_ast *at, const kd_ast *expr) {
+  val *i = kd__force_app(kd__eval(e, s, expr));
+  if (i->kind == V_POISON) return NULL;
+  if (i->kind == V_RANGE) return slice(e, x, p, i->u.range.from, i->u.range.to == INT64_MAX ? x->ax[p].size : i->u.range.to, false, at);
+  if (i->kind == V_INT) {
+    int64_t k = i->u.i < 0 ? i->u.i + x->ax[p].size : i->u.i;
+    return slice(e, x, p, k, k + 1, true, at);
+  }
+  tensor *t = kd__want_tensor(e, i, expr);
+  return t ? kd__t_gather(e, x, p, t, at) : NULL;
+}
+
+val *kd__index(elab *e, scope *s, val *x, const kd_ast *n) {
+  x = x->kind == V_APP && x->u.app->ret->kind != V_RECORD ? kd__force_app(x) : x;
+  if (x->kind == V_POISON) return x;
+  if (x->kind == V_LIST) return index_list(e, s, x, n);
+  if (x->kind == V_RECORD && n->n == 2 && n->kid[1]->n == 1) {
+    val *k = kd__eval(e, s, n->kid[1]->kid[0]);
+    if (k->kind == V_STRING) for (uint32_t i = 0; i < x->u.rec.n; i++) if (strcmp(x->u.rec.key[i], k->u.s) == 0) return x->u.rec.v[i];
+  }
+  tensor *t = kd__want_tensor(e, x, n->kid[0]);
+  if (!t) return &kd__poison;
+  for (uint32_t i = 1; i < n->n; i++)
+    if (n->kid[i]->kind == KD_AST_VIEW) return kd__v_tensor(e, view(e, s, t, n));
+  const char *label[KD_MAX_RANK];
+  int at = 0, rank0 = t->rank;
+  for (int i = 0; i < rank0; i++) label[i] = t->ax[i].label;
+  for (uint32_t i = 1; i < n->n; i++) {
+    const kd_ast *k = n->kid[i];
+    if (k->kind == KD_AST_REST) { at = rank0 - (int)(n->n - 1 - i); continue; }
+    int p = k->text ? kd__t_find(t, kd__intern(e, k->text)) : at < rank0 ? kd__t_find(t, label[at]) : -1;
+    if (p < 0) {
+      if (k->text) missing_axis(e, s, t, kd__intern(e, k->text), k);
+      else kd__err(e, KD_D_INDEX_MANY, k->span, kd__t_show(e, t));
+      return &kd__poison;
+    }
+    at++;
+    if (!k->n || !k->kid[0]) continue;
+    t = index_one(e, s, t, p, k, k->kid[0]);
+    if (!t) return &kd__poison;
+  }
+  return kd__v_tensor(e, t);
+}

@@ -1,0 +1,274 @@
+/* own.c: what definitions own: parameters, states, their updates and initial values, random draws, run-time scalars. */
+#include "compiler/elaborate/elab.h"
+
+prog *kd__prog_new(elab *e, prog_kind k, const char *name) {
+  prog *p = KD_NEW(e->a, prog);
+  p->kind = k; p->name = name;
+  p->g = kd__graph_new(e->a);
+  p->data = -1;
+  p->training = k == PROG_TRAIN || k == PROG_PROBE;
+  return p;
+}
+
+/* --- slots ------------------------------------------------------------------------------------------------------------------ */
+int64_t kd__slot_add(elab *e, const char *path, kd_slot_kind k, kd_dtype t, const axis *ax, int rank, place *owner, kd_span at) {
+  slot_info s = { .owner = owner, .at = at };
+  s.s.name = path; s.s.kind = k;
+  s.s.type.dtype = (uint8_t)t; s.s.type.rank = (uint8_t)rank;
+  for (int i = 0; i < rank; i++) { s.s.type.dim[i] = ax[i].size; s.ax[i] = ax[i]; }
+  KD_PUSH(e->a, e->slot, s);
+  return (int64_t)e->slot.n - 1;
+}
+
+kd_value kd__slot_input(elab *e, prog *p, int64_t slot) {
+  kd_build b = { p->g, 0 };
+  kd_type t = e->slot.v[slot].s.type;
+  if (e->slot.v[slot].s.kind == KD_SLOT_FIELD && p->rows > 0 && t.rank > 0 && p->rows < t.dim[0]) t.dim[0] = p->rows;
+  return kd__b_input(&b, slot, &t);
+}
+
+kd_value kd__slot_now(elab *e, int64_t slot, const kd_ast *at) {
+  (void)at;
+  prog *p = e->prog;
+  if (p->chain)
+    for (size_t i = p->pending.n; i-- > 0;) if (p->pending.v[i].slot == slot) return p->pending.v[i].value;
+  for (size_t i = 0; i < p->version.n; i++) if (p->version.v[i].slot == slot) return p->version.v[i].now;
+  return kd__slot_input(e, p, slot);
+}
+
+void kd__slot_set(elab *e, prog *p, int64_t slot, kd_value v, const kd_ast *at) {
+  kd__graph_write(p->g, slot, v, kd__origin(e, at->span));
+  for (size_t i = 0; i < p->version.n; i++)
+    if (p->version.v[i].slot == slot) { p->version.v[i].now = v; p->version.v[i].version++; return; }
+  slot_version w = { slot, v, 1 };
+  KD_PUSH(e->a, p->version, w);
+}
+
+val *kd__read_slot(elab *e, int64_t slot, const kd_ast *at) {
+  const slot_info *s = &e->slot.v[slot];
+  tensor *t = kd__t_wrap(e, kd__slot_now(e, slot, at), s->ax, s->s.type.rank, at);
+  return kd__v_tensor(e, t);
+}
+
+val *kd__ambient(elab *e, kd_ambient a, const kd_ast *at) {
+  static const char *const names[] = {
+#define KD_AMBIENT(ID, text, doc) text,
+#include "runtime/exec/ambient.def"
+#undef KD_AMBIENT
+  };
+  if (e->ambient[a] < 0)
+    e->ambient[a] = kd__slot_add(e, names[a], KD_SLOT_SCALAR, a == KD_AMBIENT_KEY ? KD_I64 : e->opt->real, NULL, 0, e->top, at->span);
+  return kd__read_slot(e, e->ambient[a], at);
+}
+
+/* --- training and evaluation ---------------------------------------------------------------------------------------------------- */
+static bool trains(const prog *p, const net *w) {
+  for (size_t i = 0; i < p->trained.n; i++) if (p->trained.v[i] == w) return true;
+  return false;
+}
+
+bool kd__training(elab *e, scope *s) {
+  if (e->mode) return e->mode == 2;
+  const net *w = s->place->root_net;
+  if (!w || strcmp(w->role, "transform") == 0) return e->prog->training;
+  return e->prog->kind == PROG_PROBE ? strcmp(w->role, "teacher") != 0 : trains(e->prog, w);
+}
+
+bool kd__commits(elab *e, const prog *p, const place *owner) {
+  (void)e;
+  if (p->kind == PROG_PROBE || p->kind == PROG_INIT) return false;
+  const net *w = owner->root_net;
+  if (p->kind == PROG_EVAL) return !w && !owner->in_loss;      /* metrics only */
+  if (w && strcmp(w->role, "transform") != 0) return trains(p, w);
+  return true;
+}
+
+void kd__commit(elab *e, prog *p, const kd_ast *at) {
+  for (size_t i = 0; i < p->pending.n; i++)
+    if (kd__commits(e, p, p->pending.v[i].owner)) kd__slot_set(e, p, p->pending.v[i].slot, p->pending.v[i].value, at);
+  p->pending.n = 0;
+}
+
+/* --- param and state -------------------------------------------------------------------------------------------------------------- */
+static int64_t owned_slot(elab *e, place *p, const kd_ast *at) {
+  for (size_t i = 0; i < p->owned.n; i++)
+    if (p->owned.v[i].at == at && p->owned.v[i].loop == e->loop) return p->owned.v[i].slot;
+  return -1;
+}
+
+static const char *own_path(elab *e, scope *s, const char *name) {
+  const char *path = kd__arena_printf(e->a, "%s%s%s", s->place->path, *s->place->path ? "." : "", name);
+  for (int k = 2;; k++) {
+    bool taken = false;
+    for (size_t i = 0; i < e->slot.n && !taken; i++) taken = strcmp(e->slot.v[i].s.name, path) == 0;
+    if (!taken) return path;
+    path = kd__arena_printf(e->a, "%s%s%s_%d", s->place->path, *s->place->path ? "." : "", name, k);
+  }
+}
+
+/* The initial value goes to the one initialisation program; resets and stage starts run parts of it. */
+static void initialise(elab *e, scope *s, const kd_ast *n, int64_t slot, const axis *ax, int rank, kd_dtype t) {
+  const kd_ast *expr = n->kid[1];
+  prog *p = e->prog;
+  expect want = { .rank = (uint32_t)rank, .dtype = t }, *up = e->expect;
+  if (rank) memcpy(want.ax, ax, sizeof(axis) * (size_t)rank);
+  const char *as = s->bound_as, *pre = s->prefix;
+  uint64_t salt = e->salt;
+  e->prog = e->init; e->expect = &want; e->salt = 0;
+  s->bound_as = NULL; s->prefix = n->text;
+  tensor *x = expr ? kd__want_tensor(e, kd__eval(e, s, expr), expr) : kd__t_const(e, 0, t, ax, rank, n);
+  tensor to = { .rank = (uint8_t)rank, .dtype = t };
+  if (rank) memcpy(to.ax, ax, sizeof(axis) * (size_t)rank);
+  x = x ? kd__t_align(e, x, &to, expr ? expr : n) : NULL;
+  if (x) kd__graph_write(e->init->g, slot, x->v, kd__origin(e, n->span));
+  s->bound_as = as; s->prefix = pre;
+  e->prog = p; e->expect = up; e->salt = salt;
+}
+
+static bool declared_shape(elab *e, scope *s, const kd_ast *n, axis *ax, uint32_t *rank, kd_dtype *t) {
+  const kd_ast *type = n->n ? n->kid[0] : NULL;
+  *t = e->opt->real; *rank = 0;
+  if (type && type->text) *t = strcmp(type->text, "int") == 0 ? KD_I64 : strcmp(type->text, "bool") == 0 ? KD_BOOL : *t;
+  if (type && type->kind == KD_AST_TYPE && type->n && type->kid[0]) return kd__axes_type(e, s, type->kid[0], ax, rank);
+  if (type) { kd__err(e, KD_D_OWN_SHAPE, n->span, n->text2, n->text, n->text); return false; }
+  if (e->opt_ctx.pv && e->opt_ctx.pv->kind == V_TENSOR) {      /* inside an optimizer: one value for each parameter */
+    const tensor *p = e->opt_ctx.pv->u.t;
+    *rank = p->rank;
+    memcpy(ax, p->ax, sizeof(axis) * p->rank);
+    return true;
+  }
+  kd__err(e, KD_D_OWN_SHAPE, n->span, n->text2, n->text, n->text);
+  return false;
+}
+
+void kd__own(elab *e, scope *s, const kd_ast *n) {
+  axis ax[KD_MAX_RANK];
+  uint32_t rank;
+  kd_dtype t;
+  bool param = strcmp(n->text2, "param") == 0;
+  binding *b = kd__scope_bind(e, s, n->text, &kd__poison, n);
+  if (!declared_shape(e, s, n, ax, &rank, &t)) return;
+  if (param && !kd__dtype_real(t)) { kd__err(e, KD_D_PARAM_TYPE, n->span, n->text); return; }
+  int64_t slot = owned_slot(e, s->place, n);
+  if (slot < 0) {
+    kd_slot_kind k = param ? KD_SLOT_PARAM : e->opt_ctx.pv ? KD_SLOT_OPTIMIZER : KD_SLOT_STATE;
+    slot = kd__slot_add(e, own_path(e, s, n->text), k, t, ax, (int)rank, s->place, n->span);
+    owned_item it = { n, e->loop, slot };
+    KD_PUSH(e->a, s->place->owned, it);
+    initialise(e, s, n, slot, ax, (int)rank, t);
+  } else {
+    slot_info *si = &e->slot.v[slot];
+    bool same = si->s.type.rank == rank;
+    for (uint32_t i = 0; same && i < rank; i++) same = si->s.type.dim[i] == ax[i].size;
+    if (!same) {
+      tensor was = { .rank = si->s.type.rank }, now = { .rank = (uint8_t)rank };
+      memcpy(was.ax, si->ax, sizeof(axis) * was.rank);
+      memcpy(now.ax, ax, sizeof(axis) * rank);
+      kd__err(e, KD_D_OWN_CHANGED, n->span, si->s.name, kd__t_show(e, &was), kd__t_show(e, &now));
+      return;
+    }
+    memcpy(si->ax, ax, sizeof(axis) * rank);
+  }
+  b->kind = param ? B_PARAM : B_STATE;
+  b->slot = slot;
+  b->used = true;
+}
+
+/* --- update -------------------------------------------------------------------------------------------------------------------------- */
+static kd_value masked(elab *e, kd_value now, kd_value old, const kd_ast *at) {
+  if (!e->opt_ctx.pv || !e->opt_ctx.when) return now;
+  kd_build b = kd__b(e, at);
+  const kd_type *t = kd__type_of(e->prog->g, now);
+  kd_value c = kd__b_broadcast(&b, e->opt_ctx.when, t->dim, t->rank, NULL);
+  return kd__b_where(&b, c, now, old);
+}
+
+static void update_param(elab *e, scope *s, const kd_ast *n) {
+  tensor *v = kd__want_tensor(e, kd__eval(e, s, n->kid[1]), n->kid[1]), *old = e->opt_ctx.now->u.t;
+  v = v ? kd__t_align(e, v, old, n->kid[1]) : NULL;
+  if (v) e->opt_ctx.now = kd__v_tensor(e, kd__t_wrap(e, masked(e, v->v, old->v, n), old->ax, old->rank, n));
+}
+
+/* `update bank[N: idx] = v`: the state with v written at idx. */
+static tensor *scattered(elab *e, scope *s, tensor *base, const kd_ast *target, tensor *v) {
+  if (target->n != 2 || target->kid[1]->kind != KD_AST_SUB || !target->kid[1]->n) { kd__err(e, KD_D_LATER, target->span, "an update at several indices"); return NULL; }
+  const kd_ast *sub = target->kid[1];
+  int p = sub->text ? kd__t_find(base, kd__intern(e, sub->text)) : 0;
+  if (p < 0 || base->rank == 0) { kd__err(e, KD_D_NO_AXIS, sub->span, kd__t_show(e, base), sub->text ? sub->text : "0"); return NULL; }
+  tensor *idx = kd__want_tensor(e, kd__eval(e, s, sub->kid[0]), sub->kid[0]);
+  return idx ? kd__t_scatter(e, KD_OP_SCATTER_SET, base, p, idx, v, 0, target) : NULL;
+}
+
+void kd__update(elab *e, scope *s, const kd_ast *n) {
+  const kd_ast *target = n->kid[0], *name = target->kind == KD_AST_INDEX ? target->kid[0] : target;
+  if (name->kind != KD_AST_NAME) { kd__err(e, KD_D_UPDATE_TARGET, target->span); return; }
+  binding *b = kd__scope_find(s, name->text, NULL);
+  if (!b && e->opt_ctx.pv && strcmp(name->text, "param") == 0) { update_param(e, s, n); return; }
+  if (!b || b->kind != B_STATE) {
+    if (b && b->v && b->v->kind == V_POISON && b->kind == B_VALUE) return;
+    kd_diag *d = kd__err(e, KD_D_UPDATE_TARGET, target->span);
+    if (!b) {
+      const char *names[64];
+      size_t k = 0;
+      for (scope *t = s; t && k < 64; t = t->up) for (size_t i = 0; i < t->b.n && k < 64; i++) if (t->b.v[i]->kind == B_STATE) names[k++] = t->b.v[i]->name;
+      const char *near = kd__nearest(e, name->text, names, k);
+      if (near) kd__diag_help(e->sink, d, "did you mean `%s`?", near);
+    } else {
+      kd__diag_help(e->sink, d, "declare it: state %s: [..] = zeros()", name->text);
+    }
+    return;
+  }
+  if (e->metric_finish) return;                  /* a metric's end reads its states and changes none */
+  bool chain = e->prog->chain;
+  e->prog->chain = true;
+  tensor *old = kd__read_slot(e, b->slot, name)->u.t;
+  tensor *v = kd__want_tensor(e, kd__eval(e, s, n->kid[1]), n->kid[1]);
+  if (v && target->kind == KD_AST_INDEX) v = scattered(e, s, old, target, v);
+  else if (v) v = kd__t_align(e, v, old, n->kid[1]);
+  e->prog->chain = chain;
+  if (!v) return;
+  kd_build bb = kd__b(e, n);
+  kd_value now = masked(e, kd__b_op1(&bb, KD_OP_STOP, v->v), old->v, n);
+  KD_PUSH(e->a, e->prog->pending, (pending){ b->slot, now, e->slot.v[b->slot].owner, n->span, false });
+}
+
+val *kd__next(elab *e, scope *s, const kd_ast *name) {
+  binding *b = name->kind == KD_AST_NAME ? kd__scope_find(s, name->text, NULL) : NULL;
+  if (!b || b->kind != B_STATE) { kd__err(e, KD_D_NEXT, name->span); return &kd__poison; }
+  for (size_t i = e->prog->pending.n; i-- > 0;)
+    if (e->prog->pending.v[i].slot == b->slot) {
+      const slot_info *si = &e->slot.v[b->slot];
+      return kd__v_tensor(e, kd__t_wrap(e, e->prog->pending.v[i].value, si->ax, si->s.type.rank, name));
+    }
+  if (e->metric_finish) return kd__read_slot(e, b->slot, name);
+  kd_diag *d = kd__err(e, KD_D_NEXT_BEFORE, name->span, name->text);
+  kd__diag_help(e->sink, d, "write `update %s = ...` above", name->text);
+  return &kd__poison;
+}
+
+/* --- draws (design 2.7, rule 5) ------------------------------------------------------------------------------------------------------ */
+val *kd__draw(elab *e, scope *s, kd_op op, const kd_ast *call, const axis *ax, uint32_t rank) {
+  place *p = s->place;
+  size_t k = 0;
+  while (k < p->draws.n && p->draws.v[k] != call) k++;
+  if (k == p->draws.n) KD_PUSH(e->a, p->draws, call);
+  uint64_t path = kd__mix(kd__mix(p->hash, k), kd__mix(e->loop, e->salt)) >> 2;
+  kd_value in[2];
+  uint32_t n = 1;
+  tensor *key = kd__ambient(e, KD_AMBIENT_KEY, call)->u.t;
+  in[0] = key->v;
+  if (rank > 0 && e->prog->data >= 0) {
+    data_set *d = &e->data.v[e->prog->data];
+    if (ax[0].root == d->root && ax[0].size == (e->prog->rows ? e->prog->rows : d->d.batch)) {
+      in[1] = kd__slot_input(e, e->prog, kd__data_index(e, d, call));
+      n = 2;
+    }
+  }
+  int64_t dim[KD_MAX_RANK];
+  for (uint32_t i = 0; i < rank; i++) dim[i] = ax[i].size;
+  kd_attr at[3] = { kd__ai((int64_t)path), kd__at(op == KD_OP_RANDOM_BITS ? KD_I64 : e->opt->real), kd__al(dim, rank) };
+  kd_shape_error err;
+  kd_value v = kd__graph_add(e->prog->g, op, in, n, at, kd__origin(e, call->span), &err);
+  if (!v) { kd__err(e, KD_D_SHAPE_RULE, call->span, err.text); return &kd__poison; }
+  return kd__v_tensor(e, kd__t_wrap(e, v, ax, (int)rank, call));
+}
