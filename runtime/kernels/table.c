@@ -1,4 +1,5 @@
 /* table.c: kernels.def as data, and the choice of a kernel. */
+#include "runtime/kernels/conv.h"
 #include "runtime/kernels/elem.h"
 #include "runtime/kernels/gemm.h"
 #include "runtime/kernels/reduce.h"

@@ -104,10 +104,37 @@ static void elem_row(kd_op op, const char *rule) {
 
 static void test_element_wise(void **state) {
   (void)state;
+  failures = 0;
 #define KD_OP(ID, name, class, nin, nout, attrs, shape, ...) \
   if (KD_CLASS_##class == KD_CLASS_ELEM) elem_row(KD_OP_##ID, #shape);
 #include "runtime/op/ops.def"
 #undef KD_OP
+  assert_int_equal(failures, 0);
+}
+
+/* A convolution, the gradient of its operand and that of its weights. */
+static void conv_cases(const char *x, const char *w, const char *y, const char *attrs) {
+  static const char *const name[] = { "conv", "conv_data", "conv_weight" };
+  const char *in[3][2] = { { x, w }, { y, w }, { x, y } }, *out[3] = { y, x, w };
+  for (int i = 0; i < 3; i++) {
+    char operands[96], all[160], size[48];
+    const char *from = strchr(strchr(out[i], ',') + 1, ',') + 1;       /* the spatial sizes of the result */
+    snprintf(size, sizeof size, "%.*s", (int)strcspn(from, "]"), from);
+    snprintf(operands, sizeof operands, "%s %s", in[i][0], in[i][1]);
+    snprintf(all, sizeof all, "%s size=%s", attrs, size);
+    t_case c;
+    if (!t_parse(&c, name[i], operands, out[i], all)) fail_msg("mistake in case %s %s %s", name[i], operands, all);
+    check(&c, false, 1e-5);
+  }
+}
+static void test_convolutions(void **state) {
+  (void)state;
+  failures = 0;
+#define CASE(op, in, out, attrs, tol)
+#define CONV(x, w, y, attrs) conv_cases(x, w, y, attrs);
+#include "tests/kernels/cases.def"
+#undef CASE
+#undef CONV
   assert_int_equal(failures, 0);
 }
 
@@ -118,6 +145,7 @@ static void test_cases(void **state) {
 #undef CASE
   };
   (void)state;
+  failures = 0;
   for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
     t_case c;
     if (!t_parse(&c, list[i].op, list[i].in, list[i].out, list[i].attrs)) fail_msg("mistake in case %s %s %s", list[i].op, list[i].in, list[i].attrs);
@@ -131,12 +159,14 @@ static void test_cases(void **state) {
 
 static void test_every_row_has_a_case(void **state) {
   (void)state;
+  failures = 0;
   for (int op = 0; op < KD_OP_COUNT; op++)
     if (op != KD_OP_INPUT && !cases_of[op]) print_error("no case for %s\n", kd__op_info((kd_op)op)->name), failures++;
   assert_int_equal(failures, 0);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(test_element_wise), cmocka_unit_test(test_cases), cmocka_unit_test(test_every_row_has_a_case) };
+  const struct CMUnitTest tests[] = { cmocka_unit_test(test_element_wise), cmocka_unit_test(test_convolutions), cmocka_unit_test(test_cases),
+                                       cmocka_unit_test(test_every_row_has_a_case) };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

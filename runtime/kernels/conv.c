@@ -1,0 +1,34 @@
+/* conv.c: reading a convolution's call. */
+#include "runtime/kernels/conv.h"
+#include "runtime/kernels/nest.h"
+
+bool kd__conv_describe(kd__conv *v, const kd_call *c) {
+  kd__role first = c->op == KD_OP_CONV_DATA ? KD__Y : KD__X, second = c->op == KD_OP_CONV_WEIGHT ? KD__Y : KD__W;
+  *v = (kd__conv){ .wanted = c->op == KD_OP_CONV ? KD__Y : c->op == KD_OP_CONV_DATA ? KD__X : KD__W, .groups = c->attr[4].u.i };
+  v->t[first] = &c->in[0], v->t[second] = &c->in[1], v->t[v->wanted] = &c->out[0];
+  const kd_tensor *x = v->t[KD__X], *w = v->t[KD__W], *y = v->t[KD__Y];
+  v->spatial = x->rank - 2;
+  if (v->spatial < 1 || v->spatial > 3 || kd__count(x) == 0 || kd__count(w) == 0 || kd__count(y) == 0) return false;
+  v->batch = x->dim[0], v->cin = x->dim[1], v->cout = y->dim[1];
+  for (int i = 0; i < 3; i++) {
+    bool there = i < v->spatial;
+    v->in[i] = there ? x->dim[2 + i] : 1, v->ker[i] = there ? w->dim[2 + i] : 1, v->out[i] = there ? y->dim[2 + i] : 1;
+    v->stride[i] = there ? c->attr[0].u.list[i] : 1, v->dilation[i] = there ? c->attr[3].u.list[i] : 1;
+    v->pad_lo[i] = there ? c->attr[1].u.list[i] : 0, v->pad_hi[i] = there ? c->attr[2].u.list[i] : 0;
+  }
+  return true;
+}
+
+void kd__channels_last_strides(const kd_tensor *t, int64_t *stride) {
+  int64_t step = t->dim[1];
+  stride[1] = 1;
+  for (int d = t->rank - 1; d >= 2; d--) stride[d] = step, step *= t->dim[d];
+  stride[0] = step;
+}
+bool kd__channels_last(const kd_tensor *t) {
+  int64_t want[KD_MAX_RANK];
+  kd__channels_last_strides(t, want);
+  for (int d = 0; d < t->rank; d++)
+    if (t->dim[d] != 1 && t->stride[d] != want[d]) return false;
+  return true;
+}

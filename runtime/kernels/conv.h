@@ -1,0 +1,33 @@
+/* conv.h: what the convolution kernels share: the roles of the tensors, sizes and attributes. Internal to kernels/. */
+#ifndef KD_KERNELS_CONV_H
+#define KD_KERNELS_CONV_H
+#include "runtime/kernels/kernel.h"
+
+/* One convolution y = conv(x, w), whichever of the three is wanted. Spatial dimensions beyond `spatial` have size 1. */
+typedef enum kd__role { KD__X, KD__W, KD__Y, KD__ROLES } kd__role;
+typedef struct kd__conv {
+  const kd_tensor *t[KD__ROLES];
+  kd__role wanted;
+  int spatial;
+  int64_t batch, cin, cout, groups;
+  int64_t in[3], ker[3], out[3], stride[3], pad_lo[3], pad_hi[3], dilation[3];
+} kd__conv;
+/* False when a size is 0 or there are more than three spatial dimensions. */
+bool kd__conv_describe(kd__conv *v, const kd_call *c);
+
+/* Does the tensor lie as [B, s..., C] without gaps? */
+bool kd__channels_last(const kd_tensor *t);
+/* Strides of that layout. */
+void kd__channels_last_strides(const kd_tensor *t, int64_t *stride);
+
+bool kd__conv_dnnl_takes(const kd_call *c, const kd_kernel_settings *s);
+size_t kd__conv_dnnl_scratch(const kd_call *c, const kd_kernel_settings *s);
+kd_status kd__conv_dnnl_prepare(kd_call *c, const kd_kernel_settings *s);
+void kd__conv_dnnl_release(void *prepared);
+void kd__conv_dnnl_run(const kd_call *c, const kd_exec *x);
+
+bool kd__conv_im2col_takes(const kd_call *c, const kd_kernel_settings *s);
+size_t kd__conv_im2col_scratch(const kd_call *c, const kd_kernel_settings *s);
+kd_status kd__conv_im2col_prepare(kd_call *c, const kd_kernel_settings *s);
+void kd__conv_im2col_run(const kd_call *c, const kd_exec *x);
+#endif
