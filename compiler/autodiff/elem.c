@@ -63,7 +63,7 @@ static bool constant(const kd__rule *r, kd_value v, double *k) {
 
 /* b a^(b-1). With an exponent known not to be 0 nothing is in the way; else 0 * 0^-1 is 0 at a = b = 0. */
 static kd_value power_slope(kd__rule *r, kd_value a, kd_value b) {
-  double k;
+  double k = 0;
   if (constant(r, b, &k)) {
     if (k == 0) return fill(r, 0, a);
     if (k == 1) return r->g[0];
