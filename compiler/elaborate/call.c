@@ -587,3 +587,11 @@ val *kd__call(elab *e, scope *s, const kd_ast *n) {
   k = kd__override_args(e, n, &a, k);
   return kd__call_value(e, s, f, a, k, n);
 }
+
+/* A scheme's parameters bound, its body not yet run (scheme.c runs it statement by statement). */
+scope *kd__bind_call(elab *e, scope *s, def *d, arg *a, uint32_t n, const kd_ast *at) {
+  scope *in = kd__scope_new(e, d->scope, kd__place_at(e, s->place, at, call_name(e, s, d->name), d->name));
+  in->definition = true;
+  labels back = { 0 };
+  return bind_params(e, s, in, d->ast->kid[0], NULL, 0, a, n, &back, at, d->name) ? in : NULL;
+}

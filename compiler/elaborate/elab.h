@@ -27,7 +27,7 @@ typedef enum val_kind { V_POISON, V_NONE, V_BOOL, V_INT, V_REAL, V_STRING, V_LIS
 typedef struct def { const kd_ast *ast; const char *word, *name; scope *scope; } def;
 typedef struct arg { const char *name; val *v; const kd_ast *ast; } arg;       /* a call's argument; v NULL until evaluated */
 /* A network instance (or a definition waiting for its inputs): `fixed` are the arguments given at construction. */
-typedef struct net { def *def; arg *fixed; uint32_t nfixed; place *place; int8_t mode; const char *role; const kd_ast *at; struct net *base; } net;
+typedef struct net { def *def; arg *fixed; uint32_t nfixed; place *place; int8_t mode; const char *role; const kd_ast *at; struct net *base; bool frozen; } net;
 typedef struct relabel { const char *formal, *actual; } relabel;
 typedef struct labels { KD_VEC(relabel) map; } labels;
 /* A network applied: its value and the bindings of its body (taps). */
@@ -230,6 +230,7 @@ uint32_t kd__args(elab *e, scope *s, const kd_ast *call, arg **out);     /* argu
 val *kd__arg_eval(elab *e, scope *s, arg *a);
 uint32_t kd__override_args(elab *e, const kd_ast *call, arg **a, uint32_t n);   /* --set NAME.arg=value */
 bool kd__setting(elab *e, const char *path, val **out);                  /* --set path=value, when given */
+scope *kd__bind_call(elab *e, scope *s, def *d, arg *a, uint32_t n, const kd_ast *at);
 bool kd__def_is_net(const def *d);
 bool kd__match_axes(elab *e, scope *in, const kd_ast *type, tensor *t, labels *back, const kd_ast *at, const char *pname, tensor *out, const char *callee);
 val *kd__back(elab *e, const labels *l, val *v, const kd_ast *at, const char *callee);
@@ -271,6 +272,7 @@ const char *kd__nearest_line(elab *e, const char *name, const char *lines);
 void kd__define(elab *e, scope *s, const kd_ast *n);
 
 /* --- scheme*.c ----- */
-kd_module *kd__scheme_build(elab *e, const kd_ast *file, scope *s);
-kd_graph *kd__finish_graph(elab *e, prog *p);
+void kd__scheme_run(elab *e, scope *s, const kd_ast *file);
+kd_module *kd__module_finish(elab *e);                                  /* layout of slots, passes, plans (finish.c) */
+void kd__check_definitions(elab *e, const kd_ast *file, scope *s);       /* each typed definition by itself, A16 (witness.c) */
 #endif

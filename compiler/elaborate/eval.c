@@ -1,5 +1,5 @@
 /* eval.c: expressions: one evaluator for static values and graph values. */
-#include "compiler/elaborate/elab.h"
+#include "compiler/elaborate/scheme.h"
 #include <math.h>
 
 /* --- reading names ------------------------------------------------------------------------------------------------------- */
@@ -459,6 +459,13 @@ static void exec_let_many(elab *e, scope *s, const kd_ast *n) {
     kd__scope_bind(e, s, n->kid[i + 2]->text, have != k ? &kd__poison : r->kind == V_RECORD ? r->u.rec.v[i] : r->u.list.v[i], n->kid[i + 2]);
 }
 
+/* `for batch in D` over a data set is a run-time loop; over lists and ranges it is decided here. */
+static bool over_data(elab *e, scope *s, const kd_ast *n) {
+  if (n->kid[0]->kind != KD_AST_NAME && n->kid[0]->kind != KD_AST_FIELD) return false;
+  val *v = kd__eval(e, s, n->kid[0]);
+  return v->kind == V_DATA || v->kind == V_SPLIT;
+}
+
 void kd__exec(elab *e, scope *s, const kd_ast *n) {
   switch (n->kind) {
     case KD_AST_USE: kd__use(e, s, n); break;
@@ -466,15 +473,18 @@ void kd__exec(elab *e, scope *s, const kd_ast *n) {
     case KD_AST_BIND: kd__bind_stmt(e, s, n); break;
     case KD_AST_LET_MANY: exec_let_many(e, s, n); break;
     case KD_AST_ASSIGN: exec_assign(e, s, n); break;
-    case KD_AST_EXPR_STMT: kd__eval(e, s, n->kid[0]); break;
+    case KD_AST_EXPR_STMT: if (s->scheme) kd__scheme_stmt(e, s, n); else kd__eval(e, s, n->kid[0]); break;
     case KD_AST_RETURN: e->result = kd__eval(e, s, n->kid[0]); e->returned = true; break;
     case KD_AST_IF: exec_if(e, s, n); break;
-    case KD_AST_FOR_IN: exec_for(e, s, n); break;
+    case KD_AST_FOR_IN: if (s->scheme && over_data(e, s, n)) kd__scheme_stmt(e, s, n); else exec_for(e, s, n); break;
     case KD_AST_REPEAT: exec_repeat(e, s, n); break;
     case KD_AST_UPDATE: kd__update(e, s, n); break;
     case KD_AST_BLOCK: kd__exec_block(e, s, n); break;
     case KD_AST_ERROR: break;
-    default: kd__err(e, KD_D_WRONG_PLACE, n->span, kd__ast_kind_name((kd_ast_kind)n->kind)); break;
+    default:
+      if (s->scheme && kd__scheme_is_stmt(n)) kd__scheme_stmt(e, s, n);
+      else kd__err(e, KD_D_WRONG_PLACE, n->span, kd__ast_kind_name((kd_ast_kind)n->kind));
+      break;
   }
 }
 

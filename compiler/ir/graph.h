@@ -92,7 +92,10 @@ static inline kd_attr kd__al(const int64_t *v, uint32_t n) { return (kd_attr){ .
  *   result "loss" %9
  * Reading what was printed gives an equal graph. Lines beginning with `//` are comments. */
 void kd__graph_print(const kd_graph *g, kd__buf *out);
-/* Reads the text form. NULL and `err` ("line 3: ...") on anything else, for any bytes. */
+/* "f32[128,10]"; cut to n bytes, the NUL included. KD_TYPE_TEXT is always enough. */
+enum { KD_TYPE_TEXT = 384 };
+const char *kd__type_text(const kd_type *t, char *out, size_t n);
+/* Reads the text form; values may have any names (%x, %loss.1), and the types after `:` may be left out. NULL and `err` ("line 3: ...") on anything else, for any bytes. */
 kd_graph *kd__graph_read(kd__arena *a, const char *text, size_t n, kd_shape_error *err);
 
 /* Checks every invariant (operands before users, arity, attributes, types as inferred, live writes). False and `err` on the first breach. */

@@ -1,0 +1,58 @@
+/* api.h: what the files behind the public interface share. */
+#ifndef KD_API_H
+#define KD_API_H
+#include "compiler/elaborate/elaborate.h"
+#define KD__INSIDE
+#include "include/kd.h"
+
+typedef enum kd__say_code {
+#define KD_SAY(ID, severity, code, text) KD__SAY_##ID,
+#include "compiler/api/messages.def"
+#undef KD_SAY
+  KD__SAY_COUNT
+} kd__say_code;
+
+struct kd_session {
+  kd_allocator alloc;
+  kd__arena arena;                               /* the config's strings */
+  kd_config config;
+  size_t programs;                               /* alive, to catch a session freed too early */
+};
+
+/* All that belongs to one compiled program lies in its arena: sources, trees, the module. */
+struct kd_program {
+  kd_session *session;
+  kd__arena arena;
+  kd__oom oom;
+  kd_sink sink;
+  const char *path;
+  kd_module *module;                             /* NULL: there is nothing to run */
+  const char *const *folder; size_t nfolder;     /* where data is looked for */
+  const kd_compile_options *opt;                 /* while compiling */
+  bool told;                                     /* a message of severity error went out */
+  int fd;                                        /* the file being read, or -1: closed when memory runs out half-way */
+  struct kd__last_run *run;                      /* state of the last kd_run, or NULL */
+};
+
+/* Tells the session's callback row `code` with its printf arguments. `file` may be NULL. */
+void kd__say(kd_session *s, kd__say_code code, const char *file, ...);
+/* Tells all diagnostics that the sink holds. */
+void kd__say_sink(kd_session *s, kd_sink *sink);
+
+/* Reads a program's text into the arena: a regular file of UTF-8 without NUL bytes, at most KD_SOURCE_MAX bytes. Says why it cannot. */
+kd_status kd__text_read(kd_program *p, const char *path, const char **text, size_t *size);
+kd_status kd__text_check(kd_program *p, const char *path, const char *text, size_t size);
+/* kd_elab_options.load and .describe; ctx is the kd_program. */
+const char *kd__module_load(void *ctx, const char *name, const kd_source *near, size_t *size, const char **shown);
+bool kd__module_describe(void *ctx, const kd_dataset *d, int64_t *rows, char *why, size_t n);
+
+/* "plan" and "code" are the dumps that are not stages of the graph pipeline. */
+bool kd__dump_known(const char *stage);
+void kd__dump_seen(void *ctx, const char *stage, const char *program, const kd_graph *g);
+void kd__dump_planned(void *ctx, const kd_plan *p, const kd_slot *slots);
+void kd__dump_code(kd_program *p);
+/* Hands the buffer to the options' writer and frees it. */
+void kd__dump_out(kd_program *p, kd__buf *b);
+
+void kd__run_forget(kd_program *p);              /* releases the state of the last run */
+#endif

@@ -1,0 +1,130 @@
+/* text.c: reading sources, and finding modules: beside the file that asks, then in the standard library. */
+#include "compiler/api/api.h"
+#include "compiler/api/embed.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Length of the UTF-8 sequence at s (n bytes left), 0 when it is not one. */
+static size_t sequence(const unsigned char *s, size_t n) {
+  if (s[0] < 0x80) return s[0] != 0;
+  size_t len = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+  if (s[0] < 0xc2 || s[0] > 0xf4 || len > n) return 0;
+  for (size_t i = 1; i < len; i++)
+    if ((s[i] & 0xc0) != 0x80) return 0;
+  if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f)) return 0;
+  return len;
+}
+
+kd_status kd__text_check(kd_program *p, const char *path, const char *text, size_t size) {
+  if (size > KD_SOURCE_MAX) {
+    kd__say(p->session, KD__SAY_TOO_LARGE, path, (int)KD_SOURCE_MAX, (long long)size);
+    p->told = true;
+    return KD_E_PROGRAM;
+  }
+  int line = 1;
+  for (size_t i = 0; i < size;) {
+    size_t len = sequence((const unsigned char *)text + i, size - i);
+    if (!len) {
+      kd__say(p->session, KD__SAY_NOT_TEXT, path, line, (unsigned char)text[i], i);
+      p->told = true;
+      return KD_E_PROGRAM;
+    }
+    line += text[i] == '\n';
+    i += len;
+  }
+  return KD_OK;
+}
+
+static kd_status refuse(kd_program *p, kd__say_code code, const char *path, const char *why) {
+  if (p->fd >= 0) close(p->fd);
+  p->fd = -1;
+  kd__say(p->session, code, path, why);
+  p->told = true;
+  return KD_E_IO;
+}
+
+/* Reads what the open file has, as it grows or shrinks, up to one byte more than allowed. */
+static kd_status read_all(kd_program *p, const char *path, size_t expect, char **text, size_t *size) {
+  size_t cap = expect + 1, n = 0;
+  char *t = kd__arena_get(&p->arena, cap + 1);
+  for (;;) {
+    if (n == cap) {
+      if (n > KD_SOURCE_MAX) break;
+      char *more = kd__arena_get(&p->arena, 2 * cap + 1);
+      memcpy(more, t, n);
+      t = more;
+      cap *= 2;
+    }
+    ssize_t got = read(p->fd, t + n, cap - n);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return refuse(p, KD__SAY_NO_FILE, path, strerror(errno));
+    if (got == 0) break;
+    n += (size_t)got;
+  }
+  t[n] = 0;
+  *text = t;
+  *size = n;
+  return KD_OK;
+}
+
+kd_status kd__text_read(kd_program *p, const char *path, const char **text, size_t *size) {
+  struct stat st;
+  p->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);           /* a pipe that nobody writes to must not hang us here */
+  if (p->fd < 0) return refuse(p, KD__SAY_NO_FILE, path, strerror(errno));
+  if (fstat(p->fd, &st) < 0) return refuse(p, KD__SAY_NO_FILE, path, strerror(errno));
+  if (S_ISDIR(st.st_mode)) return refuse(p, KD__SAY_NOT_A_FILE, path, "it is a directory");
+  if (!S_ISREG(st.st_mode)) return refuse(p, KD__SAY_NOT_A_FILE, path, "it is not a regular file");
+  if (st.st_size > KD_SOURCE_MAX) {
+    close(p->fd);
+    p->fd = -1;
+    return kd__text_check(p, path, "", (size_t)st.st_size);
+  }
+  char *t = NULL;
+  kd_status s = read_all(p, path, (size_t)st.st_size, &t, size);
+  if (s != KD_OK) return s;
+  close(p->fd);
+  p->fd = -1;
+  *text = t;
+  return kd__text_check(p, path, t, *size);
+}
+
+/* DIR/NAME.kd when it is a file that can be read as a program. */
+static const char *module_file(kd_program *p, const char *dir, size_t dir_len, const char *name, size_t *size, const char **shown) {
+  struct stat st;
+  const char *text = NULL;
+  char *path = kd__arena_printf(&p->arena, "%.*s%s.kd", (int)dir_len, dir, name);
+  if (stat(path, &st) < 0 || S_ISDIR(st.st_mode)) return NULL;
+  if (kd__text_read(p, path, &text, size) != KD_OK) return NULL;
+  *shown = path;
+  return text;
+}
+
+static size_t dir_length(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash ? (size_t)(slash - path) + 1 : 0;
+}
+
+const char *kd__module_load(void *ctx, const char *name, const kd_source *near, size_t *size, const char **shown) {
+  kd_program *p = ctx;
+  const char *asker = near ? near->path : p->path;
+  static const char inside[] = "<stdlib>/";
+  /* The library's files ask for the library's files, whatever lies around the program. */
+  if (strncmp(asker, inside, sizeof inside - 1) != 0) {
+    const char *text = module_file(p, asker, dir_length(asker), name, size, shown);
+    if (text) return text;
+  }
+  if (p->session->config.stdlib) {
+    const char *dir = kd__arena_printf(&p->arena, "%s/", p->session->config.stdlib);
+    return module_file(p, dir, strlen(dir), name, size, shown);
+  }
+  for (size_t i = 0; i < kd__nstdlib; i++)
+    if (strcmp(kd__stdlib[i].name, name) == 0) {
+      *size = kd__stdlib[i].size;
+      *shown = kd__arena_printf(&p->arena, "%s%s.kd", inside, name);
+      return kd__stdlib[i].text;
+    }
+  return NULL;
+}

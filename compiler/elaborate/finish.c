@@ -1,0 +1,109 @@
+/* finish.c: the module: every slot gets its place, every graph goes through the passes and becomes a plan. */
+#include "compiler/elaborate/scheme.h"
+#include "compiler/pass/pass.h"
+#include <stdlib.h>
+
+/* --- memory -------------------------------------------------------------------------------------------------------------------- */
+/* All parameters lie in block 0 without gaps, network by network, so that a step's flat vector is the memory itself; states follow in
+ * block 1; everything else has a block of its own. */
+static void place_slots(elab *e) {
+  size_t n = e->slot.n;
+  int64_t *order = KD_NEWN(e->a, int64_t, n);
+  size_t k = 0;
+  for (size_t i = 0; i < n; i++) if (e->slot.v[i].s.kind == KD_SLOT_PARAM) order[k++] = (int64_t)i;
+  for (size_t i = 1; i < k; i++)
+    for (size_t j = i; j > 0 && kd__slot_rank(e, order[j - 1]) > kd__slot_rank(e, order[j]); j--) { int64_t t = order[j]; order[j] = order[j - 1]; order[j - 1] = t; }
+  int64_t at = 0;
+  for (size_t i = 0; i < k; i++) {
+    kd_slot *s = &e->slot.v[order[i]].s;
+    s->block = 0; s->offset = at;
+    at += kd__type_count(&s->type) * (int64_t)kd__dtype_size((kd_dtype)s->type.dtype);
+  }
+  int64_t states = 0;
+  uint32_t block = 2;
+  for (size_t i = 0; i < n; i++) {
+    kd_slot *s = &e->slot.v[i].s;
+    if (s->kind == KD_SLOT_PARAM) continue;
+    int64_t bytes = kd__type_count(&s->type) * (int64_t)kd__dtype_size((kd_dtype)s->type.dtype);
+    if (s->kind == KD_SLOT_STATE) { s->block = 1; s->offset = states; states += (bytes + 63) & ~(int64_t)63; continue; }
+    s->block = block++; s->offset = 0;
+  }
+}
+
+/* --- plans ------------------------------------------------------------------------------------------------------------------------ */
+typedef struct seen_ctx { elab *e; const char *program; bool bad; } seen_ctx;
+
+static void check_pass(void *ctx, const kd_pass_info *p, const kd_graph *g) {
+  seen_ctx *c = ctx;
+  kd_shape_error err;
+  if (!c->bad && !kd__graph_verify(g, &err)) {
+    c->bad = true;
+    kd__err(c->e, KD_D_INTERNAL, (kd_span){ 0 }, kd__arena_printf(c->e->a, "pass %s left program %s broken: %s", p->name, c->program, err.text));
+  }
+  if (c->e->opt->seen) c->e->opt->seen(c->e->opt->seen_ctx, p->name, c->program, g);
+}
+
+static void note_copy(void *ctx, const kd_plan_note *n) {
+  seen_ctx *c = ctx;
+  kd_span at = n->origin && n->origin < c->e->origin.n ? c->e->origin.v[n->origin].span : (kd_span){ 0 };
+  if (at.src) kd__report(c->e->sink, KD_D_FORCED_COPY, at, c->e->slot.v[n->slot].s.name, (double)n->bytes / 1048576.0);
+}
+
+static kd_plan *make_plan(elab *e, const planned *p, const kd_slot *slots, uint32_t nslot) {
+  seen_ctx c = { e, p->name, false };
+  if (e->opt->seen) e->opt->seen(e->opt->seen_ctx, "graph", p->name, p->g);
+  kd_graph *g = kd__pass_all(p->g, check_pass, &c);
+  if (c.bad) return NULL;
+  kd_plan *plan = kd__plan_make(e->a, g, slots, nslot, p->name, note_copy, &c);
+  if (plan && e->opt->planned) e->opt->planned(e->opt->seen_ctx, plan, slots);
+  return plan;
+}
+
+static const char *base_name(elab *e, const char *path) {
+  const char *slash = strrchr(path, '/');
+  path = slash ? slash + 1 : path;
+  const char *dot = strrchr(path, '.');
+  return kd__arena_strndup(e->a, path, dot && dot != path ? (size_t)(dot - path) : strlen(path));
+}
+
+kd_module *kd__module_finish(elab *e) {
+  mod_build *b = e->build;
+  kd_module *m = KD_NEW(e->a, kd_module);
+  slots all = { 0 };
+  for (size_t i = 0; i < e->init->g->write.n; i++) KD_PUSH(e->a, all, e->init->g->write.v[i].slot);
+  uint32_t init = kd__reset_plan(e, "init", &all);
+  /* the first instruction initialises everything; jump targets move with it */
+  kd_code first = { KD_CODE_RUN, init, 0, 0, 0 };
+  kd_code *code = KD_NEWN(e->a, kd_code, b->code.n + 1);
+  code[0] = first;
+  for (size_t i = 0; i < b->code.n; i++) {
+    kd_code c = b->code.v[i];
+    if (c.op == KD_CODE_LOOP || c.op == KD_CODE_NEXT || c.op == KD_CODE_BATCHES || c.op == KD_CODE_MORE || c.op == KD_CODE_BATCH_IF) c.c++;
+    else if (c.op == KD_CODE_JUMP) c.a++;
+    else if (c.op == KD_CODE_JUMP_IF) c.b++;
+    code[i + 1] = c;
+  }
+  place_slots(e);
+  m->arena = e->a;
+  m->name = base_name(e, e->file->syn->src->path);
+  m->real = e->opt->real;
+  m->nslot = (uint32_t)e->slot.n;
+  m->slot = KD_NEWN(e->a, kd_slot, e->slot.n);
+  for (size_t i = 0; i < e->slot.n; i++) m->slot[i] = e->slot.v[i].s;
+  memcpy(m->ambient, e->ambient, sizeof m->ambient);
+  m->nplan = (uint32_t)b->plan.n;
+  m->plan = KD_NEWN(e->a, kd_plan *, b->plan.n);
+  for (size_t i = 0; i < b->plan.n; i++)
+    if (!(m->plan[i] = make_plan(e, &b->plan.v[i], m->slot, m->nslot))) return NULL;
+  m->ndataset = (uint32_t)e->data.n;
+  m->dataset = KD_NEWN(e->a, kd_dataset, e->data.n);
+  for (size_t i = 0; i < e->data.n; i++) m->dataset[i] = e->data.v[i].d;
+  m->stream = b->stream.v; m->nstream = (uint32_t)b->stream.n;
+  m->group = b->group.v; m->ngroup = (uint32_t)b->group.n;
+  m->code = code; m->ncode = (uint32_t)b->code.n + 1; m->ncounter = b->ncounter;
+  m->string = b->string.v; m->nstring = (uint32_t)b->string.n;
+  m->stage = b->stage.v; m->nstage = (uint32_t)b->stage.n;
+  m->nreg = b->nreg;
+  m->report = b->report.v; m->nreport = (uint32_t)b->report.n;
+  return m;
+}

@@ -1,0 +1,165 @@
+/* kd.h: the public interface of kdc, the compiler and runtime for knowledge distillation. C99 and C++.
+ *
+ * A session compiles programs; a program runs. Nothing prints, exits or keeps state outside of a session: what there is to say goes to
+ * the callbacks of kd_config and kd_run_options.
+ *
+ * Ownership: what a function takes is borrowed until it returns, what a callback is given holds until the callback returns, and what
+ *   a program hands out (report rows, parameters) until its next kd_run or kd_program_free.
+ * Errors: every call that can fail returns a kd_status; for KD_E_PROGRAM and others the session's message callback has been told why.
+ * Threads: a session and its programs belong to one thread at a time. Different sessions share nothing and may work at the same time. Only
+ *   the flag kd_run_options.cancel may be written from elsewhere (another thread, a signal handler). */
+#ifndef KD_H
+#define KD_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define KD_API __attribute__((visibility("default")))
+#else
+#define KD_API
+#endif
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef KD__INSIDE                               /* the library's own sources have these types from its inner headers */
+typedef enum kd_status {
+  KD_OK = 0,
+  KD_E_MEMORY,                                   /* out of memory */
+  KD_E_PROGRAM,                                  /* the program is wrong; its errors were told */
+  KD_E_USAGE,                                    /* wrong use of this interface */
+  KD_E_IO,                                       /* input or output failed */
+  KD_E_FORMAT,                                   /* a file is not of the expected format */
+  KD_E_DATA,                                     /* data is missing or out of range */
+  KD_E_NUMERIC,                                  /* a value is not finite */
+  KD_E_CANCELLED,                                /* stopped on request */
+  KD_E_UNAVAILABLE                               /* not available in this build or on this machine */
+} kd_status;
+
+typedef enum kd_severity { KD_ERROR, KD_WARNING, KD_NOTE } kd_severity;
+
+/* Like realloc, told the old size; new_size 0 frees and returns NULL. NULL otherwise means that there is no memory. Called only from
+ * the thread that uses the session. Serves the compiler and what it makes; the buffers of a run come from the system. */
+typedef struct kd_allocator {
+  void *(*resize)(void *ctx, void *old, size_t old_size, size_t new_size);
+  void *ctx;
+} kd_allocator;
+#endif
+
+/* The status in words. Never NULL. */
+KD_API const char *kd_status_text(kd_status s);
+/* "0.1.0" */
+KD_API const char *kd_version(void);
+
+/* --- sessions --------------------------------------------------------------------------------------------------------- */
+/* One thing that the compiler or a run has to say about a program. */
+typedef struct kd_message {
+  kd_severity severity;
+  const char *code;                              /* "E0102": stable, for tools; "" where there is none */
+  const char *file;                              /* NULL: no place in a source */
+  int line, col;                                 /* from 1; 0 without a place */
+  const char *message;                           /* one sentence */
+  const char *text;                              /* the whole message with source lines and carets, ends with a newline */
+  const char *json;                              /* the whole message as one JSON object */
+} kd_message;
+
+/* All zero (or a NULL kd_config) is a good start. The config is copied; the strings in it are too. */
+typedef struct kd_config {
+  const kd_allocator *allocator;                 /* NULL: malloc. Copied; its ctx must outlive the session */
+  void (*message)(void *ctx, const kd_message *m);
+  void *message_ctx;
+  bool color;                                    /* kd_message.text with terminal colours */
+  const char *stdlib;                            /* folder to read the standard library from; NULL: the one that is built in */
+  const char *const *data; size_t ndata;         /* folders in which data files are looked for, in order */
+  const char *cache;                             /* folder for decoded copies of data (made if need be); NULL: in memory */
+} kd_config;
+
+typedef struct kd_session kd_session;
+/* On failure *out is NULL. */
+KD_API kd_status kd_session_new(const kd_config *config, kd_session **out);
+/* After the session's programs were freed. NULL is allowed. */
+KD_API void kd_session_free(kd_session *s);
+
+/* --- compiling -------------------------------------------------------------------------------------------------------- */
+typedef void (*kd_writer)(void *ctx, const char *text, size_t n);
+
+typedef struct kd_compile_options {
+  const char *const *set; size_t nset;           /* "path.to.name=value": settings of the program; one that fits nothing is an error */
+  bool double_precision;                         /* real numbers are f64 */
+  bool check;                                    /* also try every definition of the file by itself; a file of definitions alone is right */
+  const char *dump;                              /* a name of kd_dump_stage: what to print while compiling; NULL: nothing */
+  kd_writer dump_to; void *dump_ctx;
+} kd_compile_options;
+
+typedef struct kd_program kd_program;
+/* Compiles an experiment. NULL options are all zero. Modules that it names are looked for beside it and then in the standard library.
+ * KD_OK with *out NULL: the file is right but has nothing to run (definitions alone), or the dump asked for comes before a program. */
+KD_API kd_status kd_compile_file(kd_session *s, const char *path, const kd_compile_options *o, kd_program **out);
+/* The same for a text in memory (UTF-8, n bytes); `path` is what messages call it, and where its modules are looked for. */
+KD_API kd_status kd_compile_text(kd_session *s, const char *path, const char *text, size_t n, const kd_compile_options *o, kd_program **out);
+KD_API void kd_program_free(kd_program *p);      /* NULL is allowed */
+
+/* Names of what can be dumped, in the order in which it is made: "tokens", "ast", "graph", the passes, "plan", "code". NULL past the end. */
+KD_API const char *kd_dump_stage(size_t i);
+/* What was compiled, in a few lines: stages, parameters by model, memory. */
+KD_API void kd_program_describe(const kd_program *p, kd_writer to, void *ctx);
+
+/* --- running ---------------------------------------------------------------------------------------------------------- */
+typedef struct kd_named { const char *name; double value; } kd_named;
+
+typedef enum kd_event_kind {
+  KD_EVENT_STAGE,                                /* a stage of the scheme begins */
+  KD_EVENT_STEP,                                 /* progress within it, after some of the steps */
+  KD_EVENT_EPOCH,                                /* an epoch ended: `value` has its mean losses */
+  KD_EVENT_SAY,                                  /* the program shows `value` */
+  KD_EVENT_NOTE                                  /* `text` says something worth knowing (a choice, a warning) */
+} kd_event_kind;
+
+typedef struct kd_event {
+  kd_event_kind kind;
+  const char *stage; int stage_number, stages;   /* number from 1 */
+  int64_t epoch, epochs;                         /* epoch from 1; epochs 0: unknown */
+  int64_t step, steps;                           /* within the stage; steps 0: unknown */
+  double samples_per_second;                     /* 0: unknown */
+  double seconds, seconds_left;                  /* since the run began; of this stage, below 0: unknown */
+  const kd_named *value; size_t nvalue;
+  const char *text;                              /* KD_EVENT_NOTE */
+} kd_event;
+
+typedef struct kd_run_options {
+  uint64_t seed;
+  int threads;                                   /* 0: the cores that this process may use */
+  bool deterministic;                            /* results do not depend on the number of threads */
+  bool no_dnnl;                                  /* do without oneDNN */
+  const char *out;                               /* folder for what the run writes (made if need be); NULL: nothing is written */
+  void (*event)(void *ctx, const kd_event *e);
+  void *event_ctx;
+  const volatile int *cancel;                    /* becomes not 0: the run stops soon, with KD_E_CANCELLED; may be NULL */
+} kd_run_options;
+
+/* Runs the program from the start. NULL options are all zero. Numeric libraries are loaded here and not before. */
+KD_API kd_status kd_run(kd_program *p, const kd_run_options *o);
+
+/* Row i of the report of the last run: `accuracy(s.logits, ..)` on `fashion.test`. False past the end. */
+typedef struct kd_row { const char *label, *on; double value; } kd_row;
+KD_API bool kd_report(const kd_program *p, size_t i, kd_row *out);
+
+/* A parameter or state: after a run its value, dense and row-major; before, `data` is NULL. */
+typedef struct kd_parameter {
+  const char *name;                              /* "S.stage1.conv1.W" */
+  const char *type;                              /* element type: "f32", "f64", "i64" .. */
+  int rank; const int64_t *dim;
+  const void *data; size_t bytes;
+} kd_parameter;
+KD_API bool kd_parameter_named(const kd_program *p, const char *name, kd_parameter *out);
+/* By number; false past the end. */
+KD_API bool kd_parameter_at(const kd_program *p, size_t i, kd_parameter *out);
+
+/* Versions, processor, numeric libraries and the built-in standard library, as lines of text. Loads the numeric libraries. */
+KD_API void kd_info(kd_writer to, void *ctx);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
