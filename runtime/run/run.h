@@ -1,0 +1,88 @@
+/* run.h: the machine that runs a compiled module (runtime/exec/module.h): data, plans, events, the run folder.
+ *
+ * Ownership: the module and every string of the options are borrowed and must outlive the machine; what a machine hands out lives
+ *   until it is closed, and what an event holds until the callback returns.
+ * Errors: a failing call fills the caller's kd__run_error. After a failure of kd__machine_go nothing but reading and closing is useful.
+ * Threads: one machine belongs to one thread at a time; only *cancel may be written from elsewhere. Machines share nothing.
+ * Randomness: training draws depend on (seed, stage, times it was entered, step, plan's name), draws of a plan that runs over a shuffled
+ *   stream without being a step on (seed, stage, entry, pass, batch), all others (initial values, evaluation) on the seed alone. */
+#ifndef KD_RUN_H
+#define KD_RUN_H
+#include "runtime/data/data.h"
+
+/* --- events: the members of kd_event (include/kd.h), in its order ------------------------------------------------------ */
+typedef struct kd__named { const char *name; double value; } kd__named;
+typedef enum kd__event_kind { KD__EVENT_STAGE, KD__EVENT_STEP, KD__EVENT_EPOCH, KD__EVENT_SAY, KD__EVENT_NOTE } kd__event_kind;
+typedef struct kd__event {
+  kd__event_kind kind;
+  const char *stage; int stage_number, stages;   /* number from 1; before the first stage: "" and 0 */
+  int64_t epoch, epochs;                         /* epoch from 1; epochs 0: unknown */
+  int64_t step, steps;                           /* within the stage; steps 0: unknown */
+  double samples_per_second;                     /* 0: unknown */
+  double seconds, seconds_left;                  /* since the machine was opened; of this stage, below 0: unknown */
+  const kd__named *value; size_t nvalue;         /* STEP: the step's losses; EPOCH: their means over the epoch's steps; SAY: what is shown */
+  const char *text;                              /* NOTE */
+} kd__event;
+
+/* --- options -------------------------------------------------------------------------------------------------------------- */
+/* An exact copy of a source for the run folder: source/NAME. In a name, a leading "/" and parts that are ".." or "." are left out. */
+typedef struct kd__source_copy { const char *name, *text; size_t size; } kd__source_copy;
+
+typedef struct kd__run_options {
+  uint64_t seed;
+  int threads;                                   /* 0: the cores that this process may use */
+  bool deterministic;                            /* results do not depend on `threads` */
+  bool no_dnnl;
+  bool reference;                                /* the naive twins: for comparisons in double precision */
+  kd__search search;                             /* where data lies, and its cache */
+  const char *out;                               /* run folder (made if need be); NULL: nothing is written */
+  const char *version;                           /* of kdc, for the files of the run folder; may be NULL */
+  const kd__source_copy *source; size_t nsource;
+  const char *const *setting; size_t nsetting;   /* "path=value", as given */
+  void (*event)(void *ctx, const kd__event *e);  /* may be NULL; STEP comes at most ten times a second */
+  void *event_ctx;
+  const volatile int *cancel;                    /* becomes not 0: stops within one step, KD_E_CANCELLED; may be NULL */
+} kd__run_options;
+
+/* Why a machine failed. `text` is whole in itself: it names stage, epoch, step and term where they matter. */
+typedef struct kd__run_error {
+  kd_status status;
+  uint32_t origin;                               /* the compiler's origin of the culprit; 0: none */
+  const char *stage;                             /* NULL: outside of stages (or before the run) */
+  int64_t epoch, step;                           /* within the stage: epoch from 1, steps done (so the failing step is step + 1) */
+  const char *term;                              /* KD_E_NUMERIC: the first term that is not finite; else NULL */
+  char text[1024];
+} kd__run_error;
+
+/* --- running -------------------------------------------------------------------------------------------------------------- */
+typedef struct kd_machine kd_machine;
+/* Checks the module, opens data, memory and the run folder, and loads the numeric libraries; runs nothing. On failure *out is NULL.
+ *   KD_E_USAGE: options out of range, or a module that is broken; KD_E_DATA, KD_E_FORMAT: data missing, unfit, or with another number of
+ *   rows than it had when the program was compiled; KD_E_IO: the run folder cannot be made or written, or holds files that no run wrote
+ *   (an earlier run's files are replaced); KD_E_UNAVAILABLE: no numeric library; KD_E_MEMORY. */
+kd_status kd__machine_open(const kd_module *m, const kd__run_options *o, kd_machine **out, kd__run_error *err);
+/* Runs to the end. Writes the end of log.jsonl and, when all went well, report.json.
+ *   KD_E_NUMERIC: a loss is not finite; KD_E_DATA: an index out of range, or the program's own FAIL; KD_E_CANCELLED; KD_E_IO ... */
+kd_status kd__machine_go(kd_machine *r, kd__run_error *err);
+/* The same, but pauses (KD_OK, *done false) when `steps` more training steps were done: for tests, and for saving in between. */
+kd_status kd__machine_steps(kd_machine *r, int64_t steps, bool *done, kd__run_error *err);
+/* NULL is allowed. A run that was neither finished nor failed says so in the log. */
+void      kd__machine_close(kd_machine *r);
+
+/* --- what came of it --------------------------------------------------------------------------------------------------------- */
+/* Value of m->report[i]; NaN before it was evaluated. i < m->nreport. */
+double      kd__machine_report(const kd_machine *r, uint32_t i);
+/* The slot's memory, dense and row-major. slot < m->nslot. Valid until the machine is closed. */
+const void *kd__machine_slot(const kd_machine *r, uint32_t slot);
+/* The last error (status KD_OK: none). */
+const kd__run_error *kd__machine_error(const kd_machine *r);
+int         kd__machine_threads(const kd_machine *r);
+
+/* --- stopping and going on -------------------------------------------------------------------------------------------------------- */
+/* Writes everything that the rest of the run depends on to a safetensors file: the position (as JSON in its metadata), all parameters,
+ * states and optimizer states, and what `keep best` holds. Written aside, synced, renamed. */
+kd_status kd__machine_save(const kd_machine *r, const char *path, kd__run_error *err);
+/* Into a machine freshly opened on the same module and options: it goes on from there and ends in the same bits. KD_E_FORMAT: not such
+ * a file, or of another program or seed; the machine is then as it was. */
+kd_status kd__machine_restore(kd_machine *r, const char *path, kd__run_error *err);
+#endif
