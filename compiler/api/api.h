@@ -2,6 +2,7 @@
 #ifndef KD_API_H
 #define KD_API_H
 #include "compiler/elaborate/elaborate.h"
+#include "runtime/run/run.h"
 #define KD__INSIDE
 #include "include/kd.h"
 
@@ -16,7 +17,8 @@ struct kd_session {
   kd_allocator alloc;
   kd__arena arena;                               /* the config's strings */
   kd_config config;
-  size_t programs;                               /* alive, to catch a session freed too early */
+  size_t programs;                               /* alive: a session that is freed too early goes with the last of them */
+  bool closed;
 };
 
 /* All that belongs to one compiled program lies in its arena: sources, trees, the module. */
@@ -28,31 +30,37 @@ struct kd_program {
   const char *path;
   kd_module *module;                             /* NULL: there is nothing to run */
   const char *const *folder; size_t nfolder;     /* where data is looked for */
-  const kd_compile_options *opt;                 /* while compiling */
-  bool told;                                     /* a message of severity error went out */
+  const char *const *set; size_t nset;           /* as given, for the run folder */
+  kd_compile_options opt;                        /* while compiling; its strings are borrowed */
+  KD_VEC(kd__source_copy) source;                /* every text that the program was made of */
+  bool told;                                     /* an error went out that the sink does not hold */
   int fd;                                        /* the file being read, or -1: closed when memory runs out half-way */
   struct kd__last_run *run;                      /* state of the last kd_run, or NULL */
 };
 
 /* Tells the session's callback row `code` with its printf arguments. `file` may be NULL. */
 void kd__say(kd_session *s, kd__say_code code, const char *file, ...);
-/* Tells all diagnostics that the sink holds. */
+/* Tells all diagnostics that the sink holds, and empties it. */
 void kd__say_sink(kd_session *s, kd_sink *sink);
 
 /* Reads a program's text into the arena: a regular file of UTF-8 without NUL bytes, at most KD_SOURCE_MAX bytes. Says why it cannot. */
 kd_status kd__text_read(kd_program *p, const char *path, const char **text, size_t *size);
 kd_status kd__text_check(kd_program *p, const char *path, const char *text, size_t size);
 /* kd_elab_options.load and .describe; ctx is the kd_program. */
-const char *kd__module_load(void *ctx, const char *name, const kd_source *near, size_t *size, const char **shown);
-bool kd__module_describe(void *ctx, const kd_dataset *d, int64_t *rows, char *why, size_t n);
+const char *kd__text_module(void *ctx, const char *name, const kd_source *near, size_t *size, const char **shown);
+/* Keeps a source for the run folder. `text` and `shown` must live as long as the program. */
+void kd__text_remember(kd_program *p, const char *shown, const char *text, size_t size);
+bool kd__data_rows(void *ctx, const kd_dataset *d, int64_t *rows, char *why, size_t n);
+/* The folders for data files: the config's, the program's own, its `data`, the system's. */
+void kd__data_folders(kd_program *p);
 
-/* "plan" and "code" are the dumps that are not stages of the graph pipeline. */
 bool kd__dump_known(const char *stage);
+/* kd_elab_options.seen and .planned; ctx is the kd_program. */
 void kd__dump_seen(void *ctx, const char *stage, const char *program, const kd_graph *g);
 void kd__dump_planned(void *ctx, const kd_plan *p, const kd_slot *slots);
 void kd__dump_code(kd_program *p);
 /* Hands the buffer to the options' writer and frees it. */
-void kd__dump_out(kd_program *p, kd__buf *b);
+void kd__dump_out(const kd_program *p, kd__buf *b);
 
 void kd__run_forget(kd_program *p);              /* releases the state of the last run */
 #endif

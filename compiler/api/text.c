@@ -1,6 +1,7 @@
 /* text.c: reading sources, and finding modules: beside the file that asks, then in the standard library. */
 #include "compiler/api/api.h"
 #include "compiler/api/embed.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -107,15 +108,9 @@ static size_t dir_length(const char *path) {
   return slash ? (size_t)(slash - path) + 1 : 0;
 }
 
-const char *kd__module_load(void *ctx, const char *name, const kd_source *near, size_t *size, const char **shown) {
-  kd_program *p = ctx;
-  const char *asker = near ? near->path : p->path;
-  static const char inside[] = "<stdlib>/";
-  /* The library's files ask for the library's files, whatever lies around the program. */
-  if (strncmp(asker, inside, sizeof inside - 1) != 0) {
-    const char *text = module_file(p, asker, dir_length(asker), name, size, shown);
-    if (text) return text;
-  }
+static const char inside[] = "<stdlib>/";
+
+static const char *library(kd_program *p, const char *name, size_t *size, const char **shown) {
   if (p->session->config.stdlib) {
     const char *dir = kd__arena_printf(&p->arena, "%s/", p->session->config.stdlib);
     return module_file(p, dir, strlen(dir), name, size, shown);
@@ -127,4 +122,44 @@ const char *kd__module_load(void *ctx, const char *name, const kd_source *near, 
       return kd__stdlib[i].text;
     }
   return NULL;
+}
+
+/* Names of the modules below DIR/PREFIX, one a line. */
+static void list_folder(const char *dir, const char *prefix, int depth, kd__buf *out) {
+  char path[1024], name[512];
+  if (snprintf(path, sizeof path, "%s/%s", dir, prefix) >= (int)sizeof path) return;
+  DIR *d = depth < 8 ? opendir(path) : NULL;
+  for (struct dirent *f; d && (f = readdir(d));) {
+    size_t len = strlen(f->d_name);
+    if (f->d_name[0] == '.' || snprintf(name, sizeof name, "%s%s", prefix, f->d_name) >= (int)sizeof name - 1) continue;
+    if (len > 3 && strcmp(f->d_name + len - 3, ".kd") == 0) kd__buf_printf(out, "%.*s\n", (int)strlen(name) - 3, name);
+    else list_folder(dir, strcat(name, "/"), depth + 1, out);
+  }
+  if (d) closedir(d);
+}
+
+static const char *library_names(kd_program *p, size_t *size) {
+  kd__buf b = { 0 };
+  if (p->session->config.stdlib) list_folder(p->session->config.stdlib, "", 0, &b);
+  else for (size_t i = 0; i < kd__nstdlib; i++) kd__buf_printf(&b, "%s\n", kd__stdlib[i].name);
+  *size = b.n;
+  return b.n ? kd__buf_keep(&b, &p->arena) : NULL;
+}
+
+/* The library's files ask for the library's files, whatever lies around the program; so does the compiler itself (`near` NULL). */
+const char *kd__text_module(void *ctx, const char *name, const kd_source *near, size_t *size, const char **shown) {
+  kd_program *p = ctx;
+  if (strcmp(name, "?") == 0) return library_names(p, size);
+  const char *text = NULL;
+  if (near && strncmp(near->path, inside, sizeof inside - 1) != 0) text = module_file(p, near->path, dir_length(near->path), name, size, shown);
+  if (!text) text = library(p, name, size, shown);
+  if (text) kd__text_remember(p, *shown, text, *size);
+  return text;
+}
+
+/* Names in the run folder: <stdlib>/x.kd is stdlib/x.kd there. */
+void kd__text_remember(kd_program *p, const char *shown, const char *text, size_t size) {
+  size_t skip = sizeof inside - 1;
+  if (strncmp(shown, inside, skip) == 0) shown = kd__arena_printf(&p->arena, "stdlib/%s", shown + skip);
+  KD_PUSH(&p->arena, p->source, (kd__source_copy){ shown, text, size });
 }

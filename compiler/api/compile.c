@@ -1,0 +1,127 @@
+/* compile.c: from a text to a program. */
+#include "compiler/api/api.h"
+#include <stdlib.h>
+#include <unistd.h>
+
+/* --- beginning and ending --------------------------------------------------------------------------------------------------- */
+static kd_program *begin(kd_session *s, const char *path, const kd_compile_options *o) {
+  kd_program *p = s->alloc.resize(s->alloc.ctx, NULL, 0, sizeof *p);
+  if (!p) return NULL;
+  memset(p, 0, sizeof *p);
+  p->session = s;
+  p->fd = -1;
+  p->path = path;
+  if (o) p->opt = *o;
+  kd__arena_init(&p->arena, &s->alloc, &p->oom);
+  s->programs++;
+  return p;
+}
+
+static bool sound(kd_session *s, const char *path, const kd_compile_options *o, kd_program **out) {
+  if (!s || s->closed || !path || !out) return false;
+  if (!o) return true;
+  if (o->dump && !kd__dump_known(o->dump)) { kd__say(s, KD__SAY_BAD_DUMP, NULL, o->dump); return false; }
+  if (o->dump && !o->dump_to) return false;
+  for (size_t i = 0; i < o->nset; i++) {
+    if (!o->set || !o->set[i]) return false;
+    const char *eq = strchr(o->set[i], '=');
+    if (!eq || eq == o->set[i]) { kd__say(s, KD__SAY_BAD_SET, NULL, o->set[i]); return false; }
+  }
+  return true;
+}
+
+static kd_setting *settings(kd_program *p) {
+  kd_setting *st = KD_NEWN(&p->arena, kd_setting, p->opt.nset);
+  const char **kept = KD_NEWN(&p->arena, const char *, p->opt.nset);
+  for (size_t i = 0; i < p->opt.nset; i++) {
+    kept[i] = kd__arena_strndup(&p->arena, p->opt.set[i], strlen(p->opt.set[i]));
+    const char *eq = strchr(kept[i], '=');
+    st[i] = (kd_setting){ .path = kd__arena_strndup(&p->arena, kept[i], (size_t)(eq - kept[i])), .value = eq + 1 };
+  }
+  p->set = kept;
+  p->nset = p->opt.nset;
+  return st;
+}
+
+/* --- the stages -------------------------------------------------------------------------------------------------------------- */
+static bool dumps(const kd_program *p, const char *stage) { return p->opt.dump && strcmp(p->opt.dump, stage) == 0; }
+
+static kd_status elaborate(kd_program *p, const kd_syntax *syn) {
+  bool definitions = false;
+  kd_elab_options o = { .load = kd__text_module, .load_ctx = p, .describe = kd__data_rows, .describe_ctx = p,
+                        .real = p->opt.double_precision ? KD_F64 : KD_F32, .setting = settings(p), .nsetting = p->opt.nset,
+                        .check_definitions = p->opt.check, .seen_ctx = p };
+  if (p->opt.dump) { o.seen = kd__dump_seen; o.planned = kd__dump_planned; }
+  p->module = kd__elaborate(&p->arena, &p->sink, syn, &o, &definitions);
+  if (p->sink.errors) return KD_E_PROGRAM;
+  if (p->module && dumps(p, "code")) kd__dump_code(p);
+  if (p->module || (definitions && p->opt.check)) return KD_OK;
+  kd__say_sink(p->session, &p->sink);
+  kd__say(p->session, KD__SAY_NOTHING, p->path);
+  p->told = true;
+  return KD_E_PROGRAM;
+}
+
+static kd_status compile(kd_program *p, const char *text, size_t size) {
+  kd__sink_init(&p->sink, &p->arena);
+  p->path = kd__arena_strndup(&p->arena, p->path, strlen(p->path));
+  kd_status s = text ? kd__text_check(p, p->path, text, size) : kd__text_read(p, p->path, &text, &size);
+  if (s != KD_OK) return s;
+  kd__data_folders(p);
+  const kd_source *src = kd__source_new(&p->arena, p->path, text, size, 1);
+  kd__text_remember(p, p->path, src->text, size);
+  if (size == 0) kd__say(p->session, KD__SAY_EMPTY, p->path);
+  kd__buf b = { 0 };
+  if (dumps(p, "tokens")) {
+    kd__tokens_dump(&p->arena, &p->sink, src, &b);
+    kd__dump_out(p, &b);
+    return p->sink.errors ? KD_E_PROGRAM : KD_OK;
+  }
+  const kd_syntax *syn = kd__parse(&p->arena, &p->sink, src);
+  if (dumps(p, "ast")) {
+    kd__ast_dump(syn->file, &b);
+    kd__dump_out(p, &b);
+    return p->sink.errors ? KD_E_PROGRAM : KD_OK;
+  }
+  /* What did not parse is missing below: going on would only report its absence. */
+  return p->sink.errors ? KD_E_PROGRAM : elaborate(p, syn);
+}
+
+/* The recovery point: everything between here and a failed allocation keeps what it owns in the arena or in `p`. */
+static kd_status guarded(kd_program *p, const char *text, size_t size) {
+  if (setjmp(p->oom.jump)) {
+    p->oom.armed = false;
+    if (p->fd >= 0) close(p->fd);
+    kd__say(p->session, KD__SAY_NO_MEMORY, NULL);
+    return KD_E_MEMORY;
+  }
+  p->oom.armed = true;
+  kd_status s = compile(p, text, size);
+  kd__say_sink(p->session, &p->sink);
+  p->oom.armed = false;
+  return s;
+}
+
+static kd_status run_all(kd_session *s, const char *path, const char *text, size_t n, const kd_compile_options *o, kd_program **out) {
+  if (out) *out = NULL;
+  if (!sound(s, path, o, out)) return KD_E_USAGE;
+  kd_program *p = begin(s, path, o);
+  if (!p) { kd__say(s, KD__SAY_NO_MEMORY, NULL); return KD_E_MEMORY; }
+  kd_status st = guarded(p, text, n);
+  p->opt = (kd_compile_options){ 0 };
+  if (st == KD_OK && p->module) *out = p;
+  else kd_program_free(p);
+  return st;
+}
+
+kd_status kd_compile_file(kd_session *s, const char *path, const kd_compile_options *o, kd_program **out) {
+  return run_all(s, path, NULL, 0, o, out);
+}
+
+kd_status kd_compile_text(kd_session *s, const char *path, const char *text, size_t n, const kd_compile_options *o, kd_program **out) {
+  if (!text) {
+    if (out) *out = NULL;
+    return KD_E_USAGE;
+  }
+  return run_all(s, path, text, n, o, out);
+}

@@ -1,0 +1,135 @@
+/* describe.c: a program, and the library itself, in a few lines of text. */
+#include "compiler/api/api.h"
+#include "compiler/api/embed.h"
+#include "runtime/kernels/kernel.h"
+#include <inttypes.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void hand_out(kd__buf *b, kd_writer to, void *ctx) {
+  if (b->p && !b->failed) to(ctx, b->p, b->n);
+  kd__buf_free(b);
+}
+
+/* --- a program ---------------------------------------------------------------------------------------------------------------- */
+/* 1234567 as "1,234,567". */
+static void number(kd__buf *b, int64_t v) {
+  char digits[32];
+  int n = snprintf(digits, sizeof digits, "%" PRId64, v);
+  for (int i = 0; i < n; i++) {
+    kd__buf_putc(b, digits[i]);
+    if ((n - i) % 3 == 1 && i + 1 < n && digits[i] != '-') kd__buf_putc(b, ',');
+  }
+}
+
+static void bytes(kd__buf *b, int64_t v) {
+  if (v < 10240) kd__buf_printf(b, "%" PRId64 " bytes", v);
+  else if (v < (int64_t)10 << 20) kd__buf_printf(b, "%" PRId64 " KiB", (v + 1023) >> 10);
+  else kd__buf_printf(b, "%" PRId64 " MiB", (v + (1 << 20) - 1) >> 20);
+}
+
+static size_t owner(const char *name) { return strcspn(name, "."); }
+
+/* "T 78,042, S 9,842": elements of the chosen parameters by the first part of their names, in order. */
+static void owners(const kd_module *m, const bool *chosen, kd__buf *b) {
+  bool any = false;
+  for (uint32_t i = 0; i < m->nslot; i++) {
+    const kd_slot *s = &m->slot[i];
+    size_t len = owner(s->name);
+    bool first = s->kind == KD_SLOT_PARAM && chosen[i];
+    for (uint32_t k = 0; k < i && first; k++)
+      first = !(m->slot[k].kind == KD_SLOT_PARAM && chosen[k] && owner(m->slot[k].name) == len && strncmp(m->slot[k].name, s->name, len) == 0);
+    if (!first) continue;
+    int64_t count = 0;
+    for (uint32_t k = i; k < m->nslot; k++)
+      if (m->slot[k].kind == KD_SLOT_PARAM && chosen[k] && owner(m->slot[k].name) == len && strncmp(m->slot[k].name, s->name, len) == 0) count += kd__type_count(&m->slot[k].type);
+    kd__buf_printf(b, "%s%.*s ", any ? ", " : "", (int)len, s->name);
+    number(b, count);
+    any = true;
+  }
+  if (!any) kd__buf_puts(b, "none");
+}
+
+/* What the steps of the stage that begins at instruction `at` write. */
+static void trained(const kd_module *m, uint32_t at, bool *chosen) {
+  memset(chosen, 0, m->nslot * sizeof *chosen);
+  for (uint32_t i = at + 1; i < m->ncode && m->code[i].op != KD_CODE_STAGE; i++) {
+    if (m->code[i].op != KD_CODE_STEP) continue;
+    const kd_plan *plan = m->plan[m->code[i].a];
+    for (uint32_t k = 0; k < plan->nwrites; k++) chosen[plan->writes[k]] = true;
+  }
+}
+
+static void stages(const kd_module *m, bool *chosen, kd__buf *b) {
+  for (uint32_t i = 0; i < m->ncode; i++) {
+    if (m->code[i].op != KD_CODE_STAGE) continue;
+    const kd_stage_info *st = &m->stage[m->code[i].a];
+    kd__buf_printf(b, "  stage %s: ", st->name);
+    if (st->epochs > 0) kd__buf_printf(b, "%" PRId64 " epoch%s of %" PRId64 " steps, ", st->epochs, st->epochs == 1 ? "" : "s", st->steps_per_epoch);
+    trained(m, i, chosen);
+    kd__buf_puts(b, "trains ");
+    owners(m, chosen, b);
+    kd__buf_putc(b, '\n');
+  }
+}
+
+static void memory(const kd_module *m, kd__buf *b) {
+  int64_t kept = 0, arena = 0;
+  for (uint32_t i = 0; i < m->nslot; i++) kept += kd__type_count(&m->slot[i].type) * (int64_t)kd__dtype_size((kd_dtype)m->slot[i].type.dtype);
+  for (uint32_t i = 0; i < m->nplan; i++)
+    if (m->plan[i]->arena_size > arena) arena = m->plan[i]->arena_size;
+  kd__buf_puts(b, "  memory: ");
+  bytes(b, kept);
+  kd__buf_puts(b, " kept, ");
+  bytes(b, arena);
+  kd__buf_puts(b, " while a step runs\n");
+}
+
+void kd_program_describe(const kd_program *p, kd_writer to, void *ctx) {
+  if (!p || !p->module || !to) return;
+  const kd_module *m = p->module;
+  bool *chosen = calloc(m->nslot + (size_t)1, sizeof *chosen);
+  if (!chosen) return;
+  kd__buf b = { 0 };
+  kd__buf_printf(&b, "%s\n", p->path);
+  stages(m, chosen, &b);
+  memset(chosen, 1, m->nslot);
+  kd__buf_puts(&b, "  parameters: ");
+  owners(m, chosen, &b);
+  kd__buf_putc(&b, '\n');
+  memory(m, &b);
+  free(chosen);
+  hand_out(&b, to, ctx);
+}
+
+/* --- the library --------------------------------------------------------------------------------------------------------------- */
+static void processor(kd__buf *b) {
+  char line[512], *name;
+  FILE *f = fopen("/proc/cpuinfo", "r");
+  while (f && fgets(line, sizeof line, f))
+    if (strncmp(line, "model name", 10) == 0 && (name = strchr(line, ':'))) {
+      kd__buf_printf(b, "%.*s", (int)strcspn(name + 2, "\n"), name + 2);
+      break;
+    }
+  if (f) fclose(f);
+#if defined(__x86_64__)
+  kd__buf_printf(b, "%s%s%s", __builtin_cpu_supports("avx2") ? " avx2" : "", __builtin_cpu_supports("fma") ? " fma" : "",
+                 __builtin_cpu_supports("avx512f") ? " avx512f" : "");
+#endif
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) kd__buf_printf(b, ", %d cores to use", CPU_COUNT(&set));
+}
+
+void kd_info(kd_writer to, void *ctx) {
+  if (!to) return;
+  char why[256];
+  kd__buf b = { 0 };
+  kd__buf_printf(&b, "kdc %s\nprocessor: ", kd_version());
+  processor(&b);
+  kd__buf_puts(&b, "\nnumeric libraries: ");
+  kd__kernel_libraries(&b);
+  bool right = kd__kernel_check(why, sizeof why) == KD_OK;
+  kd__buf_printf(&b, "\nself-test: %s\nstandard library: %zu files built in\n", right ? "ok" : why, kd__nstdlib);
+  hand_out(&b, to, ctx);
+}

@@ -1,0 +1,116 @@
+/* run.c: a program runs, and what came of it. */
+#include "compiler/api/api.h"
+#include <math.h>
+#include <stdlib.h>
+
+#define SAME(kind) _Static_assert((int)KD_EVENT_##kind == (int)KD__EVENT_##kind, "kd_event_kind and kd__event_kind differ at " #kind)
+SAME(STAGE);
+SAME(STEP);
+SAME(EPOCH);
+SAME(SAY);
+SAME(NOTE);
+#undef SAME
+
+/* The machine stays open until the next run, because what it computed is its memory. */
+struct kd__last_run { kd_machine *machine; };
+
+/* --- events ------------------------------------------------------------------------------------------------------------------- */
+typedef struct listener { void (*event)(void *ctx, const kd_event *e); void *ctx; kd_named *value; size_t cap; } listener;
+
+static void hear(void *ctx, const kd__event *e) {
+  listener *l = ctx;
+  if (e->nvalue > l->cap) {
+    kd_named *more = realloc(l->value, sizeof *more * e->nvalue);
+    if (more) { l->value = more; l->cap = e->nvalue; }
+  }
+  size_t n = e->nvalue < l->cap ? e->nvalue : l->cap;
+  for (size_t i = 0; i < n; i++) l->value[i] = (kd_named){ e->value[i].name, e->value[i].value };
+  kd_event out = { .kind = (kd_event_kind)e->kind, .stage = e->stage, .stage_number = e->stage_number, .stages = e->stages,
+                   .epoch = e->epoch, .epochs = e->epochs, .step = e->step, .steps = e->steps, .samples_per_second = e->samples_per_second,
+                   .seconds = e->seconds, .seconds_left = e->seconds_left, .value = l->value, .nvalue = n, .text = e->text };
+  l->event(l->ctx, &out);
+}
+
+/* --- failures ------------------------------------------------------------------------------------------------------------------ */
+/* With its place in the program. False: that is not known, or there is no memory to say it. */
+static bool tell_place(kd_program *p, const kd__run_error *err) {
+  kd__arena a;
+  kd__oom oom = { .armed = false };
+  kd_sink sink;
+  if (!err->origin) return false;
+  kd__arena_init(&a, &p->session->alloc, &oom);
+  if (setjmp(oom.jump)) { kd__arena_free(&a); return false; }
+  oom.armed = true;
+  kd__sink_init(&sink, &a);
+  bool told = kd__module_report(p->module, &sink, err->origin, err->text);
+  if (told) kd__say_sink(p->session, &sink);
+  oom.armed = false;
+  kd__arena_free(&a);
+  return told;
+}
+
+static kd_status failed(kd_program *p, kd_status s, const kd__run_error *err) {
+  if (s == KD_OK || s == KD_E_CANCELLED) return s;
+  if (!tell_place(p, err)) kd__say(p->session, KD__SAY_RUN_FAILED, NULL, err->text[0] ? err->text : kd_status_text(s));
+  return s;
+}
+
+/* --- running -------------------------------------------------------------------------------------------------------------------- */
+void kd__run_forget(kd_program *p) {
+  if (!p->run) return;
+  kd__machine_close(p->run->machine);
+  free(p->run);
+  p->run = NULL;
+}
+
+kd_status kd_run(kd_program *p, const kd_run_options *o) {
+  if (!p || !p->module || p->session->closed) return KD_E_USAGE;
+  kd__run_forget(p);
+  kd_run_options none = { 0 };
+  if (!o) o = &none;
+  listener l = { .event = o->event, .ctx = o->event_ctx };
+  kd__run_options r = { .seed = o->seed, .threads = o->threads, .deterministic = o->deterministic, .no_dnnl = o->no_dnnl,
+                        .search = { .folder = p->folder, .nfolder = p->nfolder, .cache = p->session->config.cache },
+                        .out = o->out, .version = kd_version(), .source = p->source.v, .nsource = p->source.n, .setting = p->set, .nsetting = p->nset,
+                        .event = o->event ? hear : NULL, .event_ctx = &l, .cancel = o->cancel };
+  kd__run_error err = { 0 };
+  struct kd__last_run *run = calloc(1, sizeof *run);
+  if (!run) { kd__say(p->session, KD__SAY_NO_MEMORY, NULL); return KD_E_MEMORY; }
+  kd_status s = kd__machine_open(p->module, &r, &run->machine, &err);
+  if (s != KD_OK) { free(run); free(l.value); return failed(p, s, &err); }
+  p->run = run;
+  s = kd__machine_go(run->machine, &err);
+  free(l.value);
+  return failed(p, s, &err);
+}
+
+/* --- what came of it --------------------------------------------------------------------------------------------------------------- */
+bool kd_report(const kd_program *p, size_t i, kd_row *out) {
+  if (!p || !out || !p->run || i >= p->module->nreport) return false;
+  const kd_report_row *r = &p->module->report[i];
+  *out = (kd_row){ .label = r->label, .on = r->on ? r->on : "", .value = kd__machine_report(p->run->machine, (uint32_t)i) };
+  return true;
+}
+
+static bool is_parameter(const kd_slot *s) { return s->kind == KD_SLOT_PARAM || s->kind == KD_SLOT_STATE; }
+
+static void describe(const kd_program *p, uint32_t slot, kd_parameter *out) {
+  const kd_slot *s = &p->module->slot[slot];
+  *out = (kd_parameter){ .name = s->name, .type = kd__dtype_name((kd_dtype)s->type.dtype), .rank = s->type.rank, .dim = s->type.dim,
+                         .data = p->run ? kd__machine_slot(p->run->machine, slot) : NULL,
+                         .bytes = (size_t)kd__type_count(&s->type) * kd__dtype_size((kd_dtype)s->type.dtype) };
+}
+
+bool kd_parameter_named(const kd_program *p, const char *name, kd_parameter *out) {
+  if (!p || !name || !out) return false;
+  for (uint32_t i = 0; i < p->module->nslot; i++)
+    if (is_parameter(&p->module->slot[i]) && strcmp(p->module->slot[i].name, name) == 0) { describe(p, i, out); return true; }
+  return false;
+}
+
+bool kd_parameter_at(const kd_program *p, size_t i, kd_parameter *out) {
+  if (!p || !out) return false;
+  for (uint32_t k = 0; k < p->module->nslot; k++)
+    if (is_parameter(&p->module->slot[k]) && i-- == 0) { describe(p, k, out); return true; }
+  return false;
+}

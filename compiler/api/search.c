@@ -1,0 +1,32 @@
+/* search.c: where a program's data files are looked for, and how many rows they have. */
+#include "compiler/api/api.h"
+#include "runtime/data/data.h"
+
+/* Folders of the system, after the user's: Debian's dataset-* packages put theirs below the first. */
+static const char *const system_folder[] = { "/usr/local/share/datasets", "/usr/share/datasets" };
+enum { SYSTEM = sizeof system_folder / sizeof *system_folder };
+
+void kd__data_folders(kd_program *p) {
+  const kd_config *c = &p->session->config;
+  const char *slash = strrchr(p->path, '/');
+  int dir = slash ? (int)(slash - p->path) + 1 : 0;
+  const char **f = KD_NEWN(&p->arena, const char *, c->ndata + 2 + SYSTEM);
+  size_t n = 0;
+  for (size_t i = 0; i < c->ndata; i++) f[n++] = c->data[i];
+  f[n++] = dir ? kd__arena_printf(&p->arena, "%.*s", dir, p->path) : "./";
+  f[n++] = kd__arena_printf(&p->arena, "%.*sdata", dir, p->path);
+  for (size_t i = 0; i < SYSTEM; i++) f[n++] = system_folder[i];
+  p->folder = f;
+  p->nfolder = n;
+}
+
+/* Nothing here comes from the arena, so that running out of memory cannot jump past the close. */
+bool kd__data_rows(void *ctx, const kd_dataset *d, int64_t *rows, char *why, size_t n) {
+  const kd_program *p = ctx;
+  kd__search search = { .folder = p->folder, .nfolder = p->nfolder };
+  kd_data *data;
+  if (kd__data_describe(d, &search, &data, why, n) != KD_OK) return false;
+  for (uint32_t i = 0; i < d->nsplit; i++) rows[i] = kd__data_split(data, i)->count;
+  kd__data_close(data);
+  return true;
+}
