@@ -73,6 +73,15 @@ char *kd__arena_strndup(kd__arena *a, const char *s, size_t n) {
   return p;
 }
 
+char *kd__buf_keep(kd__buf *b, kd__arena *a) {
+  kd__oom *oom = a->oom;
+  a->oom = NULL;
+  char *p = b->failed ? NULL : kd__arena_strndup(a, b->p, b->n);
+  a->oom = oom;
+  kd__buf_free(b);
+  return p ? p : out_of_memory(a);
+}
+
 char *kd__arena_vprintf(kd__arena *a, const char *fmt, va_list ap) {
   va_list again;
   va_copy(again, ap);

@@ -62,6 +62,8 @@ void kd__buf_puts(kd__buf *b, const char *s);
 void kd__buf_putc(kd__buf *b, char c);
 void kd__buf_printf(kd__buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void kd__buf_free(kd__buf *b);
+/* Moves the text into the arena and frees the buffer, also where the arena has no memory left and jumps. */
+char *kd__buf_keep(kd__buf *b, kd__arena *a);
 void kd__buf_json(kd__buf *b, const char *s, size_t n);            /* a quoted JSON string; invalid UTF-8 becomes U+FFFD */
 
 /* FNV-1a style 64-bit hashing with a final avalanche. */

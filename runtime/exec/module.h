@@ -70,6 +70,7 @@ typedef struct kd_module {
   kd_code *code; uint32_t ncode; uint32_t ncounter;
   const char **string; uint32_t nstring;
   kd_stage_info *stage; uint32_t nstage;
+  const void *compiler;                          /* where origins lie in the program (kd__module_report); nothing for the runtime */
   uint32_t nreg;                                 /* host registers (double) that programs' results land in */
   kd_report_row *report; uint32_t nreport;
 } kd_module;
