@@ -193,6 +193,21 @@ static val *bi_moment(B) {
   return kd__v_tensor(e, kd__t_wrap(e, m->v + 1, m->ax, m->rank, call));
 }
 
+/* record (mean, variance) of one stable pass */
+static val *bi_moments(B) {
+  static const char *const names[2] = { "mean", "variance" };
+  PICK(2);
+  tensor *t = kd__want_tensor(e, p[0]->v, p[0]->ast);
+  int64_t axes[KD_MAX_RANK];
+  int k;
+  if (!t || !over_or_all(e, s, p[1], t, axes, &k, b->name)) return &kd__poison;
+  tensor *m = kd__t_reduce(e, KD_OP_MOMENTS, kd__t_cast(e, t, e->opt->real, call), axes, k, call);
+  const char **key = KD_NEWN(e->a, const char *, 2);
+  val **out = KD_NEWN(e->a, val *, 2);
+  for (int i = 0; i < 2; i++) { key[i] = names[i]; out[i] = kd__v_tensor(e, kd__t_wrap(e, m->v + (kd_value)i, m->ax, m->rank, call)); }
+  return kd__v_rec(e, key, out, 2);
+}
+
 static val *bi_position(B) {
   PICK(2);
   tensor *t = kd__want_tensor(e, p[0]->v, p[0]->ast);

@@ -421,7 +421,7 @@ static void exec_if(elab *e, scope *s, const kd_ast *n) {
 static binding *assignable(scope *s, const char *name) {
   for (; s; s = s->up) {
     binding *b = kd__scope_here(s, name);
-    if (b) return b->kind == B_LIST && s->loop ? NULL : b;
+    if (b) return b->kind == B_LIST ? NULL : b;   /* what the turns of a loop collect is theirs */
     if (s->definition || !s->up) return NULL;
   }
   return NULL;

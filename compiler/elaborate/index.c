@@ -106,6 +106,14 @@ static bool shape_name(elab *e, scope *s, const char *text, const kd_ast *size, 
   return shape_push(e, ax, rank, a, at);
 }
 
+/* `..` in a shape: the rest of the axes, as the definition's own parameters have it. */
+static bool shape_rest(elab *e, scope *s, axis *ax, uint32_t *rank, const kd_ast *at) {
+  while (s->up && !s->definition) s = s->up;
+  for (size_t i = 0; i < s->axes.n; i++)
+    if (s->axes.v[i].label[0] == '.' && s->axes.v[i].label[1] == '.' && !shape_push(e, ax, rank, s->axes.v[i], at)) return false;
+  return true;
+}
+
 bool kd__shape(elab *e, scope *s, const kd_ast *list, axis *ax, uint32_t *rank) {
   *rank = 0;
   if (list->kind != KD_AST_LIST) { kd__err(e, KD_D_WANT_KIND, list->span, "the shape", "a list of axes such as [B, M: 64]", "something else"); return false; }
@@ -113,6 +121,7 @@ bool kd__shape(elab *e, scope *s, const kd_ast *list, axis *ax, uint32_t *rank) 
     const kd_ast *k = list->kid[i];
     if (k->kind == KD_AST_NAME) { if (!shape_name(e, s, k->text, NULL, ax, rank, k)) return false; }
     else if (k->kind == KD_AST_ARG && k->text) { if (!shape_name(e, s, k->text, k->kid[0], ax, rank, k)) return false; }
+    else if (k->kind == KD_AST_REST) { if (!shape_rest(e, s, ax, rank, k)) return false; }
     else { kd__err(e, KD_D_WANT_KIND, k->span, "a shape's element", "an axis such as B or M: 64", "something else"); return false; }
   }
   return true;
