@@ -49,7 +49,7 @@ typedef struct kd__run_error {
   kd_status status;
   uint32_t origin;                               /* the compiler's origin of the culprit; 0: none */
   const char *stage;                             /* NULL: outside of stages (or before the run) */
-  int64_t epoch, step;                           /* within the stage: epoch from 1, steps done (so the failing step is step + 1) */
+  int64_t epoch, step;                           /* within the stage, from 1: where it happened (step 0: before the first) */
   const char *term;                              /* KD_E_NUMERIC: the first term that is not finite; else NULL */
   char text[1024];
 } kd__run_error;

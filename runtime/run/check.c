@@ -1,0 +1,112 @@
+/* check.c: is the module sound? And which module is it? */
+#include "runtime/run/machine.h"
+#include "runtime/files/file.h"
+
+/* What the operand columns of code.def name. */
+typedef enum operand { OPERAND__, OPERAND_stage, OPERAND_plan, OPERAND_first_reg, OPERAND_reg, OPERAND_n, OPERAND_counter, OPERAND_times,
+                       OPERAND_begin, OPERAND_end, OPERAND_target, OPERAND_stream, OPERAND_rows, OPERAND_string, OPERAND_group, OPERAND_better } operand;
+typedef struct row { const char *name; operand a, b, c; } row;
+static const row rows[] = {
+#define KD_CODE(ID, a, b, c, doc) [KD_CODE_##ID] = { #ID, OPERAND_##a, OPERAND_##b, OPERAND_##c },
+#include "runtime/exec/code.def"
+#undef KD_CODE
+};
+
+static bool operand_ok(const kd_module *m, operand o, int64_t v) {
+  int64_t limit = INT64_MAX;
+  switch (o) {
+    case OPERAND__: case OPERAND_times: case OPERAND_rows: return true;
+    case OPERAND_stage: limit = m->nstage; break;
+    case OPERAND_plan: limit = m->nplan; break;
+    case OPERAND_first_reg: case OPERAND_n: limit = (int64_t)m->nreg + 1; break;       /* the sum is checked with the instruction */
+    case OPERAND_reg: limit = m->nreg; break;
+    case OPERAND_counter: limit = m->ncounter; break;
+    case OPERAND_begin: case OPERAND_end: case OPERAND_target: limit = m->ncode; break;
+    case OPERAND_stream: limit = m->nstream; break;
+    case OPERAND_string: limit = m->nstring; break;
+    case OPERAND_group: limit = m->ngroup; break;
+    case OPERAND_better: limit = 2; break;
+  }
+  return v >= 0 && v < limit;
+}
+
+static bool scalar_results(const kd_plan *p) {
+  for (uint32_t i = 0; i < p->nresult; i++)
+    if (p->result[i].tensor >= p->ntensor || kd__type_count(&p->tensor[p->result[i].tensor].type) != 1) return false;
+  return true;
+}
+
+static bool code_ok(const kd_module *m, const kd_code *c) {
+  const row *r = &rows[c->op];
+  if (!operand_ok(m, r->a, c->a) || !operand_ok(m, r->b, c->b) || !operand_ok(m, r->c, c->c)) return false;
+  if (c->op == KD_CODE_SAY) return c->b + c->c <= m->nreg;
+  if (c->op == KD_CODE_STEP && m->plan[c->a]->nresult == 0) return false;
+  if (c->op == KD_CODE_STEP || c->op == KD_CODE_EVAL) return c->b + m->plan[c->a]->nresult <= m->nreg && scalar_results(m->plan[c->a]);
+  return true;
+}
+
+static int64_t bytes_of(const kd_type *t) { return kd__type_count(t) * (int64_t)kd__dtype_size((kd_dtype)t->dtype); }
+
+static bool stream_ok(const kd_module *m, const kd_stream *s) {
+  if (s->dataset >= m->ndataset || s->split >= m->dataset[s->dataset].nsplit || s->batch < 1) return false;
+  const kd_split *split = &m->dataset[s->dataset].split[s->split];
+  for (uint32_t i = 0; i < s->nbind; i++) {
+    if (s->bind[i].field >= split->nfield || s->bind[i].slot < 0 || s->bind[i].slot >= m->nslot) return false;
+    const kd_type *to = &m->slot[s->bind[i].slot].type, *from = &split->field[s->bind[i].field].type;
+    int64_t sample = bytes_of(from), batch;
+    if (to->dtype != from->dtype || sample < 0 || __builtin_mul_overflow(sample, s->batch, &batch) || bytes_of(to) != batch) return false;
+  }
+  if (s->index_slot < 0) return s->index_slot == -1;
+  return s->index_slot < m->nslot && m->slot[s->index_slot].type.dtype == KD_I64 && kd__type_count(&m->slot[s->index_slot].type) == s->batch;
+}
+
+static bool group_ok(const kd_module *m, const kd_group *g) {
+  for (uint32_t i = 0; i < g->n; i++) if (g->slot[i] >= m->nslot) return false;
+  return true;
+}
+
+static bool ambient_ok(const kd_module *m, int i) {
+  if (m->ambient[i] < 0) return true;
+  if (m->ambient[i] >= m->nslot) return false;
+  const kd_type *t = &m->slot[m->ambient[i]].type;
+  return kd__type_count(t) == 1 && (i == KD_AMBIENT_KEY ? t->dtype == KD_I64 : kd__dtype_real((kd_dtype)t->dtype));
+}
+
+static kd_status broken(kd__run_error *err, uint32_t origin, const char *what, uint32_t i) {
+  *err = (kd__run_error){ .status = KD_E_USAGE, .origin = origin };
+  return kd__why(err->text, sizeof err->text, KD_E_USAGE, "the compiled program is broken: %s %u", what, i);
+}
+
+kd_status kd__module_check(const kd_module *m, kd__run_error *err) {
+  for (uint32_t i = 0; i < m->ncode; i++) {
+    if (m->code[i].op >= KD_CODE_COUNT) return broken(err, m->code[i].origin, "instruction", i);
+    if (!code_ok(m, &m->code[i])) return broken(err, m->code[i].origin, rows[m->code[i].op].name, i);
+  }
+  if (m->ncode == 0) return broken(err, 0, "number of instructions", 0);
+  /* No falling off the end: the last instruction goes elsewhere or stops. */
+  uint16_t last = m->code[m->ncode - 1].op;
+  if (last != KD_CODE_HALT && last != KD_CODE_JUMP && last != KD_CODE_FAIL) return broken(err, 0, "end at instruction", m->ncode - 1);
+  for (uint32_t i = 0; i < m->nstream; i++) if (!stream_ok(m, &m->stream[i])) return broken(err, 0, "stream", i);
+  for (uint32_t i = 0; i < m->ngroup; i++) if (!group_ok(m, &m->group[i])) return broken(err, 0, "group", i);
+  for (uint32_t i = 0; i < m->nreport; i++) if (m->report[i].reg >= m->nreg) return broken(err, 0, "report row", i);
+  for (int i = 0; i < KD_AMBIENT_COUNT; i++) if (!ambient_ok(m, i)) return broken(err, 0, "run-time scalar", (uint32_t)i);
+  return KD_OK;
+}
+
+/* The parts that decide what a saved position means: code, slots, streams and groups. */
+uint64_t kd__module_fingerprint(const kd_module *m) {
+  uint64_t h = kd__hash(m->name, strlen(m->name), m->nreg);
+  for (uint32_t i = 0; i < m->ncode; i++) {
+    int64_t word[4] = { m->code[i].op, m->code[i].a, m->code[i].b, m->code[i].c };
+    h = kd__hash(word, sizeof word, h);
+  }
+  for (uint32_t i = 0; i < m->nslot; i++) {
+    const kd_slot *s = &m->slot[i];
+    h = kd__hash(s->name, strlen(s->name), kd__mix(h, (uint64_t)s->type.dtype << 8 | s->type.rank));
+    h = kd__hash(s->type.dim, sizeof *s->type.dim * s->type.rank, h);
+  }
+  for (uint32_t i = 0; i < m->nplan; i++) h = kd__hash(m->plan[i]->name, strlen(m->plan[i]->name), kd__mix(h, m->plan[i]->ncall));
+  for (uint32_t i = 0; i < m->nstream; i++) h = kd__mix(h, (uint64_t)m->stream[i].batch << 2 | (uint64_t)m->stream[i].shuffle << 1 | m->stream[i].drop_last);
+  for (uint32_t i = 0; i < m->ngroup; i++) h = kd__hash(m->group[i].slot, sizeof(uint32_t) * m->group[i].n, h);
+  return h;
+}

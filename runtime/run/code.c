@@ -1,0 +1,146 @@
+/* code.c: the instructions of code.def, a function each. A handler finds pc already past its instruction. */
+#include "runtime/run/machine.h"
+#include <math.h>
+#include <stdio.h>
+
+typedef kd_status (*instruction)(kd_machine *r, const kd_code *c);
+
+static kd_status do_HALT(kd_machine *r, const kd_code *c) {
+  (void)c;
+  r->pos.pc--;                                   /* stays here */
+  r->ended = true;
+  return KD_OK;
+}
+
+static void forget_losses(kd_machine *r) {
+  for (uint32_t i = 0; i < r->m->nreg; i++) r->pos.sum[i] = 0, r->pos.sums[i] = 0;
+}
+
+static kd_status do_STAGE(kd_machine *r, const kd_code *c) {
+  kd_position *p = &r->pos;
+  p->stage = c->a;
+  p->entered[c->a]++;
+  p->step = p->epoch = p->passes = 0;
+  forget_losses(r);
+  r->progress.first_step = 1;
+  r->progress.samples = 0;
+  return kd__tell_stage(r);
+}
+
+static kd_status do_RUN(kd_machine *r, const kd_code *c) { return kd__plan_go(r, (uint32_t)c->a, c->origin); }
+
+static kd_status do_EVAL(kd_machine *r, const kd_code *c) {
+  kd_status s = kd__plan_go(r, (uint32_t)c->a, c->origin);
+  if (s == KD_OK) kd__results(r, (uint32_t)c->a, c->b);
+  return s;
+}
+
+/* All results of a training plan are losses. The culprit is a term rather than the sum that it spoils (result 0). */
+static kd_status not_finite(kd_machine *r, const kd_code *c) {
+  const kd_plan *p = r->m->plan[c->a];
+  uint32_t bad = 1;
+  while (bad < p->nresult && isfinite(r->pos.reg[c->b + bad])) bad++;
+  if (bad == p->nresult) bad = 0;
+  char values[300] = "";
+  size_t at = 0;
+  for (uint32_t i = 0; i < p->nresult && at < sizeof values; i++)
+    at += (size_t)snprintf(values + at, sizeof values - at, "%s%s = %g", i ? ", " : "", p->result[i].name, r->pos.reg[c->b + i]);
+  kd__fail(r, KD_E_NUMERIC, c->origin, "the loss is not finite: %s is %g (%s)", p->result[bad].name, r->pos.reg[c->b + bad], values);
+  r->error.term = p->result[bad].name;
+  return KD_E_NUMERIC;
+}
+
+static kd_status do_STEP(kd_machine *r, const kd_code *c) {
+  kd_position *p = &r->pos;
+  const kd_plan *plan = r->m->plan[c->a];
+  r->in_step = true;
+  kd_status s = kd__plan_go(r, (uint32_t)c->a, c->origin);
+  if (s != KD_OK) return s;
+  kd__results(r, (uint32_t)c->a, c->b);
+  for (uint32_t i = 0; i < plan->nresult; i++) {
+    int64_t reg = c->b + i;
+    if (!isfinite(p->reg[reg])) return not_finite(r, c);
+    p->sum[reg] += p->reg[reg];
+    p->sums[reg]++;
+  }
+  r->in_step = false;
+  p->step++;
+  p->steps++;
+  int64_t stream = kd__stream_current(r);
+  if (stream >= 0) r->progress.samples += r->stream[stream].rows;
+  kd__tell_step(r, c->b, plan->nresult);
+  return KD_OK;
+}
+
+static kd_status do_LOOP(kd_machine *r, const kd_code *c) {
+  r->pos.counter[c->a] = 0;
+  if (c->b <= 0) r->pos.pc = c->c;
+  return KD_OK;
+}
+
+static kd_status do_NEXT(kd_machine *r, const kd_code *c) {
+  if (++r->pos.counter[c->a] < c->b) r->pos.pc = c->c;
+  return KD_OK;
+}
+
+static kd_status do_EPOCH(kd_machine *r, const kd_code *c) {
+  (void)c;
+  r->pos.epoch++;
+  kd_status s = kd__tell_epoch(r);
+  forget_losses(r);
+  return s == KD_OK ? kd__record_kernels(r) : s;
+}
+
+static kd_status do_BATCHES(kd_machine *r, const kd_code *c) {
+  bool any = false;
+  if (r->m->stream[c->a].shuffle) {
+    r->progress.pass = kd__now();
+    r->progress.samples = 0;
+  }
+  kd_status s = kd__stream_begin(r, (uint32_t)c->a, c->origin, &any);
+  if (s == KD_OK && !any) r->pos.pc = c->c;
+  return s;
+}
+
+static kd_status do_MORE(kd_machine *r, const kd_code *c) {
+  if (kd__stream_more(r, (uint32_t)c->a)) r->pos.pc = c->c;
+  return KD_OK;
+}
+
+static kd_status do_BATCH_IF(kd_machine *r, const kd_code *c) {
+  if (r->pos.stream[c->a].open && r->stream[c->a].rows == c->b) r->pos.pc = c->c;
+  return KD_OK;
+}
+
+static kd_status do_JUMP(kd_machine *r, const kd_code *c) { r->pos.pc = c->a; return KD_OK; }
+
+static kd_status do_JUMP_IF(kd_machine *r, const kd_code *c) {
+  if (r->pos.reg[c->a] != 0) r->pos.pc = c->b;
+  return KD_OK;
+}
+
+static kd_status do_SAY(kd_machine *r, const kd_code *c) { return kd__tell_say(r, r->m->string[c->a], c->b, c->c); }
+
+static kd_status do_SNAPSHOT(kd_machine *r, const kd_code *c) {
+  return kd__best_keep(r, (uint32_t)c->a, c->b == 1, r->pos.reg[c->c], c->origin);
+}
+
+static kd_status do_RESTORE(kd_machine *r, const kd_code *c) { return kd__best_restore(r, (uint32_t)c->a); }
+static kd_status do_SAVE(kd_machine *r, const kd_code *c) { return kd__record_weights(r, (uint32_t)c->a, r->m->string[c->b], c->origin); }
+static kd_status do_FAIL(kd_machine *r, const kd_code *c) { return kd__fail(r, KD_E_DATA, c->origin, "%s", r->m->string[c->a]); }
+
+static const instruction table[] = {
+#define KD_CODE(ID, a, b, c, doc) [KD_CODE_##ID] = do_##ID,
+#include "runtime/exec/code.def"
+#undef KD_CODE
+};
+
+kd_status kd__code_go(kd_machine *r, int64_t until) {
+  kd_status s = KD_OK;
+  while (s == KD_OK && !r->ended && r->pos.steps < until) {
+    if (r->opt.cancel && *r->opt.cancel) return kd__fail(r, KD_E_CANCELLED, 0, "stopped on request");
+    const kd_code *c = &r->m->code[r->pos.pc++];
+    s = table[c->op](r, c);
+  }
+  return s;
+}

@@ -1,0 +1,249 @@
+/* folder.c: making, claiming and filling a run folder. */
+#include "runtime/run/folder.h"
+#include "runtime/files/file.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MARKER ".kdc-run"
+static const char first_line[] = "kdc run folder 1\n";
+enum { MARKER_MAX = 16 << 20 };
+
+struct kd__folder {
+  char *path;
+  int marker, log;
+  off_t log_size;                                /* bytes of whole lines */
+  char **claimed; size_t nclaimed;
+};
+
+static kd_status failed(char *why, size_t n, const char *path, const char *doing, int e) {
+  const char *text = strerrordesc_np(e);
+  const char *mend = e == ENOSPC || e == EDQUOT ? "; free some space there" : e == EACCES || e == EPERM || e == EROFS ? "; check who may write there" : "";
+  return kd__why(why, n, e == ENOMEM ? KD_E_MEMORY : KD_E_IO, "%s: cannot %s: %s%s", path, doing, text ? text : "unknown error", mend);
+}
+
+static char *join(const char *folder, const char *name) {
+  char *p;
+  size_t n = strlen(folder);
+  return asprintf(&p, "%s%s%s", folder, n && folder[n - 1] != '/' ? "/" : "", name) < 0 ? NULL : p;
+}
+
+static int make_folder(const char *path) {
+  struct stat st;
+  if (mkdir(path, 0777) == 0) return 0;
+  int e = errno;
+  if (stat(path, &st) == 0) return S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
+  return e;
+}
+
+/* Makes every folder on the way to `path`, and `path` itself when `whole`. An error number or 0. */
+static int make_folders(char *path, bool whole) {
+  int e = 0;
+  for (char *p = path + 1; *p && !e; p++) {
+    if (*p != '/') continue;
+    *p = 0;
+    e = make_folder(path);
+    *p = '/';
+  }
+  return e || !whole ? e : make_folder(path);
+}
+
+/* Relative, without empty parts, "." and "..", and without a newline: may stand in the marker. */
+static bool name_ok(const char *name) {
+  if (!*name || strchr(name, '\n')) return false;
+  for (const char *p = name;;) {
+    size_t k = strcspn(p, "/");
+    if (k == 0 || (k == 1 && p[0] == '.') || (k == 2 && p[0] == '.' && p[1] == '.')) return false;
+    if (!p[k]) return true;
+    p += k + 1;
+  }
+}
+
+/* --- what an earlier run left ------------------------------------------------------------------------------------------------ */
+static void remove_file(const kd__folder *f, const char *name) {
+  char *path = join(f->path, name);
+  if (path && name_ok(name)) {
+    unlink(path);
+    for (char *slash; (slash = strrchr(path, '/')) && (size_t)(slash - path) > strlen(f->path);) {
+      *slash = 0;
+      if (rmdir(path) != 0) break;
+    }
+  }
+  free(path);
+}
+
+/* Files that a killed run was writing aside. */
+static void remove_parts(const kd__folder *f) {
+  DIR *d = opendir(f->path);
+  if (!d) return;
+  for (struct dirent *e; (e = readdir(d));) {
+    size_t n = strlen(e->d_name);
+    if (e->d_name[0] == '.' && n > 5 && strcmp(e->d_name + n - 5, ".part") == 0) remove_file(f, e->d_name);
+  }
+  closedir(d);
+}
+
+static kd_status remove_earlier(kd__folder *f, const char *marker, char *why, size_t n) {
+  char *text;
+  size_t bytes;
+  kd_status s = kd__file_read(marker, MARKER_MAX, &text, &bytes, why, n);
+  if (s != KD_OK) return s;
+  if (strncmp(text, first_line, sizeof first_line - 1) != 0) {
+    free(text);
+    return kd__why(why, n, KD_E_IO, "%s: its file " MARKER " was not written by a run; choose another folder", f->path);
+  }
+  for (char *rest = text + sizeof first_line - 1, *name; (name = strsep(&rest, "\n"));)
+    if (rest) remove_file(f, name);              /* a last line without its end was never acted on */
+  remove_parts(f);
+  free(text);
+  return KD_OK;
+}
+
+static bool holds_files(const char *path) {
+  DIR *d = opendir(path);
+  bool any = false;
+  if (!d) return false;
+  for (struct dirent *e; !any && (e = readdir(d));) any = strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+  closedir(d);
+  return any;
+}
+
+/* --- opening ------------------------------------------------------------------------------------------------------------------- */
+static kd_status write_marker(kd__folder *f, const char *text, size_t bytes, char *why, size_t n) {
+  ssize_t k = write(f->marker, text, bytes);
+  if (k == (ssize_t)bytes) return KD_OK;
+  return failed(why, n, f->path, "write to it", k < 0 ? errno : ENOSPC);
+}
+
+static kd_status lock_marker(kd__folder *f, const char *marker, char *why, size_t n) {
+  f->marker = open(marker, O_RDWR | O_APPEND | O_CLOEXEC);
+  bool earlier = f->marker >= 0;
+  if (!earlier && errno == ENOENT) {
+    if (holds_files(f->path))
+      return kd__why(why, n, KD_E_IO, "%s: holds files that no run wrote; choose a new folder, or empty this one", f->path);
+    f->marker = open(marker, O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  }
+  if (f->marker < 0) return failed(why, n, f->path, "write to it", errno);
+  if (flock(f->marker, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    return kd__why(why, n, KD_E_IO, "%s: another run is writing there; choose another folder", f->path);
+  kd_status s = earlier ? remove_earlier(f, marker, why, n) : KD_OK;
+  if (s != KD_OK) return s;
+  if (ftruncate(f->marker, 0) != 0) return failed(why, n, f->path, "write to it", errno);
+  return write_marker(f, first_line, sizeof first_line - 1, why, n);
+}
+
+static kd_status open_log(kd__folder *f, char *why, size_t n) {
+  kd_status s;
+  char *path = kd__folder_claim(f, "log.jsonl", &s, why, n);
+  if (!path) return s;
+  f->log = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
+  if (f->log < 0) s = failed(why, n, path, "create it", errno);
+  free(path);
+  return s;
+}
+
+kd_status kd__folder_open(const char *path, kd__folder **out, char *why, size_t n) {
+  *out = NULL;
+  if (!*path) return kd__why(why, n, KD_E_IO, "the run folder has no name");
+  kd__folder *f = calloc(1, sizeof *f);
+  if (!f) return kd__why(why, n, KD_E_MEMORY, "out of memory");
+  f->marker = f->log = -1;
+  f->path = strdup(path);
+  char *marker = join(path, MARKER);
+  kd_status s = f->path && marker ? KD_OK : kd__why(why, n, KD_E_MEMORY, "out of memory");
+  int e = s == KD_OK ? make_folders(f->path, true) : 0;
+  if (e) s = failed(why, n, path, "make this folder", e);
+  if (s == KD_OK) s = lock_marker(f, marker, why, n);
+  if (s == KD_OK) s = open_log(f, why, n);
+  free(marker);
+  if (s == KD_OK) *out = f;
+  else kd__folder_close(f);
+  return s;
+}
+
+void kd__folder_close(kd__folder *f) {
+  if (!f) return;
+  if (f->log >= 0) close(f->log);
+  if (f->marker >= 0) close(f->marker);          /* and with it goes the lock */
+  for (size_t i = 0; i < f->nclaimed; i++) free(f->claimed[i]);
+  free(f->claimed);
+  free(f->path);
+  free(f);
+}
+
+/* --- writing -------------------------------------------------------------------------------------------------------------------- */
+/* Lists the name in the marker before the file is there, so that no file is ever without an owner. */
+static kd_status claim(kd__folder *f, const char *name, char *why, size_t n) {
+  for (size_t i = 0; i < f->nclaimed; i++)
+    if (strcmp(f->claimed[i], name) == 0) return KD_OK;
+  char **list = realloc(f->claimed, (f->nclaimed + 1) * sizeof *list), *line;
+  if (!list) return kd__why(why, n, KD_E_MEMORY, "out of memory");
+  f->claimed = list;
+  int k = asprintf(&line, "%s\n", name);
+  if (k < 0) return kd__why(why, n, KD_E_MEMORY, "out of memory");
+  kd_status s = write_marker(f, line, (size_t)k, why, n);
+  line[k - 1] = 0;
+  if (s == KD_OK) f->claimed[f->nclaimed++] = line;
+  else free(line);
+  return s;
+}
+
+char *kd__folder_claim(kd__folder *f, const char *name, kd_status *s, char *why, size_t n) {
+  char *path = join(f->path, name);
+  if (!path) { *s = kd__why(why, n, KD_E_MEMORY, "out of memory"); return NULL; }
+  if (!name_ok(name)) *s = kd__why(why, n, KD_E_USAGE, "%s: '%s' cannot be the name of a file in the run folder", f->path, name);
+  else *s = claim(f, name, why, n);
+  int e = *s == KD_OK && strchr(name, '/') ? make_folders(path, false) : 0;
+  if (e) *s = failed(why, n, path, "make its folder", e);
+  if (*s == KD_OK) return path;
+  free(path);
+  return NULL;
+}
+
+kd_status kd__folder_write(kd__folder *f, const char *name, const void *p, size_t bytes, char *why, size_t n) {
+  kd_status s;
+  char *path = kd__folder_claim(f, name, &s, why, n);
+  if (path) s = kd__file_write(path, p, bytes, why, n);
+  free(path);
+  return s;
+}
+
+kd_status kd__folder_log(kd__folder *f, const kd__buf *line, char *why, size_t n) {
+  if (line->failed || !line->p) return kd__why(why, n, KD_E_MEMORY, "out of memory");
+  size_t bytes = line->n + 1, done = 0;
+  line->p[line->n] = '\n';                       /* a buffer has room for its NUL */
+  while (done < bytes) {
+    ssize_t k = write(f->log, line->p + done, bytes - done);
+    if (k > 0) { done += (size_t)k; continue; }
+    if (k < 0 && errno == EINTR) continue;
+    int e = k < 0 ? errno : ENOSPC;
+    line->p[line->n] = 0;
+    if (done && ftruncate(f->log, f->log_size) != 0) return failed(why, n, f->path, "take back half a line of log.jsonl", errno);
+    return failed(why, n, f->path, "write to log.jsonl", e);
+  }
+  line->p[line->n] = 0;
+  f->log_size += (off_t)bytes;
+  return KD_OK;
+}
+
+kd_status kd__folder_sync(kd__folder *f, char *why, size_t n) {
+  return fsync(f->log) == 0 && fsync(f->marker) == 0 ? KD_OK : failed(why, n, f->path, "write to log.jsonl", errno);
+}
+
+void kd__json_number(kd__buf *b, double v) {
+  char text[40];
+  if (!isfinite(v)) { kd__buf_puts(b, isnan(v) ? "\"nan\"" : v > 0 ? "\"inf\"" : "\"-inf\""); return; }
+  for (int digits = 6; digits <= 17; digits++) {
+    snprintf(text, sizeof text, "%.*g", digits, v);
+    if (strtod(text, NULL) == v) break;
+  }
+  for (char *p = text; *p; p++)                  /* the locale's decimal point, whatever its bytes */
+    if (!strchr("0123456789+-e", *p)) { *p = '.'; for (char *q = p + 1; *q && !strchr("0123456789e", *q);) memmove(q, q + 1, strlen(q)); }
+  kd__buf_puts(b, text);
+}

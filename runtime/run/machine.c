@@ -1,0 +1,160 @@
+/* machine.c: a machine's life: opening, going, closing. */
+#include "runtime/run/machine.h"
+#include "runtime/files/file.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { THREADS_MAX = 1024 };
+
+/* --- errors ---------------------------------------------------------------------------------------------------------------------- */
+kd_status kd__fail(kd_machine *r, kd_status s, uint32_t origin, const char *fmt, ...) {
+  kd__run_error *e = &r->error;
+  *e = (kd__run_error){ .status = s, .origin = origin };
+  va_list ap;
+  va_start(ap, fmt);
+  int n = vsnprintf(e->text, sizeof e->text, fmt, ap);
+  va_end(ap);
+  if (r->pos.stage < 0) return s;
+  e->stage = r->m->stage[r->pos.stage].name;
+  e->epoch = kd__epoch_number(r);
+  e->step = r->pos.step + r->in_step;
+  if (n >= 0 && (size_t)n < sizeof e->text)
+    snprintf(e->text + n, sizeof e->text - (size_t)n, " (stage `%s`, epoch %lld, step %lld)", e->stage, (long long)e->epoch, (long long)e->step);
+  return s;
+}
+
+static kd_status wrong(kd__run_error *err, kd_status s, const char *text) {
+  *err = (kd__run_error){ .status = s };
+  return kd__why(err->text, sizeof err->text, s, "%s", text);
+}
+
+/* --- opening ------------------------------------------------------------------------------------------------------------------------ */
+static kd_status choose_settings(kd_machine *r, kd__run_error *err) {
+  const kd__run_options *o = &r->opt;
+  if (o->threads < 0 || o->threads > THREADS_MAX) return wrong(err, KD_E_USAGE, "the number of threads is 1 to 1024, or 0 for the cores of this machine");
+  int threads = o->threads ? o->threads : kd__cores();
+  r->set = (kd_kernel_settings){ .threads = threads, .deterministic = o->deterministic, .use_dnnl = !o->no_dnnl, .reference = o->reference };
+  r->exec = (kd_exec){ .threads = threads, .deterministic = o->deterministic, .fault = &r->fault };
+  if (!o->reference) {
+    char why[256];
+    kd_status s = kd__kernel_check(why, sizeof why);
+    if (s != KD_OK) return wrong(err, s, why);
+  }
+  kd__kernel_libraries(&r->libraries);
+  return r->libraries.failed ? KD_E_MEMORY : KD_OK;
+}
+
+/* By register: under which name the training plan that fills it shows it. */
+static void name_registers(kd_machine *r) {
+  for (uint32_t i = 0; i < r->m->ncode; i++) {
+    const kd_code *c = &r->m->code[i];
+    if (c->op != KD_CODE_STEP) continue;
+    for (uint32_t k = 0; k < r->m->plan[c->a]->nresult; k++) r->reg_name[c->b + k] = r->m->plan[c->a]->result[k].name;
+  }
+}
+
+static kd_status get_memory(kd_machine *r) {
+  const kd_module *m = r->m;
+  for (uint32_t i = 0; i < m->nplan; i++)
+    if ((size_t)m->plan[i]->arena_size > r->arena_size) r->arena_size = (size_t)m->plan[i]->arena_size;
+  r->data = calloc(m->ndataset + (size_t)1, sizeof *r->data);
+  r->bound = calloc(m->nplan + (size_t)1, sizeof *r->bound);
+  r->stream = calloc(m->nstream + (size_t)1, sizeof *r->stream);
+  r->best = calloc(m->ngroup + (size_t)1, sizeof *r->best);
+  r->reg_name = calloc(m->nreg + (size_t)1, sizeof *r->reg_name);
+  r->value = calloc(m->nreg + (size_t)1, sizeof *r->value);
+  if (!r->data || !r->bound || !r->stream || !r->best || !r->reg_name || !r->value) return KD_E_MEMORY;
+  if (!kd__position_init(&r->pos, m)) return KD_E_MEMORY;
+  kd_status s = kd__store_open(&r->store, m->slot, m->nslot);
+  if (s != KD_OK) return s;
+  r->arena = kd__block_get(r->arena_size);
+  if (!r->arena) return KD_E_MEMORY;
+  for (int a = 0; a < KD_AMBIENT_COUNT; a++)
+    if (m->ambient[a] >= 0) r->ambient[a] = kd__store_at(&r->store, (uint32_t)m->ambient[a]);
+  name_registers(r);
+  return KD_OK;
+}
+
+static kd_status open_folder(kd_machine *r, kd__run_error *err) {
+  if (!r->opt.out) return KD_OK;
+  kd_status s = kd__folder_open(r->opt.out, &r->folder, err->text, sizeof err->text);
+  if (s != KD_OK) return s;
+  s = kd__record_start(r);
+  if (s != KD_OK) *err = r->error;
+  return s;
+}
+
+kd_status kd__machine_open(const kd_module *m, const kd__run_options *o, kd_machine **out, kd__run_error *err) {
+  *out = NULL;
+  *err = (kd__run_error){ 0 };
+  kd_status s = kd__module_check(m, err);
+  if (s != KD_OK) return s;
+  kd_machine *r = calloc(1, sizeof *r);
+  if (!r) return wrong(err, KD_E_MEMORY, "out of memory");
+  r->m = m;
+  r->opt = *o;
+  r->pos.stage = -1;
+  r->progress = (kd__progress){ .opened = kd__now(), .first_step = 1 };
+  r->fingerprint = kd__module_fingerprint(m);
+  s = choose_settings(r, err);
+  if (s == KD_OK) s = get_memory(r);
+  if (s == KD_OK) s = kd__streams_open(r, err);
+  if (s == KD_OK) s = open_folder(r, err);
+  if (s == KD_OK) { *out = r; return KD_OK; }
+  err->status = s;
+  if (!err->text[0]) wrong(err, s, s == KD_E_MEMORY ? "out of memory for the program's parameters and intermediate values" : kd_status_text(s));
+  r->ended = true;
+  kd__machine_close(r);
+  return s;
+}
+
+/* --- going ------------------------------------------------------------------------------------------------------------------------------- */
+static kd_status go(kd_machine *r, int64_t until, kd__run_error *err) {
+  kd_status s = r->error.status;
+  if (s == KD_OK && !r->ended) {
+    s = kd__code_go(r, until);
+    if (s != KD_OK) r->ended = true;
+    if (r->ended) {
+      kd_status end = kd__record_end(r);
+      if (s == KD_OK) s = end;
+    }
+  }
+  *err = r->error;
+  return s;
+}
+
+kd_status kd__machine_go(kd_machine *r, kd__run_error *err) { return go(r, INT64_MAX, err); }
+
+kd_status kd__machine_steps(kd_machine *r, int64_t steps, bool *done, kd__run_error *err) {
+  kd_status s = go(r, r->pos.steps + steps, err);
+  *done = r->ended;
+  return s;
+}
+
+void kd__machine_close(kd_machine *r) {
+  if (!r) return;
+  if (!r->ended) kd__record_stopped(r);
+  kd__streams_close(r);
+  for (uint32_t i = 0; r->bound && i < r->m->nplan; i++) kd__bound_close(r->bound[i]);
+  for (uint32_t i = 0; r->best && i < r->m->ngroup; i++) kd__block_free(r->best[i], kd__group_bytes(r->m, i));
+  kd__block_free(r->exec.scratch, r->scratch_size);
+  kd__block_free(r->arena, r->arena_size);
+  kd__store_close(&r->store);
+  kd__position_free(&r->pos);
+  kd__folder_close(r->folder);
+  kd__buf_free(&r->libraries);
+  free(r->data);
+  free(r->bound);
+  free(r->stream);
+  free(r->best);
+  free(r->reg_name);
+  free(r->value);
+  free(r);
+}
+
+/* --- looking ------------------------------------------------------------------------------------------------------------------------------ */
+double kd__machine_report(const kd_machine *r, uint32_t i) { return i < r->m->nreport ? r->pos.reg[r->m->report[i].reg] : NAN; }
+const void *kd__machine_slot(const kd_machine *r, uint32_t slot) { return slot < r->m->nslot ? kd__store_at(&r->store, slot) : NULL; }
+const kd__run_error *kd__machine_error(const kd_machine *r) { return &r->error; }
+int kd__machine_threads(const kd_machine *r) { return r->set.threads; }

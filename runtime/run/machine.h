@@ -1,0 +1,106 @@
+/* machine.h: what the files of the machine share. Private to runtime/run. */
+#ifndef KD_MACHINE_H
+#define KD_MACHINE_H
+#include "runtime/run/folder.h"
+#include "runtime/run/position.h"
+
+/* What a stream holds while the machine is open; where it stands is in the position. */
+typedef struct kd__stream_state { kd_loader *loader; int64_t rows; } kd__stream_state;       /* rows of the current batch */
+
+/* Clocks of the stage at hand: for progress only, nothing that a result depends on. */
+typedef struct kd__progress {
+  double opened, told;                           /* told: time of the last STEP event */
+  double first; int64_t first_step;              /* when the stage's first step was done, and its number */
+  double pass; int64_t samples;                  /* when the training pass began, and the samples since */
+} kd__progress;
+
+struct kd_machine {
+  const kd_module *m;
+  kd__run_options opt;
+  kd_kernel_settings set;
+  kd_exec exec;
+  kd_fault fault;
+  kd_position pos;
+  uint64_t fingerprint;                          /* of the module: a saved position fits no other */
+  kd_data **data;                                /* by data set; NULL: no stream reads it */
+  kd_store store;
+  void *arena; size_t arena_size;
+  size_t scratch_size;                           /* of exec.scratch; grows when a plan is bound that needs more */
+  kd_bound **bound;                              /* by plan; NULL until it is first run */
+  kd__stream_state *stream;
+  void **best;                                   /* by group: the kept copy of its slots, or NULL */
+  void *ambient[KD_AMBIENT_COUNT];               /* the scalars' memory, or NULL */
+  const char **reg_name;                         /* by register: the loss that lands there, or NULL */
+  kd__named *value;                              /* room for the values of one event */
+  kd__progress progress;
+  kd__folder *folder;                            /* NULL: nothing is written */
+  bool bound_new;                                /* a plan was bound since settings.json was written */
+  kd__buf libraries;                             /* the numeric libraries in use, as text */
+  bool in_step;                                  /* a training step is at work: errors name it */
+  bool ended;                                    /* done or failed: the log has its last line */
+  kd__run_error error;
+};
+
+/* --- errors: fill r->error; the machine's place in the program (" (stage `distil`, epoch 2, step 1043)") is added ------------------- */
+kd_status kd__fail(kd_machine *r, kd_status s, uint32_t origin, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* The epoch at hand, from 1. */
+int64_t   kd__epoch_number(const kd_machine *r);
+
+/* --- code.c: runs instructions until the program ends, `until` steps were done in all, or something fails ------------------------------- */
+kd_status kd__code_go(kd_machine *r, int64_t until);
+
+/* --- check.c ----------------------------------------------------------------------------------------------------------------------- */
+/* Every operand within its range, every index of the module sound: after this the machine need not look. */
+kd_status kd__module_check(const kd_module *m, kd__run_error *err);
+uint64_t  kd__module_fingerprint(const kd_module *m);
+
+/* --- memory.c ---------------------------------------------------------------------------------------------------------------------- */
+/* Zeroed, 64-byte aligned; large ones are mapped, so that they cost nothing until they are touched. NULL: no memory. */
+void *kd__block_get(size_t size);
+void  kd__block_free(void *p, size_t size);
+int   kd__cores(void);                           /* that this process may use: affinity and the control group's share; at least 1 */
+
+/* --- program.c: one plan ------------------------------------------------------------------------------------------------------------ */
+/* Sets the run-time scalars, binds the plan if it is its first time, runs it; a fault is an error. */
+kd_status kd__plan_go(kd_machine *r, uint32_t plan, uint32_t origin);
+/* Puts the plan's results in registers from first_reg on. */
+void      kd__results(kd_machine *r, uint32_t plan, int64_t first_reg);
+
+/* --- stream.c ------------------------------------------------------------------------------------------------------------------------- */
+kd_status kd__streams_open(kd_machine *r, kd__run_error *err);      /* data sets; loaders come with their first pass */
+void      kd__streams_close(kd_machine *r);
+/* The innermost open stream's number, or -1. */
+int64_t   kd__stream_current(const kd_machine *r);
+kd_status kd__stream_begin(kd_machine *r, uint32_t stream, uint32_t origin, bool *any);
+bool      kd__stream_more(kd_machine *r, uint32_t stream);
+/* Loaders and field slots as the position says, after it was read back. */
+kd_status kd__streams_resume(kd_machine *r);
+
+/* --- best.c ---------------------------------------------------------------------------------------------------------------------------- */
+size_t    kd__group_bytes(const kd_module *m, uint32_t group);
+kd_status kd__best_keep(kd_machine *r, uint32_t group, bool larger, double value, uint32_t origin);
+kd_status kd__best_restore(kd_machine *r, uint32_t group);
+
+/* --- progress.c: events to the caller and to the log ---------------------------------------------------------------------------------- */
+double    kd__now(void);
+kd_status kd__tell_stage(kd_machine *r);
+void      kd__tell_step(kd_machine *r, int64_t first_reg, uint32_t n);
+kd_status kd__tell_epoch(kd_machine *r);
+kd_status kd__tell_say(kd_machine *r, const char *names, int64_t first_reg, int64_t n);
+kd_status kd__tell_note(kd_machine *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* --- record.c: what goes to the run folder; all do nothing without one ------------------------------------------------------------------ */
+/* Copies of the sources, settings.json, and the log's first line. */
+kd_status kd__record_start(kd_machine *r);
+/* settings.json again when plans were bound since: with their kernels. */
+kd_status kd__record_kernels(kd_machine *r);
+/* One line; frees it. */
+kd_status kd__record_line(kd_machine *r, kd__buf *line);
+/* {"event":"NAME","seconds":12.345 : the line's owner goes on, and closes the brace. */
+void      kd__record_begin(const kd_machine *r, kd__buf *b, const char *event);
+void      kd__record_values(kd__buf *b, const kd__named *v, size_t n);
+kd_status kd__record_weights(kd_machine *r, uint32_t group, const char *name, uint32_t origin);
+/* report.json and the log's last lines; on a failure its text in the last line, and what can still be written is. */
+kd_status kd__record_end(kd_machine *r);
+void      kd__record_stopped(kd_machine *r);     /* closed before its end */
+#endif

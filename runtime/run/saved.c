@@ -1,0 +1,116 @@
+/* saved.c: a machine's whole state as a safetensors file, and back. */
+#include "runtime/run/machine.h"
+#include "runtime/files/safetensors.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static bool is_kept(const kd_slot *s) { return s->kind == KD_SLOT_PARAM || s->kind == KD_SLOT_STATE || s->kind == KD_SLOT_OPTIMIZER; }
+
+/* Fields and scalars are brought anew, so what is saved are the slots that programs write, and each group's kept copy as one run of bytes. */
+static kd_status collect(const kd_machine *r, kd__arena *a, kd__st_item **out, size_t *n) {
+  kd__st_item *item = KD_NEWN(a, kd__st_item, r->m->nslot + (size_t)r->m->ngroup + 1);
+  size_t k = 0;
+  if (!item) return KD_E_MEMORY;
+  for (uint32_t i = 0; i < r->m->nslot; i++)
+    if (is_kept(&r->m->slot[i])) item[k++] = (kd__st_item){ kd__arena_printf(a, "slot.%s", r->m->slot[i].name), r->m->slot[i].type, kd__store_at(&r->store, i) };
+  for (uint32_t i = 0; i < r->m->ngroup; i++) {
+    if (!r->pos.best[i].kept) continue;
+    kd_type t = { .dtype = KD_U8, .rank = 1, .dim = { (int64_t)kd__group_bytes(r->m, i) } };
+    item[k++] = (kd__st_item){ kd__arena_printf(a, "best.%u", i), t, r->best[i] };
+  }
+  for (size_t i = 0; i < k; i++) if (!item[i].name) return KD_E_MEMORY;
+  *out = item;
+  *n = k;
+  return KD_OK;
+}
+
+static kd_status done(kd__run_error *err, kd_status s, const char *why) {
+  *err = (kd__run_error){ .status = s };
+  return s == KD_OK ? s : kd__why(err->text, sizeof err->text, s, "%s", why);
+}
+
+kd_status kd__machine_save(const kd_machine *r, const char *path, kd__run_error *err) {
+  char why[900] = "out of memory", id[24], seed[24];
+  kd__arena a;
+  kd__arena_init(&a, NULL, NULL);
+  kd__buf position = { 0 };
+  kd__st_item *item = NULL;
+  size_t n = 0;
+  kd__position_write(&r->pos, r->m, &position);
+  snprintf(id, sizeof id, "%016" PRIx64, r->fingerprint);
+  snprintf(seed, sizeof seed, "%" PRIu64, r->opt.seed);
+  kd_status s = position.failed ? KD_E_MEMORY : collect(r, &a, &item, &n);
+  kd__st_pair meta[] = { { "position", position.p }, { "machine", id }, { "seed", seed }, { "program", r->m->name } };
+  if (s == KD_OK) s = kd__st_write(path, item, n, meta, sizeof meta / sizeof *meta, why, sizeof why);
+  kd__buf_free(&position);
+  kd__arena_free(&a);
+  return done(err, s, why);
+}
+
+static bool has(const kd__safetensors *f, const char *name, const kd_type *t) {
+  const kd__st_tensor *x = kd__st_find(f, name);
+  return x && x->direct && kd__type_equal(&x->type, t);
+}
+
+/* Everything is looked at before anything is changed. */
+static kd_status check(const kd_machine *r, const kd__safetensors *f, const char *path, kd__arena *a, kd_position *p, char *why, size_t n) {
+  char id[24], seed[24];
+  snprintf(id, sizeof id, "%016" PRIx64, r->fingerprint);
+  snprintf(seed, sizeof seed, "%" PRIu64, r->opt.seed);
+  const char *text = kd__st_meta(f, "position"), *machine = kd__st_meta(f, "machine"), *with = kd__st_meta(f, "seed");
+  if (!text || !machine || !with) return kd__why(why, n, KD_E_FORMAT, "%s: is not a saved run", path);
+  if (strcmp(machine, id) != 0) return kd__why(why, n, KD_E_FORMAT, "%s: was saved by another program", path);
+  if (strcmp(with, seed) != 0) return kd__why(why, n, KD_E_FORMAT, "%s: was saved by a run with seed %s", path, with);
+  kd_status s = kd__position_read(p, r->m, text, strlen(text), path, why, n);
+  for (uint32_t i = 0; i < r->m->nslot && s == KD_OK; i++) {
+    const char *name = kd__arena_printf(a, "slot.%s", r->m->slot[i].name);
+    if (is_kept(&r->m->slot[i]) && !(name && has(f, name, &r->m->slot[i].type))) s = kd__why(why, n, KD_E_FORMAT, "%s: lacks %s", path, r->m->slot[i].name);
+  }
+  for (uint32_t i = 0; i < r->m->ngroup && s == KD_OK; i++) {
+    kd_type t = { .dtype = KD_U8, .rank = 1, .dim = { (int64_t)kd__group_bytes(r->m, i) } };
+    const char *name = kd__arena_printf(a, "best.%u", i);
+    if (!p->best[i].kept) continue;
+    if (!(name && has(f, name, &t))) s = kd__why(why, n, KD_E_FORMAT, "%s: lacks the copy that `keep best` kept", path);
+    else if (!r->best[i] && !(r->best[i] = kd__block_get((size_t)t.dim[0]))) s = kd__why(why, n, KD_E_MEMORY, "out of memory");
+  }
+  return s;
+}
+
+static void take(kd_machine *r, const kd__safetensors *f, kd__arena *a) {
+  for (uint32_t i = 0; i < r->m->nslot; i++) {
+    if (!is_kept(&r->m->slot[i])) continue;
+    const kd__st_tensor *t = kd__st_find(f, kd__arena_printf(a, "slot.%s", r->m->slot[i].name));
+    memcpy(kd__store_at(&r->store, i), t->data, t->bytes);
+  }
+  for (uint32_t i = 0; i < r->m->ngroup; i++) {
+    if (!r->pos.best[i].kept) continue;
+    const kd__st_tensor *t = kd__st_find(f, kd__arena_printf(a, "best.%u", i));
+    memcpy(r->best[i], t->data, t->bytes);
+  }
+}
+
+kd_status kd__machine_restore(kd_machine *r, const char *path, kd__run_error *err) {
+  char why[900] = "out of memory";
+  kd__arena a;
+  kd__arena_init(&a, NULL, NULL);
+  kd__safetensors f;
+  kd_position p;
+  kd_status s = kd__st_open(path, &f, why, sizeof why);
+  if (s != KD_OK) return done(err, s, why);
+  s = kd__position_init(&p, r->m) ? check(r, &f, path, &a, &p, why, sizeof why) : KD_E_MEMORY;
+  if (s == KD_OK) {
+    kd_position old = r->pos;
+    r->pos = p;
+    p = old;
+    take(r, &f, &a);
+    r->progress.first_step = r->pos.step + 1;
+    r->progress.pass = kd__now();
+    s = kd__streams_resume(r);
+    if (s != KD_OK) snprintf(why, sizeof why, "%s", r->error.text);
+  }
+  kd__position_free(&p);
+  kd__st_close(&f);
+  kd__arena_free(&a);
+  return done(err, s, why);
+}

@@ -1,0 +1,104 @@
+/* stream.c: batches into slots. */
+#include "runtime/run/machine.h"
+#include "runtime/files/file.h"
+#include <stdlib.h>
+
+/* Loops over a stream that keeps its last short batch have a plan for each size they were compiled for: the full one and those that
+ * BATCH_IF asks for. Data with another number of rows would be read past its end. */
+static bool tail_known(const kd_module *m, uint32_t stream, int64_t rows) {
+  const kd_stream *s = &m->stream[stream];
+  int64_t tail = rows % s->batch;
+  if (s->drop_last || tail == 0) return true;
+  for (uint32_t i = 0; i < m->ncode; i++)
+    if (m->code[i].op == KD_CODE_BATCH_IF && m->code[i].a == stream && m->code[i].b == tail) return true;
+  return false;
+}
+
+kd_status kd__streams_open(kd_machine *r, kd__run_error *err) {
+  const kd_module *m = r->m;
+  for (uint32_t i = 0; i < m->nstream; i++) {
+    uint32_t d = m->stream[i].dataset;
+    kd_status s = r->data[d] ? KD_OK : kd__data_open(&m->dataset[d], &r->opt.search, &r->data[d], err->text, sizeof err->text);
+    if (s != KD_OK) return s;
+    const kd__split_data *split = kd__data_split(r->data[d], m->stream[i].split);
+    if (!tail_known(m, i, split->count))
+      return kd__why(err->text, sizeof err->text, KD_E_DATA, "data '%s': split '%s' has %lld rows now, so its last batch has %lld; the program was compiled for another "
+                     "number of rows: compile it again", m->dataset[d].name, split->name, (long long)split->count, (long long)(split->count % m->stream[i].batch));
+  }
+  return KD_OK;
+}
+
+void kd__streams_close(kd_machine *r) {
+  for (uint32_t i = 0; r->stream && i < r->m->nstream; i++) kd__loader_close(r->stream[i].loader);
+  for (uint32_t i = 0; r->data && i < r->m->ndataset; i++) kd__data_close(r->data[i]);
+}
+
+int64_t kd__stream_current(const kd_machine *r) { return r->pos.nopen ? (int64_t)r->pos.open[r->pos.nopen - 1] : -1; }
+
+/* The next batch into the field slots. */
+static bool bring(kd_machine *r, uint32_t stream) {
+  const kd_stream *s = &r->m->stream[stream];
+  kd__batch b;
+  if (!kd__loader_next(r->stream[stream].loader, &b)) return false;
+  const kd_split *split = &r->m->dataset[s->dataset].split[s->split];
+  for (uint32_t i = 0; i < s->nbind; i++) {
+    const kd_type *t = &split->field[s->bind[i].field].type;
+    size_t bytes = (size_t)(kd__type_count(t) * b.rows) * kd__dtype_size((kd_dtype)t->dtype);
+    memcpy(kd__store_at(&r->store, (uint32_t)s->bind[i].slot), b.field[i], bytes);
+  }
+  if (s->index_slot >= 0) memcpy(kd__store_at(&r->store, (uint32_t)s->index_slot), b.index, (size_t)b.rows * sizeof *b.index);
+  r->stream[stream].rows = b.rows;
+  r->pos.stream[stream].batch = b.number;
+  return true;
+}
+
+/* The order of samples depends on the seed, the stage and how often it was entered; the pass number does the rest. */
+static uint64_t order_seed(const kd_machine *r) {
+  if (r->pos.stage < 0) return r->opt.seed;
+  return kd__mix(kd__mix(r->opt.seed, (uint64_t)r->pos.stage + 1), (uint64_t)r->pos.entered[r->pos.stage]);
+}
+
+static kd_status open_loader(kd_machine *r, uint32_t stream, uint32_t origin) {
+  char why[512];
+  if (r->stream[stream].loader) return KD_OK;
+  kd_status s = kd__loader_open(r->data[r->m->stream[stream].dataset], &r->m->stream[stream], &r->stream[stream].loader, why, sizeof why);
+  return s == KD_OK ? s : kd__fail(r, s, origin, "%s", why);
+}
+
+static void leave(kd_machine *r, uint32_t stream) {
+  kd_position *p = &r->pos;
+  p->stream[stream].open = false;
+  for (uint32_t i = 0; i < p->nopen; i++)
+    if (p->open[i] == stream) { memmove(&p->open[i], &p->open[i + 1], (p->nopen - i - 1) * sizeof *p->open); p->nopen--; break; }
+}
+
+kd_status kd__stream_begin(kd_machine *r, uint32_t stream, uint32_t origin, bool *any) {
+  kd_position *p = &r->pos;
+  kd_status s = open_loader(r, stream, origin);
+  if (s != KD_OK) return s;
+  if (p->stream[stream].open) leave(r, stream);  /* a jump out of its loop left it open */
+  p->stream[stream] = (kd__stream_position){ .open = true, .pass = r->m->stream[stream].shuffle ? p->passes++ : 0 };
+  p->open[p->nopen++] = stream;
+  kd__loader_start(r->stream[stream].loader, order_seed(r), (uint64_t)p->stream[stream].pass, 0);
+  *any = bring(r, stream);
+  if (!*any) leave(r, stream);
+  return KD_OK;
+}
+
+bool kd__stream_more(kd_machine *r, uint32_t stream) {
+  if (r->pos.stream[stream].open && bring(r, stream)) return true;
+  leave(r, stream);
+  return false;
+}
+
+kd_status kd__streams_resume(kd_machine *r) {
+  for (uint32_t i = 0; i < r->pos.nopen; i++) {
+    uint32_t stream = r->pos.open[i];
+    const kd__stream_position *at = &r->pos.stream[stream];
+    kd_status s = open_loader(r, stream, 0);
+    if (s != KD_OK) return s;
+    kd__loader_start(r->stream[stream].loader, order_seed(r), (uint64_t)at->pass, at->batch);
+    if (!bring(r, stream)) return kd__fail(r, KD_E_FORMAT, 0, "the saved position has a batch %lld that the data has not", (long long)at->batch);
+  }
+  return KD_OK;
+}
