@@ -73,6 +73,7 @@ void      kd__streams_close(kd_machine *r);
 int64_t   kd__stream_current(const kd_machine *r);
 kd_status kd__stream_begin(kd_machine *r, uint32_t stream, uint32_t origin, bool *any);
 bool      kd__stream_more(kd_machine *r, uint32_t stream);
+bool      kd__stream_has(const kd_machine *r, uint32_t stream, int64_t batch);
 /* Loaders and field slots as the position says, after it was read back. */
 kd_status kd__streams_resume(kd_machine *r);
 

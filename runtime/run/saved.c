@@ -67,6 +67,8 @@ static kd_status check(const kd_machine *r, const kd__safetensors *f, const char
     const char *name = kd__arena_printf(a, "slot.%s", r->m->slot[i].name);
     if (is_kept(&r->m->slot[i]) && !(name && has(f, name, &r->m->slot[i].type))) s = kd__why(why, n, KD_E_FORMAT, "%s: lacks %s", path, r->m->slot[i].name);
   }
+  for (uint32_t i = 0; i < p->nopen && s == KD_OK; i++)
+    if (!kd__stream_has(r, p->open[i], p->stream[p->open[i]].batch)) s = kd__why(why, n, KD_E_FORMAT, "%s: its place in the data is past the end", path);
   for (uint32_t i = 0; i < r->m->ngroup && s == KD_OK; i++) {
     kd_type t = { .dtype = KD_U8, .rank = 1, .dim = { (int64_t)kd__group_bytes(r->m, i) } };
     const char *name = kd__arena_printf(a, "best.%u", i);
@@ -107,7 +109,7 @@ kd_status kd__machine_restore(kd_machine *r, const char *path, kd__run_error *er
     r->progress.first_step = r->pos.step + 1;
     r->progress.pass = kd__now();
     s = kd__streams_resume(r);
-    if (s != KD_OK) snprintf(why, sizeof why, "%s", r->error.text);
+    if (s != KD_OK) kd__why(why, sizeof why, s, "%.800s", r->error.text);
   }
   kd__position_free(&p);
   kd__st_close(&f);
