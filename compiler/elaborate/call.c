@@ -241,10 +241,11 @@ static bool bind_list(elab *e, scope *in, const kd_ast *type, val **v, labels *b
   size_t base = in->axes.n;
   for (uint32_t i = 0; i < x->u.list.n; i++) {
     tensor *t = kd__want_tensor(e, x->u.list.v[i], at), out;
-    in->axes.n = i ? base : in->axes.n;          /* names are bound anew for each element, but for those of other parameters */
+    in->axes.n = base;                           /* names are bound anew for each element, but for those of other parameters */
     if (!t || !kd__match_axes(e, in, type->kid[0], t, back, at, pname, &out, callee)) return false;
     items[i] = kd__v_tensor(e, &out);
   }
+  in->axes.n = base;
   *v = kd__v_list(e, items, x->u.list.n);
   return true;
 }
