@@ -50,8 +50,9 @@ void kd__say(kd_session *s, kd__say_code code, const char *file, ...) {
 }
 
 void kd__say_sink(kd_session *s, kd_sink *sink) {
-  if (!s->config.message) return;
-  for (size_t i = 0; i < sink->diag.n; i++) {
+  kd__sink_finish(sink);
+  size_t n = s->config.message ? sink->diag.n : 0;
+  for (size_t i = 0; i < n; i++) {
     const kd_diag *d = sink->diag.v[i];
     kd_message m = { .severity = d->severity, .code = kd__diag_code_name(d->code), .message = d->message };
     if (d->nlabel && d->label[0].span.src) {
@@ -63,4 +64,5 @@ void kd__say_sink(kd_session *s, kd_sink *sink) {
     kd__diag_json(d, &json);
     tell(s, &m, &text, &json);
   }
+  sink->diag.n = 0;
 }

@@ -1,0 +1,251 @@
+/* test_session.c: sessions, compiling from memory and files, messages, dumps, misuse, memory. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <jansson.h>
+#include <cmocka.h>
+#include "tests/api/toy.h"
+
+static kd_status compile(kd_session *s, const char *text, const kd_compile_options *o, kd_program **p) {
+  return kd_compile_text(s, "toy.kd", text, strlen(text), o, p);
+}
+
+typedef struct text { char *p; size_t n; } text;
+static void collect(void *ctx, const char *s, size_t n) {
+  text *t = ctx;
+  t->p = realloc(t->p, t->n + n + 1);
+  assert_non_null(t->p);
+  memcpy(t->p + t->n, s, n);
+  t->n += n;
+  t->p[t->n] = 0;
+}
+
+/* --- compiling -------------------------------------------------------------------------------------------------------------------- */
+static void compiles_from_memory(void **state) {
+  toy t = toy_new();
+  heard h = { 0 };
+  kd_session *s = toy_session(&t, &h, NULL);
+  kd_program *p = NULL;
+  (void)state;
+  if (compile(s, toy_program, NULL, &p) != KD_OK) fail_msg("%s", h.text);
+  assert_non_null(p);
+  assert_int_equal(h.errors, 0);
+  kd_parameter q;
+  assert_true(kd_parameter_named(p, "S.first.W", &q));
+  assert_string_equal(q.type, "f32");
+  assert_int_equal(q.rank, 2);
+  assert_int_equal(q.dim[0], 5);
+  assert_int_equal(q.dim[1], 6);
+  assert_null(q.data);
+  assert_false(kd_parameter_named(p, "S.first.V", &q));
+  kd_row r;
+  assert_false(kd_report(p, 0, &r));
+  text d = { 0 };
+  kd_program_describe(p, collect, &d);
+  assert_non_null(strstr(d.p, "stage fit: 3 epochs of 6 steps, trains S 53"));
+  free(d.p);
+  kd_program_free(p);
+  kd_session_free(s);
+  toy_free(&t);
+}
+
+static void compiles_from_a_file(void **state) {
+  toy t = toy_new();
+  heard h = { 0 };
+  char *path = toy_path(&t, "toy.kd");
+  FILE *f = fopen(path, "w");
+  (void)state;
+  assert_non_null(f);
+  fputs(toy_program, f);
+  fclose(f);
+  kd_session *s = toy_session(NULL, &h, NULL);    /* data lies beside the program */
+  kd_program *p = NULL;
+  kd_compile_options o = { .double_precision = true, .set = (const char *const[]){ "S.hidden=9" }, .nset = 1 };
+  if (kd_compile_file(s, path, &o, &p) != KD_OK) fail_msg("%s", h.text);
+  kd_parameter q;
+  assert_true(kd_parameter_named(p, "S.last.W", &q));
+  assert_string_equal(q.type, "f64");
+  assert_int_equal(q.dim[1], 9);
+  size_t count = 0;
+  while (kd_parameter_at(p, count, &q)) count++;
+  assert_int_equal(count, 5 + 2);                /* and the two states of the metric */
+  kd_program_free(p);
+  kd_session_free(s);
+  free(path);
+  toy_free(&t);
+}
+
+static void tells_what_is_wrong(void **state) {
+  heard h = { 0 };
+  kd_session *s = toy_session(NULL, &h, NULL);
+  kd_program *p = (kd_program *)&h;
+  (void)state;
+  assert_int_equal(compile(s, "fn f(x: [B]) = x + yy\nlet a = f(zz)\nscheme { }\n", NULL, &p), KD_E_PROGRAM);
+  assert_null(p);
+  assert_true(h.errors >= 1);
+  assert_non_null(strstr(h.text, "toy.kd:"));
+  assert_non_null(strstr(h.text, "^"));
+  for (char *save = NULL, *line = strtok_r(h.json, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+    json_t *j = json_loads(line, 0, NULL);
+    assert_non_null(j);
+    assert_string_equal(json_string_value(json_object_get(j, "severity")), "error");
+    json_decref(j);
+  }
+  kd_session_free(s);
+}
+
+static void definitions_need_check(void **state) {
+  heard h = { 0 };
+  kd_session *s = toy_session(NULL, &h, NULL);
+  kd_program *p;
+  (void)state;
+  assert_int_equal(compile(s, toy_definitions, &(kd_compile_options){ .check = true }, &p), KD_OK);
+  assert_null(p);
+  assert_int_equal(h.errors, 0);
+  assert_int_equal(compile(s, toy_definitions, NULL, &p), KD_E_PROGRAM);
+  assert_string_equal(h.code, "E0906");
+  assert_int_equal(compile(s, "", &(kd_compile_options){ .check = true }, &p), KD_OK);
+  assert_string_equal(h.code, "W0901");
+  kd_session_free(s);
+}
+
+static void refuses_what_is_not_text(void **state) {
+  heard h = { 0 };
+  kd_session *s = toy_session(NULL, &h, NULL);
+  kd_program *p;
+  static const struct { const char *s; size_t n; const char *code; } bad[] = {
+    { "let a = 1\n\xff", 11, "E0904" }, { "let a\0 = 1", 10, "E0904" }, { "// \xc0\xaf", 5, "E0904" }, { "// \xed\xa0\x80", 6, "E0904" }, { "// \xe2\x82", 5, "E0904" },
+  };
+  (void)state;
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    assert_int_equal(kd_compile_text(s, "toy.kd", bad[i].s, bad[i].n, NULL, &p), KD_E_PROGRAM);
+    assert_string_equal(h.code, bad[i].code);
+    h.code[0] = 0;
+  }
+  size_t n = (size_t)17 << 20;
+  char *large = calloc(1, n);
+  assert_non_null(large);
+  memset(large, ' ', n);
+  assert_int_equal(kd_compile_text(s, "toy.kd", large, n, NULL, &p), KD_E_PROGRAM);
+  assert_string_equal(h.code, "E0903");
+  free(large);
+  assert_int_equal(kd_compile_file(s, "/nonexistent/toy.kd", NULL, &p), KD_E_IO);
+  assert_string_equal(h.code, "E0901");
+  assert_int_equal(kd_compile_file(s, "/tmp", NULL, &p), KD_E_IO);
+  assert_string_equal(h.code, "E0902");
+  kd_session_free(s);
+}
+
+/* --- dumps ------------------------------------------------------------------------------------------------------------------------- */
+static void every_stage_dumps(void **state) {
+  toy t = toy_new();
+  heard h = { 0 };
+  kd_session *s = toy_session(&t, &h, NULL);
+  const char *name;
+  size_t stages = 0;
+  (void)state;
+  for (; (name = kd_dump_stage(stages)); stages++) {
+    text d = { 0 };
+    kd_program *p;
+    kd_compile_options o = { .dump = name, .dump_to = collect, .dump_ctx = &d };
+    if (compile(s, toy_program, &o, &p) != KD_OK) fail_msg("%s", h.text);
+    if (d.n < 100) fail_msg("--dump=%s gave %zu bytes", name, d.n);
+    assert_true((p == NULL) == (strcmp(name, "tokens") == 0 || strcmp(name, "ast") == 0));
+    free(d.p);
+    kd_program_free(p);
+  }
+  assert_true(stages >= 7);
+  kd_session_free(s);
+  toy_free(&t);
+}
+
+/* --- misuse ------------------------------------------------------------------------------------------------------------------------ */
+static void misuse_is_told_apart(void **state) {
+  heard h = { 0 };
+  kd_session *s = toy_session(NULL, &h, NULL);
+  kd_program *p;
+  (void)state;
+  assert_int_equal(kd_session_new(NULL, NULL), KD_E_USAGE);
+  assert_int_equal(kd_session_new(&(kd_config){ .ndata = 1 }, &(kd_session *){ 0 }), KD_E_USAGE);
+  assert_int_equal(kd_compile_text(NULL, "a", "", 0, NULL, &p), KD_E_USAGE);
+  assert_int_equal(kd_compile_text(s, NULL, "", 0, NULL, &p), KD_E_USAGE);
+  assert_int_equal(kd_compile_text(s, "a", NULL, 0, NULL, &p), KD_E_USAGE);
+  assert_int_equal(kd_compile_text(s, "a", "", 0, NULL, NULL), KD_E_USAGE);
+  assert_int_equal(kd_compile_file(s, NULL, NULL, &p), KD_E_USAGE);
+  assert_int_equal(compile(s, "", &(kd_compile_options){ .dump = "nothing", .dump_to = collect }, &p), KD_E_USAGE);
+  assert_string_equal(h.code, "E0908");
+  assert_int_equal(compile(s, "", &(kd_compile_options){ .dump = "ast" }, &p), KD_E_USAGE);
+  assert_int_equal(compile(s, "", &(kd_compile_options){ .set = (const char *const[]){ "novalue" }, .nset = 1 }, &p), KD_E_USAGE);
+  assert_string_equal(h.code, "E0907");
+  assert_int_equal(kd_run(NULL, NULL), KD_E_USAGE);
+  assert_false(kd_report(NULL, 0, &(kd_row){ 0 }));
+  assert_false(kd_parameter_at(NULL, 0, &(kd_parameter){ 0 }));
+  assert_false(kd_parameter_named(NULL, "a", &(kd_parameter){ 0 }));
+  kd_program_free(NULL);
+  kd_session_free(NULL);
+  kd_session_free(s);
+  assert_string_equal(kd_status_text(KD_E_CANCELLED), "stopped on request");
+}
+
+/* A session freed before its program: the program can still be looked at and freed, and does not run. */
+static void the_wrong_order_is_safe(void **state) {
+  toy t = toy_new();
+  heard h = { 0 };
+  kd_session *s = toy_session(&t, &h, NULL);
+  kd_program *p;
+  kd_parameter q;
+  (void)state;
+  assert_int_equal(compile(s, toy_program, NULL, &p), KD_OK);
+  kd_session_free(s);
+  assert_int_equal(kd_run(p, NULL), KD_E_USAGE);
+  assert_true(kd_parameter_at(p, 0, &q));
+  kd_program_free(p);
+  toy_free(&t);
+}
+
+/* --- memory -------------------------------------------------------------------------------------------------------------------------- */
+static kd_status once(const toy *t, counting *c, const char *program, const kd_compile_options *o) {
+  kd_allocator a = counting_new(c);
+  const char *folder = t->folder;
+  kd_config config = { .allocator = &a, .data = &folder, .ndata = 1 };
+  kd_session *s = NULL;
+  kd_program *p = NULL;
+  kd_status st = kd_session_new(&config, &s);
+  if (st == KD_OK) st = compile(s, program, o, &p);
+  kd_program_free(p);
+  kd_session_free(s);
+  return st;
+}
+
+static void every_allocation_may_fail(void **state) {
+  toy t = toy_new();
+  static const char wrong[] = "let a = nothing_like_it\nscheme { stage b: train c minimizing d on e for 1 epochs using f }\n";
+  const struct { const char *program; kd_status ends; } cases[] = { { toy_program, KD_OK }, { wrong, KD_E_PROGRAM } };
+  (void)state;
+  for (size_t k = 0; k < 2; k++) {
+    counting whole = { 0 };
+    assert_int_equal(once(&t, &whole, cases[k].program, NULL), cases[k].ends);
+    assert_int_equal(whole.live, 0);
+    assert_int_equal(whole.live_bytes, 0);
+    assert_true(whole.calls >= 3);
+    for (long n = 1; n <= whole.calls; n++) {
+      counting c = { .fail_at = n };
+      kd_status st = once(&t, &c, cases[k].program, NULL);
+      if (st != KD_E_MEMORY) fail_msg("allocation %ld of %ld failed, and the status is: %s", n, whole.calls, kd_status_text(st));
+      assert_int_equal(c.live, 0);
+      assert_int_equal(c.live_bytes, 0);
+    }
+  }
+  toy_free(&t);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(compiles_from_memory), cmocka_unit_test(compiles_from_a_file), cmocka_unit_test(tells_what_is_wrong),
+    cmocka_unit_test(definitions_need_check), cmocka_unit_test(refuses_what_is_not_text), cmocka_unit_test(every_stage_dumps),
+    cmocka_unit_test(misuse_is_told_apart), cmocka_unit_test(the_wrong_order_is_safe), cmocka_unit_test(every_allocation_may_fail),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
