@@ -266,7 +266,7 @@ tensor *kd__t_dot(elab *e, tensor *a, tensor *b, const char *const *over, int n,
   if (!meet_types(e, &a, &b, at)) return NULL;
   if (!kd__dtype_real(a->dtype)) { a = kd__t_cast(e, a, e->opt->real, at); b = kd__t_cast(e, b, e->opt->real, at); }
   if (!labels_agree(e, a, b, at, at, at, "dot")) return NULL;
-  axis sh[KD_MAX_RANK], fa[KD_MAX_RANK], fb[KD_MAX_RANK], ov[KD_MAX_RANK], out[2 * KD_MAX_RANK];
+  axis sh[KD_MAX_RANK] = { 0 }, fa[KD_MAX_RANK] = { 0 }, fb[KD_MAX_RANK] = { 0 }, ov[KD_MAX_RANK] = { 0 }, out[2 * KD_MAX_RANK];
   int ns = 0, na = 0, nb = 0, no = 0;
   for (int i = 0; i < n; i++) {
     int p = kd__t_find(a, over[i]), q = kd__t_find(b, over[i]);

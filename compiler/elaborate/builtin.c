@@ -2,9 +2,8 @@
 #include "compiler/elaborate/builtin.h"
 #include <math.h>
 
-const char *kd__sig_name(const char *sig, int i, bool *opt, bool *raw) {
-  static const struct { int unused; } none;
-  (void)none;
+/* Parameter i of a signature: its name (up to a space or `?`), and whether it is optional or an axis. */
+static const char *sig_name(const char *sig, int i, bool *opt, bool *raw) {
   for (; *sig; i--) {
     size_t n = strcspn(sig, " ");
     if (i == 0) { *raw = *sig == '@'; *opt = sig[n - 1] == '?'; return sig + *raw; }
@@ -22,7 +21,7 @@ bool kd__pick(elab *e, scope *s, const builtin *b, const kd_ast *call, arg *a, u
     if (!a[k].name) continue;
     int i = 0;
     for (; i < count; i++) {
-      const char *p = kd__sig_name(b->sig, i, &opt, &raw);
+      const char *p = sig_name(b->sig, i, &opt, &raw);
       if (strlen(a[k].name) == name_len(p) && strncmp(a[k].name, p, name_len(p)) == 0) break;
     }
     if (i < count) { out[i] = &a[k]; continue; }
@@ -38,7 +37,7 @@ bool kd__pick(elab *e, scope *s, const builtin *b, const kd_ast *call, arg *a, u
     out[i] = &a[k];
   }
   for (i = 0; i < count && ok; i++) {
-    const char *p = kd__sig_name(b->sig, i, &opt, &raw);
+    const char *p = sig_name(b->sig, i, &opt, &raw);
     if (!out[i] && !opt) {
       kd_diag *d = kd__err(e, KD_D_MISSING_ARG, call->span, b->name, kd__arena_strndup(e->a, p, name_len(p)));
       if (strncmp(p, "over", 4) == 0) kd__diag_help(e->sink, d, "name the axis: %s(x, over: K)", b->name);

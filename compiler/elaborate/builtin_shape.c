@@ -129,39 +129,22 @@ static bool wanted_shape(elab *e, scope *s, arg *shape, const kd_ast *call, cons
   return false;
 }
 
-/* The shape comes first when the first positional argument is a list in brackets; without it numbers move up. */
-static uint32_t with_shape(elab *e, arg *a, uint32_t n, arg **out) {
-  if (n && !a[0].name && a[0].ast->kind != KD_AST_LIST) {
-    arg *r = KD_NEWN(e->a, arg, n + 1);
-    memcpy(r, a, sizeof(arg) * n);
-    static const char *const names[2] = { "low", "high" };
-    (void)names;
-    *out = r;
-    return n;
-  }
-  *out = a;
-  return n;
-}
-
-/* Splits off a leading shape; the other arguments are assigned to the names given. */
-static bool shaped_args(elab *e, scope *s, const builtin *b, const kd_ast *call, arg *a, uint32_t n, arg **shape, const char *n1, arg **v1, const char *n2, arg **v2) {
+/* Splits off a leading shape (a first argument in brackets); the other arguments are assigned to the names given. */
+static bool shaped_args(elab *e, scope *s, const builtin *b, arg *a, uint32_t n, arg **shape, const char *n1, arg **v1, const char *n2, arg **v2) {
   *shape = *v1 = *v2 = NULL;
-  arg *c;
-  n = with_shape(e, a, n, &c);
   for (uint32_t i = 0; i < n; i++) {
-    if ((!c[i].name && c[i].ast->kind == KD_AST_LIST && i == 0) || (c[i].name && strcmp(c[i].name, "shape") == 0)) { *shape = &c[i]; continue; }
+    if ((!a[i].name && a[i].ast->kind == KD_AST_LIST && i == 0) || (a[i].name && strcmp(a[i].name, "shape") == 0)) { *shape = &a[i]; continue; }
     arg **to = NULL;
-    if (c[i].name) to = n1 && strcmp(c[i].name, n1) == 0 ? v1 : n2 && strcmp(c[i].name, n2) == 0 ? v2 : NULL;
+    if (a[i].name) to = n1 && strcmp(a[i].name, n1) == 0 ? v1 : n2 && strcmp(a[i].name, n2) == 0 ? v2 : NULL;
     else to = n1 && !*v1 ? v1 : n2 && !*v2 ? v2 : NULL;
     if (!to) {
-      if (c[i].name) { kd_diag *d = kd__err(e, KD_D_UNKNOWN_KEYWORD, c[i].ast->span, b->name, c[i].name); kd__diag_help(e->sink, d, "its parameters are: %s", b->sig); }
-      else kd__err(e, KD_D_TOO_MANY_ARGS, c[i].ast->span, b->name, 1 + (n1 != NULL) + (n2 != NULL));
+      if (a[i].name) { kd_diag *d = kd__err(e, KD_D_UNKNOWN_KEYWORD, a[i].ast->span, b->name, a[i].name); kd__diag_help(e->sink, d, "its parameters are: %s", b->sig); }
+      else kd__err(e, KD_D_TOO_MANY_ARGS, a[i].ast->span, b->name, 1 + (n1 != NULL) + (n2 != NULL));
       return false;
     }
-    *to = &c[i];
-    if (kd__arg_eval(e, s, &c[i])->kind == V_POISON) return false;
+    *to = &a[i];
+    if (kd__arg_eval(e, s, &a[i])->kind == V_POISON) return false;
   }
-  (void)call;
   return true;
 }
 
@@ -169,7 +152,7 @@ val *bi_fill(B) {
   arg *shape, *v1, *v2;
   axis ax[KD_MAX_RANK];
   uint32_t rank;
-  if (!shaped_args(e, s, b, call, a, n, &shape, NULL, &v1, NULL, &v2)) return &kd__poison;
+  if (!shaped_args(e, s, b, a, n, &shape, NULL, &v1, NULL, &v2)) return &kd__poison;
   if (!wanted_shape(e, s, shape, call, b->name, ax, &rank)) return &kd__poison;
   return kd__v_tensor(e, kd__t_const(e, b->op, !shape && e->expect ? e->expect->dtype : e->opt->real, ax, (int)rank, call));
 }
@@ -179,7 +162,7 @@ val *bi_full(B) {
   axis ax[KD_MAX_RANK];
   uint32_t rank;
   double x;
-  if (!shaped_args(e, s, b, call, a, n, &shape, "value", &v1, NULL, &v2)) return &kd__poison;
+  if (!shaped_args(e, s, b, a, n, &shape, "value", &v1, NULL, &v2)) return &kd__poison;
   if (!v1) { kd__err(e, KD_D_MISSING_ARG, call->span, b->name, "value"); return &kd__poison; }
   if (!wanted_shape(e, s, shape, call, b->name, ax, &rank) || !kd__want_real(e, v1->v, v1->ast, "the value", &x)) return &kd__poison;
   return kd__v_tensor(e, kd__t_const(e, x, e->opt->real, ax, (int)rank, call));
@@ -190,7 +173,7 @@ val *bi_draw(B) {
   axis ax[KD_MAX_RANK];
   uint32_t rank;
   bool uniform = b->op == KD_OP_RANDOM_UNIFORM;
-  if (!shaped_args(e, s, b, call, a, n, &shape, uniform ? "low" : "mean", &v1, uniform ? "high" : "std", &v2)) return &kd__poison;
+  if (!shaped_args(e, s, b, a, n, &shape, uniform ? "low" : "mean", &v1, uniform ? "high" : "std", &v2)) return &kd__poison;
   if (!wanted_shape(e, s, shape, call, b->name, ax, &rank)) return &kd__poison;
   val *u = kd__draw(e, s, (kd_op)b->op, call, ax, rank);
   val *first = v1 ? v1->v : NULL, *second = v2 ? v2->v : NULL;
@@ -209,7 +192,7 @@ val *bi_draw_int(B) {
   axis ax[KD_MAX_RANK];
   uint32_t rank;
   int64_t below;
-  if (!shaped_args(e, s, b, call, a, n, &shape, "below", &v1, NULL, &v2)) return &kd__poison;
+  if (!shaped_args(e, s, b, a, n, &shape, "below", &v1, NULL, &v2)) return &kd__poison;
   if (!v1) { kd__err(e, KD_D_MISSING_ARG, call->span, b->name, "below"); return &kd__poison; }
   if (!wanted_shape(e, s, shape, call, b->name, ax, &rank) || !kd__want_int(e, v1->v, v1->ast, "`below`", &below)) return &kd__poison;
   if (below <= 0) { kd__err(e, KD_D_AXIS_SIZE, v1->ast->span, "below", (long long)below); return &kd__poison; }

@@ -120,7 +120,7 @@ typedef struct expect { uint32_t rank; axis ax[KD_MAX_RANK]; place *place; kd_dt
 /* --- data ----------------------------------------------------------------------------------------------------------------------------- */
 typedef struct data_field { const char *name; axis ax[KD_MAX_RANK]; uint32_t rank; kd_dtype stored; bool real; double scale; int64_t below; int64_t slot; } data_field;
 typedef struct data_set {
-  const char *name; kd_dataset d; data_field *field; uint32_t nfield; int64_t rows[8]; bool known, told;
+  const char *name; kd_dataset d; data_field *field; uint32_t nfield; int64_t rows[8]; bool known, told, keep_last;
   uint32_t root; int64_t index_slot; const kd_ast *at;
 } data_set;
 

@@ -114,18 +114,20 @@ kd_module *kd__elaborate(kd__arena *a, kd_sink *sink, const kd_syntax *syn, cons
     if (sink->errors == 0) { untrained_teachers(e); unused_names(e, m); }
   }
   unused_settings(e, syn->file);
+  kd_module *made = sink->errors || *definitions_only ? NULL : kd__module_finish(e);
+  /* Last, since what the trials own would otherwise be in the module. */
   if (opt->check_definitions) kd__check_definitions(e, syn->file, m->scope);
-  return sink->errors || *definitions_only ? NULL : kd__module_finish(e);
+  return sink->errors ? NULL : made;
 }
 
 /* --- one definition ------------------------------------------------------------------------------------------------------------- */
-static void entry_inputs(elab *e, const kd_entry_arg *arg, size_t n, const kd_ast *at, val **out) {
+static void entry_inputs(elab *e, const kd_entry_arg *given, size_t n, const kd_ast *at, val **out) {
   for (size_t i = 0; i < n; i++) {
-    if (arg[i].text) continue;
+    if (given[i].text) continue;
     axis ax[KD_MAX_RANK];
-    for (int k = 0; k < arg[i].type.rank; k++)
-      ax[k] = (axis){ kd__intern(e, kd__arena_printf(e->a, "A%d", k)), arg[i].type.dim[k], 0, true };
-    int64_t slot = kd__slot_add(e, arg[i].name, KD_SLOT_FIELD, (kd_dtype)arg[i].type.dtype, ax, arg[i].type.rank, e->top, at->span);
+    for (int k = 0; k < given[i].type.rank; k++)
+      ax[k] = (axis){ kd__intern(e, kd__arena_printf(e->a, "A%d", k)), given[i].type.dim[k], 0, true };
+    int64_t slot = kd__slot_add(e, given[i].name, KD_SLOT_FIELD, (kd_dtype)given[i].type.dtype, ax, given[i].type.rank, e->top, at->span);
     out[i] = kd__read_slot(e, slot, at);
   }
 }
@@ -137,11 +139,11 @@ static const kd_ast *parse_expr(elab *e, const char *text) {
   return syn->file->n && syn->file->kid[0]->n > 1 ? syn->file->kid[0]->kid[1] : NULL;
 }
 
-static void entry_gradients(elab *e, tensor *loss, const kd_entry_arg *arg, size_t n, val **in, const kd_ast *at) {
+static void entry_gradients(elab *e, tensor *loss, const kd_entry_arg *given, size_t n, val **in, const kd_ast *at) {
   size_t cap = n + e->slot.n, k = 0;
   kd_value *wrt = KD_NEWN(e->a, kd_value, cap), *grad = KD_NEWN(e->a, kd_value, cap);
   const char **name = KD_NEWN(e->a, const char *, cap);
-  for (size_t i = 0; i < n; i++) if (arg[i].grad && in[i] && in[i]->kind == V_TENSOR) { wrt[k] = in[i]->u.t->v; name[k++] = arg[i].name; }
+  for (size_t i = 0; i < n; i++) if (given[i].grad && in[i] && in[i]->kind == V_TENSOR) { wrt[k] = in[i]->u.t->v; name[k++] = given[i].name; }
   for (size_t i = 0; i < e->slot.n; i++)
     if (e->slot.v[i].s.kind == KD_SLOT_PARAM) { wrt[k] = kd__slot_input(e, e->prog, (int64_t)i); name[k++] = e->slot.v[i].s.name; }
   kd_grad_error err;
@@ -151,7 +153,7 @@ static void entry_gradients(elab *e, tensor *loss, const kd_entry_arg *arg, size
     kd__graph_result(e->prog->g, kd__arena_printf(e->a, "grad.%s", name[i]), grad[i] ? grad[i] : kd__b_const_like(&b, 0, wrt[i]));
 }
 
-bool kd__elaborate_entry(kd__arena *a, kd_sink *sink, const kd_syntax *file, const kd_elab_options *opt, const char *entry, const kd_entry_arg *arg,
+bool kd__elaborate_entry(kd__arena *a, kd_sink *sink, const kd_syntax *file, const kd_elab_options *opt, const char *entry, const kd_entry_arg *given,
                          size_t narg, kd_entry *out) {
   elab *e = begin(a, sink, opt);
   module *m = open_file(e, file);
@@ -162,12 +164,12 @@ bool kd__elaborate_entry(kd__arena *a, kd_sink *sink, const kd_syntax *file, con
   e->prog = p;
   const kd_ast *at = f->v->u.def->ast;
   val **in = KD_NEWN(a, val *, narg);
-  KD_VEC(struct arg) args = { 0 };
-  entry_inputs(e, arg, narg, at, in);
+  KD_VEC(arg) args = { 0 };
+  entry_inputs(e, given, narg, at, in);
   for (size_t i = 0; i < narg; i++) {
-    const kd_ast *text = arg[i].text ? parse_expr(e, arg[i].text) : NULL;
+    const kd_ast *text = given[i].text ? parse_expr(e, given[i].text) : NULL;
     if (text) in[i] = kd__eval(e, m->scope, text);
-    KD_PUSH(a, args, (struct arg){ arg[i].name, in[i] ? in[i] : &kd__poison, text ? text : at });
+    KD_PUSH(a, args, (arg){ given[i].name, in[i] ? in[i] : &kd__poison, text ? text : at });
   }
   val *v = kd__force_app(kd__call_value(e, m->scope, f->v, args.v, (uint32_t)args.n, at)), *lv = v;
   for (uint32_t i = 0; v->kind == V_RECORD && i < v->u.rec.n; i++) {
@@ -179,7 +181,7 @@ bool kd__elaborate_entry(kd__arena *a, kd_sink *sink, const kd_syntax *file, con
   if (!loss || sink->errors) return false;
   if (loss->rank) { kd__err(e, KD_D_NOT_SCALAR, at->span, "the entry's value", kd__t_show(e, loss)); return false; }
   kd__graph_result(p->g, "loss", loss->v);
-  entry_gradients(e, loss, arg, narg, in, at);
+  entry_gradients(e, loss, given, narg, in, at);
   kd__commit(e, p, at);
   *out = (kd_entry){ .graph = p->g, .init = e->init->g, .nslot = (uint32_t)e->slot.n, .slot = KD_NEWN(a, kd_slot, e->slot.n) };
   for (size_t i = 0; i < e->slot.n; i++) out->slot[i] = e->slot.v[i].s;

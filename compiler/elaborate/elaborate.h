@@ -32,6 +32,10 @@ typedef struct kd_elab_options {
  * error need have been reported). The module lives in `a`. */
 kd_module *kd__elaborate(kd__arena *a, kd_sink *sink, const kd_syntax *file, const kd_elab_options *opt, bool *definitions_only);
 
+/* Reports `text` where origin `o` of the module's plans and code stands in the program, with the chain of calls that led there. False: that
+ * is not known. */
+bool kd__module_report(const kd_module *m, kd_sink *sink, kd_origin o, const char *text);
+
 /* One definition of a file applied to given tensors, without data or scheme: for tests against reference vectors and for tools.
  * `entry` names an fn or loss of the file; each argument is a tensor input (slot i for arg i) or, with `text`, a value in the language.
  * The graph's results: "loss" (the entry's value, or field `loss` of a record), each other field of a record under its name, and

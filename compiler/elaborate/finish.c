@@ -49,13 +49,13 @@ static void note_copy(void *ctx, const kd_plan_note *n) {
   if (at.src) kd__report(c->e->sink, KD_D_FORCED_COPY, at, c->e->slot.v[n->slot].s.name, (double)n->bytes / 1048576.0);
 }
 
-static kd_plan *make_plan(elab *e, const planned *p, const kd_slot *slots, uint32_t nslot) {
+static kd_plan *make_plan(elab *e, const planned *p, const kd_slot *slot, uint32_t nslot) {
   seen_ctx c = { e, p->name, false };
   if (e->opt->seen) e->opt->seen(e->opt->seen_ctx, "graph", p->name, p->g);
   kd_graph *g = kd__pass_all(p->g, check_pass, &c);
   if (c.bad) return NULL;
-  kd_plan *plan = kd__plan_make(e->a, g, slots, nslot, p->name, note_copy, &c);
-  if (plan && e->opt->planned) e->opt->planned(e->opt->seen_ctx, plan, slots);
+  kd_plan *plan = kd__plan_make(e->a, g, slot, nslot, p->name, note_copy, &c);
+  if (plan && e->opt->planned) e->opt->planned(e->opt->seen_ctx, plan, slot);
   return plan;
 }
 
@@ -87,6 +87,7 @@ kd_module *kd__module_finish(elab *e) {
   m->arena = e->a;
   m->name = base_name(e, e->file->syn->src->path);
   m->real = e->opt->real;
+  m->compiler = e;
   m->nslot = (uint32_t)e->slot.n;
   m->slot = KD_NEWN(e->a, kd_slot, e->slot.n);
   for (size_t i = 0; i < e->slot.n; i++) m->slot[i] = e->slot.v[i].s;

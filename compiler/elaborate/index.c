@@ -166,8 +166,8 @@ static tensor *merge_axes(elab *e, tensor *x, const int64_t *pos, int n, const c
       size *= x->ax[pos[j]].size;
       kd__buf_printf(&text, "%s%s %lld", j ? ", " : "", x->ax[pos[j]].label, (long long)x->ax[pos[j]].size);
     }
-    uint32_t root = n == 1 ? x->ax[pos[0]].root : kd__root_new(e, ROOT_MERGED, kd__arena_strndup(e->a, text.p, text.n));
-    ax[r++] = (axis){ label, size, root, false };
+    uint32_t made = n == 1 ? x->ax[pos[0]].root : kd__root_new(e, ROOT_MERGED, kd__arena_strndup(e->a, text.p, text.n));
+    ax[r++] = (axis){ label, size, made, false };
   }
   kd__buf_free(&text);
   for (int i = 0; i < r; i++) d[i] = ax[i].size;

@@ -77,21 +77,7 @@ bool kd__eval_metrics(elab *e, scope *s, const kd_ast *const *expr, uint32_t n, 
   written(e, full, &states);
   const kd_ast *at = expr[0];
   if (states.n) kd__emit(e, KD_CODE_RUN, kd__reset_plan(e, plan_name(e, "reset"), &states), 0, 0, at);
-  uint32_t pf = kd__add_plan(e, full->name, full->g), pp = part ? kd__add_plan(e, part->name, part->g) : 0;
-  uint32_t stream = kd__add_stream(e, full, false, false);
-  uint32_t begin = kd__emit(e, KD_CODE_BATCHES, stream, 0, 0, at) + 1;
-  if (part) {
-    uint32_t branch = kd__emit(e, KD_CODE_BATCH_IF, stream, tail, 0, at);
-    kd__emit(e, KD_CODE_RUN, pf, 0, 0, at);
-    uint32_t over = kd__emit(e, KD_CODE_JUMP, 0, 0, 0, at);
-    e->build->code.v[branch].c = e->build->code.n;
-    kd__emit(e, KD_CODE_RUN, pp, 0, 0, at);
-    e->build->code.v[over].a = e->build->code.n;
-  } else {
-    kd__emit(e, KD_CODE_RUN, pf, 0, 0, at);
-  }
-  kd__emit(e, KD_CODE_MORE, stream, 0, begin, at);
-  e->build->code.v[begin - 1].c = e->build->code.n;
+  kd__emit_pass(e, kd__add_stream(e, full, false, false), full, part, tail, -1, at);
   kd__emit(e, KD_CODE_EVAL, kd__add_plan(e, end->name, end->g), *first, 0, at);
   return true;
 }

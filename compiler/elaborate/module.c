@@ -272,10 +272,7 @@ static val *unknown_field(elab *e, const kd_ast *n, const char *const *names, si
 val *kd__app_tap(elab *e, app *a, const char *name) {
   binding *b = kd__scope_here(a->body, name);
   if (b && b->kind != B_FORMULA && b->kind != B_STATE && b->kind != B_PARAM && b->v) return b->v;
-  if (b && (b->kind == B_STATE || b->kind == B_PARAM)) {
-    for (size_t i = 0; i < a->body->b.n; i++) (void)i;
-    return kd__read_slot(e, b->slot, b->at);
-  }
+  if (b && (b->kind == B_STATE || b->kind == B_PARAM)) return kd__read_slot(e, b->slot, b->at);
   if (a->ret->kind == V_RECORD)
     for (uint32_t i = 0; i < a->ret->u.rec.n; i++) if (strcmp(a->ret->u.rec.key[i], name) == 0) return a->ret->u.rec.v[i];
   return NULL;

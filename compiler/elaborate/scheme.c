@@ -59,7 +59,9 @@ static bool data_of(elab *e, scope *s, const kd_ast *n, const char *split, uint3
   return true;
 }
 
-static int64_t steps_per_epoch(const data_set *d, uint32_t split) { return d->rows[split] / d->d.batch; }
+/* Rows of the last short batch that training takes too; 0: it is dropped, or there is none. */
+static int64_t tail_of(const data_set *d, uint32_t split) { return d->keep_last ? d->rows[split] % d->d.batch : 0; }
+static int64_t steps_per_epoch(const data_set *d, uint32_t split) { return d->rows[split] / d->d.batch + (tail_of(d, split) > 0); }
 
 /* --- groups of slots: kept, restored, saved ---------------------------------------------------------------------------------------- */
 static uint32_t add_group(elab *e, const char *name, const models *m, bool transforms, bool strip) {
@@ -138,19 +140,41 @@ static void remember_trained(elab *e, const models *m) {
   }
 }
 
-static prog *batch_prog(elab *e, uint32_t data, uint32_t split, const models *m) {
-  prog *p = kd__prog_new(e, PROG_TRAIN, kd__arena_printf(e->a, "%s.train.%lld", e->build->stage_name, (long long)e->data.v[data].d.batch));
-  p->data = data; p->split = split; p->rows = e->data.v[data].d.batch;
+static prog *batch_prog(elab *e, uint32_t data, uint32_t split, int64_t rows, const models *m) {
+  prog *p = kd__prog_new(e, PROG_TRAIN, kd__arena_printf(e->a, "%s.train.%lld", e->build->stage_name, (long long)rows));
+  p->data = data; p->split = split; p->rows = rows;
   for (size_t i = 0; i < m->n; i++) KD_PUSH(e->a, p->trained, m->v[i]);
   return p;
 }
 
-/* Results of a training plan become registers: loss first. */
-static void emit_step(elab *e, prog *p, uint32_t stream, uint32_t begin, const kd_ast *at) {
-  uint32_t first = e->build->nreg;
-  e->build->nreg += (uint32_t)p->g->result.n;
-  kd__emit(e, p->g->result.n ? KD_CODE_STEP : KD_CODE_RUN, kd__add_plan(e, p->name, p->g), first, 0, at);
+static void emit_plan(elab *e, const prog *p, int64_t first_reg, const kd_ast *at) {
+  uint32_t plan = kd__add_plan(e, p->name, p->g);
+  if (first_reg >= 0 && p->g->result.n) kd__emit(e, KD_CODE_STEP, plan, first_reg, 0, at);
+  else kd__emit(e, KD_CODE_RUN, plan, 0, 0, at);
+}
+
+void kd__emit_pass(elab *e, uint32_t stream, const prog *full, const prog *part, int64_t tail, int64_t first_reg, const kd_ast *at) {
+  mod_build *b = e->build;
+  uint32_t begin = kd__emit(e, KD_CODE_BATCHES, stream, 0, 0, at) + 1;
+  if (part) {
+    uint32_t branch = kd__emit(e, KD_CODE_BATCH_IF, stream, tail, 0, at);
+    emit_plan(e, full, first_reg, at);
+    uint32_t over = kd__emit(e, KD_CODE_JUMP, 0, 0, 0, at);
+    b->code.v[branch].c = (int64_t)b->code.n;
+    emit_plan(e, part, first_reg, at);
+    b->code.v[over].a = (int64_t)b->code.n;
+  } else {
+    emit_plan(e, full, first_reg, at);
+  }
   kd__emit(e, KD_CODE_MORE, stream, 0, begin, at);
+  b->code.v[begin - 1].c = (int64_t)b->code.n;
+}
+
+/* A training pass; results of the plan become registers, the loss first. */
+static void emit_training(elab *e, const prog *full, const prog *part, int64_t tail, const kd_ast *at) {
+  uint32_t first = e->build->nreg;
+  e->build->nreg += (uint32_t)full->g->result.n;
+  kd__emit_pass(e, kd__add_stream(e, full, true, part == NULL), full, part, tail, first, at);
 }
 
 static bool epochs_of(elab *e, scope *s, const kd_ast *f, const char *unit, int64_t *epochs) {
@@ -179,20 +203,22 @@ static void train(elab *e, scope *s, const kd_ast *n) {
   remember_trained(e, &m);
   if (!on) { kd_diag *d = kd__err(e, KD_D_NO_ON, n->span); if (e->data.n) kd__diag_help(e->sink, d, "add: on %s", e->data.v[0].name); return; }
   if (!data_of(e, s, on->kid[0], "train", &data, &split) || !epochs_of(e, s, f ? f->kid[0] : NULL, f ? f->text2 : NULL, &epochs)) return;
-  prog *p = batch_prog(e, data, split, &m), *up = e->prog;
-  e->prog = p;
+  const data_set *d = &e->data.v[data];
   place *home = kd__place_at(e, b->home, n, "step", "step");
-  bool ok = kd__train_step(e, s, &m, n->kid[0], n->kid[1], using_ ? using_->kid[0] : NULL, home);
-  e->prog = up;
-  if (!ok) return;
+  prog *p[2] = { 0 }, *up = e->prog;
+  int64_t rows[2] = { d->d.batch, tail_of(d, split) };
+  for (int k = 0; k < 2 && rows[k] > 0; k++) {
+    e->prog = p[k] = batch_prog(e, data, split, rows[k], &m);
+    bool ok = kd__train_step(e, s, &m, n->kid[0], n->kid[1], using_ ? using_->kid[0] : NULL, home);
+    e->prog = up;
+    if (!ok) return;
+  }
   kd_stage_info *st = &b->stage.v[b->stage.n - 1];
   st->epochs += epochs;
   st->steps_per_epoch = steps_per_epoch(&e->data.v[data], split);
-  uint32_t counter = b->ncounter++, stream = kd__add_stream(e, p, true, true);
+  uint32_t counter = b->ncounter++;
   uint32_t loop = kd__emit(e, KD_CODE_LOOP, counter, epochs, 0, n);
-  uint32_t batches = kd__emit(e, KD_CODE_BATCHES, stream, 0, 0, n);
-  emit_step(e, p, stream, batches + 1, n);
-  b->code.v[batches].c = (int64_t)b->code.n;
+  emit_training(e, p[0], p[1], rows[1], n);
   kd__emit(e, KD_CODE_EPOCH, 0, 0, 0, n);
   keep k = { 0 };
   emit_keep(e, s, &m, data, &k);
@@ -221,6 +247,15 @@ static bool stepped_models(elab *e, scope *s, const kd_ast *n, models *out) {
   return true;
 }
 
+/* The body of `for batch in D`, with the batch under its name. */
+static scope *batch_scope(elab *e, scope *s, const kd_ast *n, val *batch) {
+  scope *in = kd__scope_new(e, s, NULL);
+  in->scheme = true;
+  in->definition = true;
+  kd__scope_bind(e, in, n->kid[2]->text, batch, n->kid[2])->used = true;
+  return in;
+}
+
 static void for_batches(elab *e, scope *s, const kd_ast *n) {
   mod_build *b = e->build;
   uint32_t data, split;
@@ -229,25 +264,25 @@ static void for_batches(elab *e, scope *s, const kd_ast *n) {
   if (b->batch) { kd__err(e, KD_D_LATER, n->span, "a loop over batches inside another"); return; }
   if (!data_of(e, s, n->kid[0], "train", &data, &split)) return;
   if (!b->stage_name) { begin_stage(e, kd__arena_printf(e->a, "loop%zu", b->stage.n + 1), n); for_batches(e, s, n); end_stage(e); return; }
-  scope *in = kd__scope_new(e, s, NULL);
-  in->scheme = true;
-  in->definition = true;
   val *v = kd__v_new(e, V_DATA);
   v->u.data = data;
-  kd__scope_bind(e, in, n->kid[2]->text, v, n->kid[2])->used = true;
-  if (!stepped_models(e, in, n->kid[1], &m)) return;
+  scope *find = batch_scope(e, s, n, v);
+  if (!stepped_models(e, find, n->kid[1], &m)) return;
   remember_trained(e, &m);
-  prog *p = batch_prog(e, data, split, &m), *up = e->prog;
+  const data_set *d = &e->data.v[data];
+  prog *p[2] = { 0 }, *up = e->prog;
+  int64_t rows[2] = { d->d.batch, tail_of(d, split) };
   size_t errors = e->sink->errors;
-  e->prog = p; b->batch = p;
-  kd__exec_block(e, in, n->kid[1]);
-  e->prog = up; b->batch = NULL;
-  if (e->sink->errors != errors) return;
+  for (int k = 0; k < 2 && rows[k] > 0; k++) {
+    e->prog = b->batch = p[k] = batch_prog(e, data, split, rows[k], &m);
+    kd__exec_block(e, batch_scope(e, s, n, v), n->kid[1]);
+    e->prog = up; b->batch = NULL;
+    if (e->sink->errors != errors) return;
+  }
   b->stage.v[b->stage.n - 1].steps_per_epoch = steps_per_epoch(&e->data.v[data], split);
-  uint32_t stream = kd__add_stream(e, p, true, true);
-  uint32_t batches = kd__emit(e, KD_CODE_BATCHES, stream, 0, 0, n);
-  emit_step(e, p, stream, batches + 1, n);
-  b->code.v[batches].c = (int64_t)b->code.n;
+  b->batch_data = data; b->batch_seen = true;
+  for (size_t i = 0; i < m.n; i++) KD_PUSH(e->a, b->batch_models, m.v[i]);
+  emit_training(e, p[0], p[1], rows[1], n);
 }
 
 static void for_count(elab *e, scope *s, const kd_ast *n) {
@@ -258,7 +293,6 @@ static void for_count(elab *e, scope *s, const kd_ast *n) {
                   (int)n->kid[0]->span.len, n->kid[0]->span.src->text + n->kid[0]->span.at);
     return;
   }
-  if (n->kid[1]) { kd__err(e, KD_D_LATER, n->kid[1]->span, "`until` on a written-out loop"); return; }
   if (!b->stage_name) { begin_stage(e, kd__arena_printf(e->a, "loop%zu", b->stage.n + 1), n); for_count(e, s, n); end_stage(e); return; }
   int64_t epochs;
   if (!epochs_of(e, s, n->kid[0], n->text, &epochs)) return;
@@ -267,10 +301,18 @@ static void for_count(elab *e, scope *s, const kd_ast *n) {
   scope *in = kd__scope_new(e, s, NULL);
   in->scheme = true;
   in->definition = true;
+  b->batch_seen = false;
+  b->batch_models.n = 0;
   kd__exec_block(e, in, n->kid[2]);
   kd__emit(e, KD_CODE_EPOCH, 0, 0, 0, n);
+  if ((b->keep || n->kid[1]) && !b->batch_seen) { kd__err(e, KD_D_NO_ON, n->kid[1] ? n->kid[1]->span : b->keep->span); return; }
+  keep k = { 0 };
+  emit_keep(e, s, &b->batch_models, b->batch_data, &k);
+  uint32_t out = n->kid[1] ? emit_until(e, s, n->kid[1], b->batch_data) : 0;
   kd__emit(e, KD_CODE_NEXT, counter, epochs, loop + 1, n);
   b->code.v[loop].c = (int64_t)b->code.n;
+  if (out) b->code.v[out].b = (int64_t)b->code.n;
+  if (k.on) kd__emit(e, KD_CODE_RESTORE, k.group, 0, 0, n);
 }
 
 static void step(elab *e, scope *s, const kd_ast *n) {

@@ -26,7 +26,7 @@ typedef struct mod_build {
   size_t slots_before;                             /* slots at the stage's start: later optimizer slots belong to it */
   models trained;                                  /* every network that some step trains, for the saved weights */
   prog *batch;                                     /* inside a loop over batches: its program */
-  const char *batch_name;
+  models batch_models; uint32_t batch_data; bool batch_seen;            /* the data set of the last loop over batches in this stage */
 } mod_build;
 
 bool kd__models(elab *e, scope *s, const kd_ast *n, models *out);
@@ -39,6 +39,9 @@ uint32_t kd__add_plan(elab *e, const char *name, kd_graph *g);
 uint32_t kd__add_string(elab *e, const char *s);
 /* The stream of a program that reads fields; every field it binds is one that the program reads. */
 uint32_t kd__add_stream(elab *e, const prog *p, bool shuffle, bool drop_last);
+/* One pass over a stream: `full` runs on whole batches, `part` (when not NULL) on the last short one of `tail` rows. As training steps when
+ * `first_reg` >= 0: their results go to registers from there on. */
+void kd__emit_pass(elab *e, uint32_t stream, const prog *full, const prog *part, int64_t tail, int64_t first_reg, const kd_ast *at);
 /* A plan that sets the given slots to their initial values. */
 uint32_t kd__reset_plan(elab *e, const char *name, const slots *s);
 /* Evaluates expressions of metrics over a whole split; registers from *first on hold the values, in order. */

@@ -1,4 +1,5 @@
 /* step.c: one training step: what it trains, its gradients, its optimizer over the flat parameters, what commits. */
+#include "compiler/elaborate/builtin.h"
 #include "compiler/elaborate/scheme.h"
 #include <fnmatch.h>
 

@@ -1,0 +1,43 @@
+/* library.c: see library.h. */
+#include "tests/elaborate/library.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+char *kd_test_read(kd__arena *a, const char *path, size_t *size) {
+  FILE *f = fopen(path, "rb");
+  if (!f) return NULL;
+  kd__buf b = { 0 };
+  char part[4096];
+  for (size_t n; (n = fread(part, 1, sizeof part, f)) > 0;) kd__buf_add(&b, part, n);
+  (void)fclose(f);
+  char *text = kd__arena_strndup(a, b.p ? b.p : "", b.n);
+  *size = b.n;
+  kd__buf_free(&b);
+  return text;
+}
+
+static const char *load(void *ctx, const char *name, const kd_source *near, size_t *size, const char **shown) {
+  (void)near;
+  kd__arena *a = ctx;
+  *shown = kd__arena_printf(a, "lib/%s.kd", name);
+  return strcmp(name, "?") == 0 ? "sets\nnets\nlosses\noptim\nmetrics\n" : kd_test_read(a, kd__arena_printf(a, "%s/lib/%s.kd", KD_TEST_DIR, name), size);
+}
+
+static bool describe(void *ctx, const kd_dataset *d, int64_t *rows, char *why, size_t n) {
+  (void)ctx;
+  for (uint32_t i = 0; i < d->nsplit; i++) {
+    const char *path = d->split[i].field[0].path;
+    if (strncmp(path, "absent", 6) == 0) { (void)snprintf(why, n, "%s: no such file", path); return false; }
+    rows[i] = d->split[i].count >= 0 ? d->split[i].count : strstr(path, "test") ? 10 : 40;
+  }
+  return true;
+}
+
+kd_elab_options kd_test_options(kd__arena *a) {
+  return (kd_elab_options){ .load = load, .load_ctx = a, .describe = describe, .real = KD_F32 };
+}
+
+void kd_test_diagnostics(kd_sink *s, kd__buf *out) {
+  kd__sink_finish(s);
+  for (size_t i = 0; i < s->diag.n; i++) kd__diag_text(s->diag.v[i], false, out);
+}

@@ -1,0 +1,189 @@
+/* test_right.c: what right programs compute. right/*.txt holds cases:
+ *
+ *   == name
+ *   a program that defines `fn it(...)` or `loss it(...)`: a number, or a record whose `loss` is one
+ *   -- x=[2,3]:1,2,3,4,5,6  n="4"  i=int[2]:0,1     (arguments: tensors, or texts of the language)
+ *   loss 3.5
+ *   grad.x 1 1 1 1 1 1                              (results by name: row-major values, worked out by hand)
+ *   state.m 1 2                                     (what a slot becomes; its initial value comes from the program)
+ *
+ * The graph runs on the naive twins in double precision. */
+#include "tests/elaborate/library.h"
+#include "tests/eval/eval.h"
+#include <dirent.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+enum { MAX_ARGS = 16, MAX_VALUES = 4096 };
+typedef struct fixture {
+  kd__arena a;
+  const char *name;
+  kd_entry_arg arg[MAX_ARGS]; void *data[MAX_ARGS]; size_t narg;
+  kd_entry entry;
+  kd_eval_slot *slot; size_t nslot;
+  kd_eval init, run;
+} fixture;
+
+/* --- arguments ------------------------------------------------------------------------------------------------------------------- */
+static void parse_tensor(fixture *f, const char *p) {
+  kd_entry_arg *g = &f->arg[f->narg];
+  g->type.dtype = KD_F64;
+  g->grad = true;
+  if (strncmp(p, "int", 3) == 0) { g->type.dtype = KD_I64; g->grad = false; p += 3; }
+  char *end = NULL;
+  assert_int_equal(*p++, '[');
+  while (*p != ']') { g->type.dim[g->type.rank++] = strtoll(p, &end, 10); p = *end == ',' ? end + 1 : end; }
+  int64_t n = kd__type_count(&g->type);
+  assert_true(n <= MAX_VALUES && p[1] == ':');
+  double *v = KD_NEWN(&f->a, double, n);
+  int64_t *w = KD_NEWN(&f->a, int64_t, n);
+  p += 2;
+  for (int64_t i = 0; i < n; i++) { v[i] = strtod(p, &end); w[i] = (int64_t)v[i]; assert_true(end != p); p = *end == ',' ? end + 1 : end; }
+  f->data[f->narg] = g->type.dtype == KD_I64 ? (void *)w : (void *)v;
+}
+
+static void parse_args(fixture *f, char *line) {
+  for (char *w = strtok(line, " "); w; w = strtok(NULL, " ")) {
+    char *eq = strchr(w, '=');
+    assert_non_null(eq);
+    assert_true(f->narg < MAX_ARGS);
+    *eq = 0;
+    f->arg[f->narg].name = w;
+    if (eq[1] == '"') { f->arg[f->narg].text = eq + 2; eq[strlen(eq + 1)] = 0; }
+    else parse_tensor(f, eq + 1);
+    f->narg++;
+  }
+}
+
+/* --- running ------------------------------------------------------------------------------------------------------------------------ */
+static bool elaborate(fixture *f, const char *text, size_t n) {
+  kd_sink sink;
+  kd__sink_init(&sink, &f->a);
+  kd_elab_options opt = kd_test_options(&f->a);
+  opt.real = KD_F64;
+  kd_source *src = kd__source_new(&f->a, f->name, text, n, 0);
+  bool ok = kd__elaborate_entry(&f->a, &sink, kd__parse(&f->a, &sink, src), &opt, "it", f->arg, f->narg, &f->entry);
+  kd_shape_error err;
+  if (ok && !kd__graph_verify(f->entry.graph, &err)) { print_error("%s: %s\n", f->name, err.text); return false; }
+  if (ok) return true;
+  kd__buf b = { 0 };
+  kd_test_diagnostics(&sink, &b);
+  print_error("%s", b.p ? b.p : "no diagnostics\n");
+  kd__buf_free(&b);
+  return false;
+}
+
+/* Run-time scalars are 0, arguments as given, everything else as `init` leaves it. */
+static bool run(fixture *f) {
+  kd_entry *e = &f->entry;
+  f->slot = KD_NEWN(&f->a, kd_eval_slot, e->nslot * 2 + 1);
+  for (uint32_t i = 0; i < e->nslot; i++) {
+    void *data = NULL;
+    for (size_t k = 0; k < f->narg; k++) if (!f->arg[k].text && strcmp(f->arg[k].name, e->slot[i].name) == 0) data = f->data[k];
+    if (!data && e->slot[i].kind == KD_SLOT_SCALAR) data = kd__arena_get(&f->a, 8);
+    if (data) f->slot[f->nslot++] = (kd_eval_slot){ i, data };
+  }
+  (void)kd_eval_run(&f->init, e->init, f->slot, f->nslot, NULL, 0, KD_EVAL_DENSE);
+  for (size_t i = 0; i < e->init->write.n; i++) {
+    kd_value v = e->init->write.v[i].value;
+    if (!kd_eval_has(&f->init, v)) { print_error("%s: no initial value\n", f->name); return false; }
+    void *to = kd__arena_get(&f->a, (size_t)kd__type_count(kd__type_of(e->init, v)) * 8 + 8);
+    kd_eval_read(&f->init, v, to);
+    f->slot[f->nslot++] = (kd_eval_slot){ e->init->write.v[i].slot, to };
+  }
+  return kd_eval_run(&f->run, e->graph, f->slot, f->nslot, NULL, 0, KD_EVAL_STRANGE) && !f->run.fault.set;
+}
+
+static kd_value find(const fixture *f, const char *name) {
+  if (strncmp(name, "state.", 6) != 0) return kd_eval_result(&f->run, name);
+  for (uint32_t i = 0; i < f->entry.nslot; i++)
+    if (strcmp(f->entry.slot[i].name, name + 6) == 0) return kd_eval_write(&f->run, i);
+  return 0;
+}
+
+static bool check_line(const fixture *f, char *line) {
+  char *name = strtok(line, " "), *w;
+  kd_value v = find(f, name);
+  if (!v || !kd_eval_has(&f->run, v)) {
+    print_error("%s: there is no %s; slots:", f->name, name);
+    for (uint32_t i = 0; i < f->entry.nslot; i++) print_error(" %s", f->entry.slot[i].name);
+    print_error("\n");
+    return false;
+  }
+  int64_t n = kd__type_count(kd__type_of(f->entry.graph, v)), i = 0;
+  bool ok = true;
+  for (; (w = strtok(NULL, " ")); i++) {
+    double want = strtod(w, NULL), got = i < n ? kd_eval_at(&f->run, v, i) : NAN;
+    if (fabs(got - want) <= 1e-9 * fmax(1, fabs(want)) || (isnan(got) && isnan(want) && i < n)) continue;
+    print_error("%s: %s[%lld] is %.12g, not %.12g\n", f->name, name, (long long)i, got, want);
+    ok = false;
+  }
+  if (i != n) print_error("%s: %s has %lld values, not %lld\n", f->name, name, (long long)n, (long long)i);
+  return ok && i == n;
+}
+
+static bool run_case(char *head, char *program, char *args, char *expect) {
+  fixture f = { 0 };
+  kd__arena_init(&f.a, NULL, NULL);
+  f.name = head;
+  parse_args(&f, args);
+  bool elaborated = elaborate(&f, program, strlen(program)), ok = elaborated && run(&f);
+  size_t lines = 0;
+  for (char *save, *l = strtok_r(expect, "\n", &save); l && ok; l = strtok_r(NULL, "\n", &save)) { ok = check_line(&f, l); lines++; }
+  if (!ok || !lines) { ok = false; print_error("case %s failed\n", head); }
+  if (elaborated) { kd_eval_free(&f.init); kd_eval_free(&f.run); }
+  kd__arena_free(&f.a);
+  return ok;
+}
+
+/* --- files --------------------------------------------------------------------------------------------------------------------------- */
+static char *cut(char *p, const char *mark) {
+  char *at = strstr(p, mark);
+  if (!at) return NULL;
+  *at = 0;
+  return at + strlen(mark);
+}
+
+static size_t run_file(const char *path, size_t *count) {
+  kd__arena a;
+  kd__arena_init(&a, NULL, NULL);
+  size_t size, bad = 0;
+  char *text = kd_test_read(&a, path, &size);
+  assert_non_null(text);
+  text = kd__arena_printf(&a, "\n%s", text);
+  for (char *p = cut(text, "\n== "); p; (*count)++) {
+    char *next = cut(p, "\n== "), *program = cut(p, "\n"), *args = program ? cut(program, "\n--") : NULL, *expect = args ? cut(args, "\n") : NULL;
+    if (!expect) { print_error("%s: case %s is not whole\n", path, p); bad++; }
+    else bad += !run_case(p, kd__arena_printf(&a, "%s\n", program), args, expect);
+    p = next;
+  }
+  kd__arena_free(&a);
+  return bad;
+}
+
+static int is_cases(const struct dirent *d) { const char *dot = strrchr(d->d_name, '.'); return dot && strcmp(dot, ".txt") == 0; }
+
+static void test_right_programs(void **state) {
+  (void)state;
+  struct dirent **file;
+  int n = scandir(KD_TEST_DIR "/right", &file, is_cases, alphasort);
+  assert_true(n > 0);
+  size_t bad = 0, count = 0;
+  for (int i = 0; i < n; i++) {
+    char path[4096];
+    assert_true(snprintf(path, sizeof path, "%s/right/%s", KD_TEST_DIR, file[i]->d_name) < (int)sizeof path);
+    bad += run_file(path, &count);
+    free(file[i]);
+  }
+  free(file);
+  print_message("%zu programs\n", count);
+  assert_int_equal(bad, 0);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = { cmocka_unit_test(test_right_programs) };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
