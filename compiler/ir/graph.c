@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-enum { CONS_MIN = 64, FEW = 8 };
+enum { CONS_MIN = 64, SLOTS_MIN = 16, FEW = 8 };
 
 kd_graph *kd__graph_new(kd__arena *a) { return kd__graph_new_sized(a, 8, 8); }
 
@@ -132,6 +132,15 @@ kd_value kd__graph_add(kd_graph *g, kd_op op, const kd_value *in, uint32_t nin, 
   return n.out;
 }
 
+kd_value kd__graph_find(const kd_graph *g, kd_op op, const kd_value *in, uint32_t nin, const kd_attr *attr) {
+  kd_attr settled[KD_MAX_ATTRS];
+  int64_t list[KD_MAX_ATTRS][KD_MAX_RANK];
+  settle_attrs(kd__op_info(op), attr, settled, list);
+  kd_node n = { .op = (uint16_t)op, .nin = nin, .in = in, .attr = settled };
+  uint32_t id = g->cons[find_slot(g, &n)];
+  return id ? g->node.v[id].out : 0;
+}
+
 const kd_attr *kd__attr(const kd_node *n, const char *name) {
   const kd_op_info *info = kd__op_info((kd_op)n->op);
   for (int i = 0; i < info->nattr; i++)
@@ -142,10 +151,23 @@ const kd_attr *kd__attr(const kd_node *n, const char *name) {
 
 /* --- what a program leaves behind ---------------------------------------------------------------------------------- */
 
+/* Where the slot's write is listed, or the free place where it would be. */
+static uint32_t *write_of(const kd_graph *g, int64_t slot) {
+  size_t i = kd__mix((uint64_t)slot, 0) & (g->nby_slot - 1);
+  while (g->by_slot[i] && g->write.v[g->by_slot[i] - 1].slot != slot) i = (i + 1) & (g->nby_slot - 1);
+  return &g->by_slot[i];
+}
+
 void kd__graph_write(kd_graph *g, int64_t slot, kd_value v, kd_origin origin) {
-  for (size_t i = 0; i < g->write.n; i++)
-    if (g->write.v[i].slot == slot) { g->write.v[i] = (kd_write){ slot, v, origin }; return; }
+  if (g->write.n * 2 >= g->nby_slot) {
+    g->nby_slot = g->nby_slot ? g->nby_slot * 2 : SLOTS_MIN;
+    g->by_slot = KD_NEWN(g->arena, uint32_t, g->nby_slot);
+    for (size_t i = 0; i < g->write.n; i++) *write_of(g, g->write.v[i].slot) = (uint32_t)i + 1;
+  }
+  uint32_t *at = write_of(g, slot);
+  if (*at) { g->write.v[*at - 1] = (kd_write){ slot, v, origin }; return; }
   KD_PUSH(g->arena, g->write, (kd_write){ slot, v, origin });
+  *at = (uint32_t)g->write.n;
 }
 
 void kd__graph_result(kd_graph *g, const char *name, kd_value v) {

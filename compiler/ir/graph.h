@@ -35,6 +35,7 @@ typedef struct kd_graph {
   KD_VEC(kd_write) write;
   KD_VEC(kd_result) result;
   uint32_t *cons; size_t ncons;                  /* hash-cons table (private to graph.c) */
+  uint32_t *by_slot; size_t nby_slot;            /* writes by their slot (the same) */
 } kd_graph;
 
 kd_graph *kd__graph_new(kd__arena *a);

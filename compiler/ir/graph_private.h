@@ -11,4 +11,7 @@ enum { KD_MAX_RESULTS = 2 };
 
 /* A new graph with room for so many nodes and values, so that rebuilding a large one does not copy its tables again and again. */
 kd_graph *kd__graph_new_sized(kd__arena *a, size_t nodes, size_t values);
+
+/* The first result of the node that kd__graph_add would find; 0 where it would add one. Operands and attributes fit. */
+kd_value kd__graph_find(const kd_graph *g, kd_op op, const kd_value *in, uint32_t nin, const kd_attr *attr);
 #endif
