@@ -64,7 +64,7 @@ int exit_of_run(kd_status s);
 
 /* --- JSON lines (json.c) -------------------------------------------------------------------------------------------------------- */
 void json_string(FILE *f, const char *s);                              /* invalid UTF-8 becomes U+FFFD */
-void json_number(FILE *f, double v);                                   /* null where it is not finite */
+void json_number(FILE *f, double v);                                   /* "nan", "inf", "-inf" where it is not finite */
 void json_values(FILE *f, const kd_named *v, size_t n);                /* one object */
 
 /* --- progress (progress.c) ------------------------------------------------------------------------------------------------------- */

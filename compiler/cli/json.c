@@ -1,6 +1,7 @@
 /* json.c: writing JSON. */
 #include "compiler/cli/cli.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Bytes of the UTF-8 sequence at s, which ends with a NUL; 0: it is none. */
@@ -25,9 +26,15 @@ void json_string(FILE *f, const char *s) {
   putc('"', f);
 }
 
+/* As short as it can be and still come back; what is not finite is a string, as in the run folder. */
 void json_number(FILE *f, double v) {
-  if (isfinite(v)) fprintf(f, "%.17g", v);
-  else fputs("null", f);
+  char text[40];
+  if (!isfinite(v)) { fputs(isnan(v) ? "\"nan\"" : v > 0 ? "\"inf\"" : "\"-inf\"", f); return; }
+  for (int digits = 6; digits <= 17; digits++) {
+    snprintf(text, sizeof text, "%.*g", digits, v);
+    if (strtod(text, NULL) == v) break;
+  }
+  fputs(text, f);
 }
 
 void json_values(FILE *f, const kd_named *v, size_t n) {
