@@ -1,0 +1,97 @@
+/* test_golden.c: every loss of the library that a reference file has the values of, compared with it: loss and gradients.
+ *
+ * The files lie in ../shared/golden beside the project, or where KD_GOLDEN says; without them the test says so and is passed over. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include "tests/golden/golden.h"
+#include "runtime/files/json.h"
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char *folder(void) {
+  const char *f = getenv("KD_GOLDEN");
+  return f && *f ? f : KD_ROOT "/../shared/golden";
+}
+
+static int only_files(const struct dirent *d) {
+  const char *dot = strrchr(d->d_name, '.');
+  return dot && strcmp(dot, ".safetensors") == 0;
+}
+
+static kd_syntax *methods(kd__arena *a) {
+  char why[256], *text;
+  size_t n;
+  if (kd__file_read(KD_TEST_DIR "/methods.kd", KD_SOURCE_MAX, &text, &n, why, sizeof why) != KD_OK) fail_msg("%s", why);
+  kd_sink sink = { 0 };
+  kd__sink_init(&sink, a);
+  kd_syntax *s = kd__parse(a, &sink, kd__source_new(a, "tests/golden/methods.kd", text, n, 1));
+  free(text);
+  kd__buf b = { 0 };
+  for (size_t i = 0; i < sink.diag.n; i++) kd__diag_text(sink.diag.v[i], false, &b);
+  if (sink.errors) fail_msg("%.*s", (int)b.n, b.p);
+  kd__buf_free(&b);
+  return s;
+}
+
+typedef struct tally { int matched, failed, skipped; char last[128]; } tally;
+
+static void open_case(golden_case *c, const char *path) {
+  char why[512];
+  if (kd__st_open(path, &c->file, why, sizeof why) != KD_OK) fail_msg("%s", why);
+  const char *hyper = kd__st_meta(&c->file, "hyper_parameters");
+  if (hyper && kd__json_parse(hyper, strlen(hyper), path, &c->hyper, why, sizeof why) != KD_OK) fail_msg("%s", why);
+}
+
+static void one_file(const golden_library *lib, const char *name, tally *t) {
+  char path[4096], method[128], label[128];
+  snprintf(path, sizeof path, "%s/%s", folder(), name);
+  snprintf(method, sizeof method, "%.*s", (int)strcspn(name, "."), name);
+  snprintf(label, sizeof label, "%.*s", (int)(strlen(name) - strlen(".safetensors")), name);
+  if (!golden_definition(lib->methods, method)) {
+    t->skipped++;
+    if (strcmp(t->last, method) != 0) printf("skipped  %s: not in the library yet\n", method);
+    snprintf(t->last, sizeof t->last, "%s", method);
+    return;
+  }
+  golden_case *c = calloc(1, sizeof *c);
+  assert_non_null(c);
+  c->label = label; c->method = method;
+  open_case(c, path);
+  bool ok = golden_compare(c, lib);
+  t->matched += ok;
+  t->failed += !ok;
+  if (ok) printf("matched  %-32s loss %.2f, gradients %.2f of what is allowed\n", label, c->worst_loss, c->worst_grad);
+  else printf("FAILED   %s: %s\n", label, c->why);
+  json_decref(c->hyper);
+  kd__st_close(&c->file);
+  free(c);
+}
+
+static void references(void **state) {
+  (void)state;
+  struct dirent **file;
+  int n = scandir(folder(), &file, only_files, alphasort);
+  if (n <= 0) { printf("no reference files in %s: passed over (KD_GOLDEN names their folder)\n", folder()); skip(); }
+  kd__arena a;
+  kd__arena_init(&a, NULL, NULL);
+  golden_library lib = { KD_ROOT "/stdlib", methods(&a), &a };
+  tally t = { 0 };
+  const char *only = getenv("KD_GOLDEN_ONLY");   /* one method, while working on it */
+  for (int i = 0; i < n; i++) {
+    if (!only || strncmp(file[i]->d_name, only, strlen(only)) == 0) one_file(&lib, file[i]->d_name, &t);
+    free(file[i]);
+  }
+  free(file);
+  kd__arena_free(&a);
+  printf("%d matched, %d failed, %d skipped\n", t.matched, t.failed, t.skipped);
+  assert_int_equal(t.failed, 0);
+  assert_true(t.matched > 0);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = { cmocka_unit_test(references) };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
