@@ -135,12 +135,16 @@ static const instruction table[] = {
 #undef KD_CODE
 };
 
+kd_status kd__code_one(kd_machine *r) {
+  const kd_code *c = &r->m->code[r->pos.pc++];
+  return table[c->op](r, c);
+}
+
 kd_status kd__code_go(kd_machine *r, int64_t until) {
   kd_status s = KD_OK;
   while (s == KD_OK && !r->ended && r->pos.steps < until) {
     if (r->opt.cancel && *r->opt.cancel) return kd__fail(r, KD_E_CANCELLED, 0, "stopped on request");
-    const kd_code *c = &r->m->code[r->pos.pc++];
-    s = table[c->op](r, c);
+    s = kd__code_one(r);
   }
   return s;
 }

@@ -48,6 +48,7 @@ int64_t   kd__epoch_number(const kd_machine *r);
 
 /* --- code.c: runs instructions until the program ends, `until` steps were done in all, or something fails ------------------------------- */
 kd_status kd__code_go(kd_machine *r, int64_t until);
+kd_status kd__code_one(kd_machine *r);           /* one instruction, of a machine that has not ended */
 
 /* --- check.c ----------------------------------------------------------------------------------------------------------------------- */
 /* Every operand within its range, every index of the module sound: after this the machine need not look. */
