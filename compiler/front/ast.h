@@ -19,14 +19,15 @@ typedef struct kd_ast {
   const char *text, *text2;
   double num;
   const char *doc;                               /* joined `///` lines before a DEFINE, BIND or PARAM; NULL when none */
-  struct kd_ast **kid;
+  struct kd_ast **kid;                           /* absent optional kids are NULL; those at the end are not counted in n, but may be read */
+  uint32_t height;                               /* of the tree from here down, 1 for a leaf; at most KD_NEST_MAX for expressions and statements */
 } kd_ast;
 
 typedef struct kd_comment { uint32_t at, len; bool doc; } kd_comment;
 typedef struct kd_syntax { const kd_source *src; kd_ast *file; KD_VEC(kd_comment) comment; } kd_syntax;
 
 /* Lexes and parses one source; reports to the sink and returns the tree of what could be understood (never NULL). Nesting deeper
- * than KD_NEST_MAX brackets is one diagnostic, not a crash. */
+ * than KD_NEST_MAX brackets or nodes is one diagnostic, not a crash, so whoever walks the tree may recurse. */
 enum { KD_NEST_MAX = 1000 };
 kd_syntax *kd__parse(kd__arena *a, kd_sink *sink, const kd_source *src);
 void kd__ast_dump(const kd_ast *n, kd__buf *out);                  /* indented, one node a line, with spans as line:col-line:col */

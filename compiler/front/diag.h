@@ -31,6 +31,8 @@ typedef struct kd_sink {
   size_t limit;                                  /* errors after which the rest are only counted (0: 50) */
 } kd_sink;
 void kd__sink_init(kd_sink *s, kd__arena *a);
+/* Sorts by source and place and drops what was said twice at one place. Counts stay as they were. */
+void kd__sink_finish(kd_sink *s);
 
 /* Reports row `code` with its printf arguments at a place; returns the diagnostic so that labels, frames and help can be added.
  * Never NULL (beyond the limit a diagnostic that is not kept). */

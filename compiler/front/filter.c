@@ -1,0 +1,227 @@
+/* filter.c: between lexer and parser: which newlines end statements, and brackets that do not match (language-notes 2.1, 2.18).
+ *
+ * What leaves here has balanced brackets, separators only where a statement can end, and words after `.` as plain names. */
+#include "compiler/front/syntax.h"
+#include "grammar/parser.h"
+
+static const kd__word words[] = {
+#define KD_WORD(TOKEN, text, class) { text, TOKEN, KD__##class },
+#include "compiler/front/words.def"
+#undef KD_WORD
+};
+const kd__word *kd__word_of(int kind) {
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++) if (words[i].kind == kind) return &words[i];
+  return NULL;
+}
+
+static int class_of(int kind) { const kd__word *w = kind >= IF && kind <= STEPS ? kd__word_of(kind) : NULL; return w ? w->class : 0; }
+static bool is_name(int kind) { return kind == NAME || class_of(kind) > KD__RESERVED; }
+bool kd__bracket_open(int kind) { return kind == '(' || kind == '[' || kind == '{'; }
+bool kd__bracket_close(int kind) { return kind == ')' || kind == ']' || kind == '}'; }
+static int closer(int open) { return open == '(' ? ')' : open == '[' ? ']' : '}'; }
+
+/* --- reading ahead ------------------------------------------------------------------------------------------------------------ */
+static kd__token *peek(kd__parser *p, uint32_t i) {
+  while (p->nahead <= i) {
+    kd__token *t = &p->ahead[p->nahead], *before = p->nahead ? t - 1 : &p->last;
+    kd__lex(p, t);
+    if (before->kind == '.' && class_of(t->kind)) t->kind = NAME;
+    p->nahead++;
+  }
+  return &p->ahead[i];
+}
+
+static void skip(kd__parser *p) {
+  if (p->ahead[0].ndoc && p->ahead[0].kind) KD_PUSH(p->arena, p->docs, (kd__doc_at){ p->ahead[0].span.at, p->ahead[0].doc, p->ahead[0].ndoc, false });
+  p->nahead--;
+  memmove(p->ahead, p->ahead + 1, p->nahead * sizeof *p->ahead);
+}
+
+/* --- newlines ------------------------------------------------------------------------------------------------------------------- */
+static bool binary(int k) {
+  switch (k) {
+    case '+': case '-': case '*': case '/': case '%': case '^': case '<': case '>': case EQ: case NE: case LE: case GE: case DOTS: case PIPE: case AND: case OR: return true;
+    default: return false;
+  }
+}
+
+/* Whether a statement may end with token k. */
+static bool may_end(int k) {
+  if (binary(k) || k == 0 || k == SEP) return false;
+  switch (k) {
+    case ',': case '=': case ':': case '.': case ARROW: case '{': case '(': case '[': return false;
+    case TRUE: case FALSE: case NONE: return true;
+    default: return class_of(k) != KD__RESERVED;
+  }
+}
+
+/* Whether the statement before goes on with the token ahead, although that begins a line. */
+static bool goes_on(kd__parser *p) {
+  int k = peek(p, 0)->kind;
+  if (binary(k)) return true;
+  switch (k) {
+    case ')': case ']': case '}': case '{': case ',': case '=': case ':': case '.': case ARROW: case ELSE: case THEN: case AS: case IN: return true;
+    case 0: return false;
+    default: break;
+  }
+  if (class_of(k) != KD__CLAUSE) return false;
+  int next = peek(p, 1)->kind;
+  return next != '=' && next != '.' && next != '[' && next != ',' && next != ':';
+}
+
+/* --- brackets ------------------------------------------------------------------------------------------------------------------- */
+static kd__open *top(kd__parser *p) { return p->nopen ? &p->open[p->nopen - 1] : NULL; }
+static bool inside(kd__parser *p) { return p->nopen && (top(p)->kind != '{' || top(p)->record); }
+
+/* Whether the line that begins with the token ahead can only be a statement: nothing in brackets begins so. */
+static bool begins_statement(kd__parser *p) {
+  int k = peek(p, 0)->kind, class = class_of(k), next;
+  if (k == LET || k == USE || k == RETURN) return true;
+  if (k == FN) return is_name(peek(p, 1)->kind);
+  if (class != KD__KIND && class != KD__BIND && class != KD__OWN && class != KD__STATEMENT) return false;
+  if (k == SCHEME && peek(p, 1)->kind == '{') return true;
+  if (!is_name(peek(p, 1)->kind)) return class == KD__STATEMENT && peek(p, 1)->kind == NUMBER;
+  if (class == KD__STATEMENT) return true;
+  next = peek(p, 2)->kind;
+  return next == '(' || next == '=' || next == ':';
+}
+
+static void unclosed(kd__parser *p, const kd__open *o, const kd__token *t) {
+  int line, col;
+  kd__source_pos(p->src, o->span.at, &line, &col);
+  kd_diag *d = kd__syntax_report(p, KD_D_UNCLOSED, o->span, o->kind, line);
+  if (!d) return;
+  kd__diag_primary(p->sink, d, "opened here");
+  if (t->kind) kd__diag_label(p->sink, d, t->span, "`%c` should stand before this", closer(o->kind));
+}
+
+/* Closes what is open above the innermost block, or above entry `keep`. */
+static void close_down(kd__parser *p, uint32_t keep) { p->nclose = p->nopen - keep; }
+static void close_to_block(kd__parser *p) {
+  uint32_t k = p->nopen;
+  while (k && (p->open[k - 1].kind != '{' || p->open[k - 1].record)) k--;
+  close_down(p, k);
+}
+
+/* A string without an end took the brackets that would have been closed on its line. */
+static void close_line(kd__parser *p, const kd__token *string) {
+  uint32_t k = p->nopen;
+  int at, line, col;
+  kd__source_pos(p->src, string->span.at, &at, &col);
+  while (k && (p->open[k - 1].kind != '{' || p->open[k - 1].record)) {
+    kd__source_pos(p->src, p->open[k - 1].span.at, &line, &col);
+    if (line != at) break;
+    k--;
+  }
+  close_down(p, k);
+}
+
+/* A closer ahead: makes it fit what is open. False: there is nothing it could close, and it is dropped. */
+static bool fit_closer(kd__parser *p, kd__token *t) {
+  uint32_t k = p->nopen;
+  for (; k; k--) {
+    const kd__open *o = &p->open[k - 1];
+    if (closer(o->kind) == t->kind) break;
+    if (o->kind == '{' && !o->record) { k = 0; break; }            /* a block is left by `}` alone */
+  }
+  if (!k) {
+    kd__syntax_report(p, KD_D_STRAY_CLOSER, t->span, t->kind);
+    return false;
+  }
+  if (k == p->nopen) return true;
+  unclosed(p, top(p), t);
+  close_down(p, k);
+  return true;
+}
+
+/* An opener ahead: pushes it. Braces where a value stands are read as a record, so that what is in them is understood. */
+static void open_bracket(kd__parser *p, kd__token *t) {
+  kd__open o = { t->kind, t->span, false };
+  if (t->kind == '{' && (inside(p) || p->last.kind == '=')) {
+    int k = p->last.kind;
+    kd_diag *d = NULL;
+    if (k == '(' || k == '[' || k == ',' || k == ':' || k == '=') {
+      d = kd__syntax_report(p, KD_D_BRACES, t->span);
+      if (d) kd__diag_help(p->sink, d, k == '=' ? "a body in braces has no `=` before it; a record is written (a: 1, b: 2)" : "a record is written (a: 1, b: 2)");
+    }
+    if (d && k != '=') { o.record = true; t->kind = '('; }
+    else t->told = d != NULL;
+  }
+  p->open[p->nopen++] = o;
+}
+
+static void too_deep(kd__parser *p, const kd__token *t) {
+  kd__syntax_report(p, KD_D_DEEP, t->span, (int)KD_NEST_MAX);
+  p->deep = true;
+  p->cursor = p->limit;                          /* the rest is not read: its brackets could not be counted */
+  p->nahead = 0;
+  p->ndoc = 0;
+  p->line = false;
+}
+
+/* --- the filter ------------------------------------------------------------------------------------------------------------------ */
+static void make(kd__parser *p, kd__token *t, int kind) {
+  uint32_t at = p->last.span.at + p->last.span.len;
+  *t = (kd__token){ .kind = kind, .span = { p->src, at, 0 }, .made = true };
+}
+
+static void give(kd__parser *p, kd__token *t) {
+  if (kd__bracket_close(t->kind)) p->nopen--;
+  if (t->kind == SEP || t->kind == '{' || t->kind == '}') p->nth = 0;
+  else if (p->nth++ == 0) { p->first = t->kind; p->first_text = t->text; p->second = 0; }
+  else if (p->nth == 2) p->second = t->kind;
+  p->last = *t;
+}
+
+/* Looks at the token ahead; true: t was given, or (nclose) closers are due first. */
+static bool step(kd__parser *p, kd__token *t) {
+  kd__token *r = peek(p, 0);
+  if (p->last.cut && r->line && !p->last.made) { p->last.cut = false; close_line(p, &p->last); if (p->nclose) return false; }
+  if (!r->kind) {
+    if (p->nopen) { unclosed(p, top(p), r); close_down(p, 0); return false; }
+    *t = *r;
+    return true;
+  }
+  if (inside(p)) {
+    bool labels = top(p)->kind == '(' && (p->last.kind == '(' || p->last.kind == ',');
+    if (labels && class_of(r->kind) == KD__RESERVED && peek(p, 1)->kind == ':') r->kind = NAME;   /* stack(xs, as: m) */
+    if (r->line && begins_statement(p)) { unclosed(p, top(p), r); close_to_block(p); return false; }
+    if (r->kind == '{' && p->last.kind != '(' && p->last.kind != '[' && p->last.kind != ',' && p->last.kind != ':' && p->last.kind != '=') {
+      unclosed(p, top(p), r);
+      close_to_block(p);
+      return false;
+    }
+  } else if (r->kind == SEP || (r->line && may_end(p->last.kind) && !goes_on(p))) {
+    bool written = r->kind == SEP, doubled = p->last.kind == SEP || p->last.kind == '{' || !p->last.kind;
+    if (written && doubled) { skip(p); return false; }
+    if (!doubled) {
+      if (written) { *t = *r; skip(p); } else make(p, t, SEP);
+      return true;
+    }
+  }
+  if (kd__bracket_close(r->kind)) {
+    if (!fit_closer(p, r)) { skip(p); return false; }
+    if (p->nclose) return false;
+  }
+  if (kd__bracket_open(r->kind)) {
+    if (p->nopen == KD_NEST_MAX) { too_deep(p, r); return false; }
+    open_bracket(p, r);
+  }
+  *t = *r;
+  if (kd__bracket_close(t->kind) && top(p)->record) t->kind = ')';
+  skip(p);
+  return true;
+}
+
+void kd__filter(kd__parser *p, kd__token *t) {
+  for (;;) {
+    if (p->nclose) {
+      make(p, t, top(p)->record ? ')' : closer(top(p)->kind));
+      t->told = true;
+      p->nclose--;
+      break;
+    }
+    if (step(p, t)) break;
+  }
+  give(p, t);
+}
