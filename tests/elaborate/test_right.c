@@ -1,4 +1,4 @@
-/* test_right.c: what right programs compute. right/*.txt holds cases:
+/* test_right.c: what right programs compute. the .txt files of right/ hold cases:
  *
  *   == name
  *   a program that defines `fn it(...)` or `loss it(...)`: a number, or a record whose `loss` is one

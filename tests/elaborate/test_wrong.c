@@ -1,4 +1,4 @@
-/* test_wrong.c: wrong programs and what the compiler says of them. wrong/*.txt holds cases:
+/* test_wrong.c: wrong programs and what the compiler says of them. the .txt files of wrong/ hold cases:
  *
  *   == name            (a second word `check`: each definition is also tried by itself)
  *   the program
