@@ -15,7 +15,7 @@ static const char *sig_name(const char *sig, int i, bool *opt, bool *raw) {
 static size_t name_len(const char *s) { return strcspn(s, " ?"); }
 
 bool kd__pick(elab *e, scope *s, const builtin *b, const kd_ast *call, arg *a, uint32_t n, arg **out, int count) {
-  bool opt, raw, ok = true;
+  bool opt = false, raw = false, ok = true;
   for (int i = 0; i < count; i++) out[i] = NULL;
   for (uint32_t k = 0; k < n; k++) {
     if (!a[k].name) continue;

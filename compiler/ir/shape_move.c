@@ -102,7 +102,7 @@ static bool indexed(const kd__shape_call *c, kd_type *taken) {
 bool kd__shape_gather(const kd__shape_call *c) { return indexed(c, c->out); }
 
 bool kd__shape_scatter(const kd__shape_call *c) {
-  kd_type want;
+  kd_type want = { 0 };
   const kd_type *v = c->in[2];
   if (!kd__need_dtype(c, 0, c->op == KD_OP_SCATTER_ADD ? KD__ARITH : KD__EVERY) || !indexed(c, &want) || !kd__need_flag(c, "skip")) return false;
   if (v->dtype != want.dtype)
