@@ -12,11 +12,12 @@ double kd__now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Between the end of a training pass and the next one (evaluations) the epoch is still the one that ended. */
+/* Between an epoch's end and the next one's first batch or step (evaluations) the epoch at hand is still the one that ended. */
 int64_t kd__epoch_number(const kd_machine *r) {
-  bool training = false;
-  for (uint32_t i = 0; i < r->pos.nopen; i++) training = training || r->m->stream[r->pos.open[i]].shuffle;
-  return r->pos.epoch + (training || r->pos.epoch == 0);
+  bool under_way = r->in_step || r->pos.epoch == 0;
+  for (uint32_t i = 0; i < r->pos.nopen; i++) under_way = under_way || r->m->stream[r->pos.open[i]].shuffle;
+  for (uint32_t i = 0; i < r->m->nreg; i++) under_way = under_way || r->pos.sums[i] > 0;
+  return r->pos.epoch + under_way;
 }
 
 static const kd_stage_info *stage_info(const kd_machine *r) { return r->pos.stage < 0 ? NULL : &r->m->stage[r->pos.stage]; }
@@ -71,6 +72,7 @@ void kd__tell_step(kd_machine *r, int64_t first_reg, uint32_t n) {
 kd_status kd__tell_epoch(kd_machine *r) {
   double now = kd__now();
   kd__event e = event_at(r, KD__EVENT_EPOCH, now);
+  e.epoch = r->pos.epoch;                        /* the one that ended, though its losses are still there */
   add_pace(r, &e, now);
   for (uint32_t i = 0; i < r->m->nreg; i++)
     if (r->pos.sums[i] > 0) r->value[e.nvalue++] = (kd__named){ r->reg_name[i], r->pos.sum[i] / (double)r->pos.sums[i] };
