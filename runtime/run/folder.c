@@ -15,10 +15,11 @@
 static const char first_line[] = "kdc run folder 1\n";
 enum { MARKER_MAX = 16 << 20 };
 
+/* A file that grows by whole lines. */
+typedef struct lines { int fd; off_t size; } lines;
 struct kd__folder {
   char *path;
-  int marker, log;
-  off_t log_size;                                /* bytes of whole lines */
+  lines marker, log;
   char **claimed; size_t nclaimed;
 };
 
@@ -65,6 +66,19 @@ static bool name_ok(const char *name) {
   }
 }
 
+/* Appends all of it or nothing. An error number or 0. */
+static int append(lines *l, const char *text, size_t bytes) {
+  for (size_t done = 0; done < bytes;) {
+    ssize_t k = write(l->fd, text + done, bytes - done);
+    if (k > 0) { done += (size_t)k; continue; }
+    if (k < 0 && errno == EINTR) continue;
+    int e = k < 0 ? errno : ENOSPC;
+    return done == 0 || ftruncate(l->fd, l->size) == 0 ? e : errno;
+  }
+  l->size += (off_t)bytes;
+  return 0;
+}
+
 /* --- what an earlier run left ------------------------------------------------------------------------------------------------ */
 static void remove_file(const kd__folder *f, const char *name) {
   char *path = join(f->path, name);
@@ -94,11 +108,12 @@ static kd_status remove_earlier(kd__folder *f, const char *marker, char *why, si
   size_t bytes;
   kd_status s = kd__file_read(marker, MARKER_MAX, &text, &bytes, why, n);
   if (s != KD_OK) return s;
-  if (strncmp(text, first_line, sizeof first_line - 1) != 0) {
+  bool begun = bytes < sizeof first_line - 1 && memcmp(text, first_line, bytes) == 0;   /* the disk was full then */
+  if (!begun && strncmp(text, first_line, sizeof first_line - 1) != 0) {
     free(text);
     return kd__why(why, n, KD_E_IO, "%s: its file " MARKER " was not written by a run; choose another folder", f->path);
   }
-  for (char *rest = text + sizeof first_line - 1, *name; (name = strsep(&rest, "\n"));)
+  for (char *rest = begun ? NULL : text + sizeof first_line - 1, *name; (name = strsep(&rest, "\n"));)
     if (rest) remove_file(f, name);              /* a last line without its end was never acted on */
   remove_parts(f);
   free(text);
@@ -115,35 +130,30 @@ static bool holds_files(const char *path) {
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------------------------- */
-static kd_status write_marker(kd__folder *f, const char *text, size_t bytes, char *why, size_t n) {
-  ssize_t k = write(f->marker, text, bytes);
-  if (k == (ssize_t)bytes) return KD_OK;
-  return failed(why, n, f->path, "write to it", k < 0 ? errno : ENOSPC);
-}
-
 static kd_status lock_marker(kd__folder *f, const char *marker, char *why, size_t n) {
-  f->marker = open(marker, O_RDWR | O_APPEND | O_CLOEXEC);
-  bool earlier = f->marker >= 0;
+  int fd = open(marker, O_RDWR | O_APPEND | O_CLOEXEC);
+  bool earlier = fd >= 0;
   if (!earlier && errno == ENOENT) {
     if (holds_files(f->path))
       return kd__why(why, n, KD_E_IO, "%s: holds files that no run wrote; choose a new folder, or empty this one", f->path);
-    f->marker = open(marker, O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    fd = open(marker, O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   }
-  if (f->marker < 0) return failed(why, n, f->path, "write to it", errno);
-  if (flock(f->marker, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+  f->marker.fd = fd;
+  if (fd < 0) return failed(why, n, f->path, "write to it", errno);
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
     return kd__why(why, n, KD_E_IO, "%s: another run is writing there; choose another folder", f->path);
   kd_status s = earlier ? remove_earlier(f, marker, why, n) : KD_OK;
   if (s != KD_OK) return s;
-  if (ftruncate(f->marker, 0) != 0) return failed(why, n, f->path, "write to it", errno);
-  return write_marker(f, first_line, sizeof first_line - 1, why, n);
+  int e = ftruncate(fd, 0) == 0 ? append(&f->marker, first_line, sizeof first_line - 1) : errno;
+  return e ? failed(why, n, f->path, "write to it", e) : KD_OK;
 }
 
 static kd_status open_log(kd__folder *f, char *why, size_t n) {
   kd_status s;
   char *path = kd__folder_claim(f, "log.jsonl", &s, why, n);
   if (!path) return s;
-  f->log = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
-  if (f->log < 0) s = failed(why, n, path, "create it", errno);
+  f->log.fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
+  if (f->log.fd < 0) s = failed(why, n, path, "create it", errno);
   free(path);
   return s;
 }
@@ -153,7 +163,7 @@ kd_status kd__folder_open(const char *path, kd__folder **out, char *why, size_t 
   if (!*path) return kd__why(why, n, KD_E_IO, "the run folder has no name");
   kd__folder *f = calloc(1, sizeof *f);
   if (!f) return kd__why(why, n, KD_E_MEMORY, "out of memory");
-  f->marker = f->log = -1;
+  f->marker.fd = f->log.fd = -1;
   f->path = strdup(path);
   char *marker = join(path, MARKER);
   kd_status s = f->path && marker ? KD_OK : kd__why(why, n, KD_E_MEMORY, "out of memory");
@@ -169,8 +179,8 @@ kd_status kd__folder_open(const char *path, kd__folder **out, char *why, size_t 
 
 void kd__folder_close(kd__folder *f) {
   if (!f) return;
-  if (f->log >= 0) close(f->log);
-  if (f->marker >= 0) close(f->marker);          /* and with it goes the lock */
+  if (f->log.fd >= 0) close(f->log.fd);
+  if (f->marker.fd >= 0) close(f->marker.fd);    /* and with it goes the lock */
   for (size_t i = 0; i < f->nclaimed; i++) free(f->claimed[i]);
   free(f->claimed);
   free(f->path);
@@ -187,11 +197,11 @@ static kd_status claim(kd__folder *f, const char *name, char *why, size_t n) {
   f->claimed = list;
   int k = asprintf(&line, "%s\n", name);
   if (k < 0) return kd__why(why, n, KD_E_MEMORY, "out of memory");
-  kd_status s = write_marker(f, line, (size_t)k, why, n);
+  int e = append(&f->marker, line, (size_t)k);
   line[k - 1] = 0;
-  if (s == KD_OK) f->claimed[f->nclaimed++] = line;
-  else free(line);
-  return s;
+  if (!e) { f->claimed[f->nclaimed++] = line; return KD_OK; }
+  free(line);
+  return failed(why, n, f->path, "write to it", e);
 }
 
 char *kd__folder_claim(kd__folder *f, const char *name, kd_status *s, char *why, size_t n) {
@@ -216,24 +226,14 @@ kd_status kd__folder_write(kd__folder *f, const char *name, const void *p, size_
 
 kd_status kd__folder_log(kd__folder *f, const kd__buf *line, char *why, size_t n) {
   if (line->failed || !line->p) return kd__why(why, n, KD_E_MEMORY, "out of memory");
-  size_t bytes = line->n + 1, done = 0;
   line->p[line->n] = '\n';                       /* a buffer has room for its NUL */
-  while (done < bytes) {
-    ssize_t k = write(f->log, line->p + done, bytes - done);
-    if (k > 0) { done += (size_t)k; continue; }
-    if (k < 0 && errno == EINTR) continue;
-    int e = k < 0 ? errno : ENOSPC;
-    line->p[line->n] = 0;
-    if (done && ftruncate(f->log, f->log_size) != 0) return failed(why, n, f->path, "take back half a line of log.jsonl", errno);
-    return failed(why, n, f->path, "write to log.jsonl", e);
-  }
+  int e = append(&f->log, line->p, line->n + 1);
   line->p[line->n] = 0;
-  f->log_size += (off_t)bytes;
-  return KD_OK;
+  return e ? failed(why, n, f->path, "write to log.jsonl", e) : KD_OK;
 }
 
 kd_status kd__folder_sync(kd__folder *f, char *why, size_t n) {
-  return fsync(f->log) == 0 && fsync(f->marker) == 0 ? KD_OK : failed(why, n, f->path, "write to log.jsonl", errno);
+  return fsync(f->log.fd) == 0 && fsync(f->marker.fd) == 0 ? KD_OK : failed(why, n, f->path, "write to log.jsonl", errno);
 }
 
 void kd__json_number(kd__buf *b, double v) {
