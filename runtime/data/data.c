@@ -130,7 +130,7 @@ static kd_status open_field(const job *j, const kd_split *sp, const kd_field_sou
     sample.rank = have->rank ? have->rank - 1 : 0;
     memmove(sample.dim, have->dim + 1, sizeof sample.dim - sizeof *sample.dim);
     return kd__why(j->why, j->n, KD_E_DATA, "data '%s': field '%s' of '%s' is declared as %s a sample, and %s holds %s", j->d->def->name, f->name, sp->name,
-                   kd__type_text(&f->type, a, sizeof a), o->path, kd__type_text(&sample, b, sizeof b));
+                   kd__sample_text(&f->type, a, sizeof a), o->path, kd__sample_text(&sample, b, sizeof b));
   }
   if (count < 0 || (uint64_t)count > (uint64_t)INT64_MAX / size) return kd__why(j->why, j->n, KD_E_DATA, "%s: a sample is too large", o->path);
   *c = (kd__column){ .source = f, .path = o->path, .type = f->type, .sample_bytes = (size_t)count * size, .file_rows = have->dim[0], .data = o->array.data };

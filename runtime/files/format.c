@@ -24,7 +24,7 @@ void kd__array_free(kd_array *a) {
   *a = (kd_array){ 0 };
 }
 
-const char *kd__type_text(const kd_type *t, char *buf, size_t n) {
+const char *kd__sample_text(const kd_type *t, char *buf, size_t n) {
   size_t at = 0;
   buf[0] = 0;
   for (int i = 0; i < t->rank && at < n; i++) {

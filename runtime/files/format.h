@@ -12,7 +12,7 @@ typedef struct kd_array {
 } kd_array;
 void kd__array_free(kd_array *a);
 /* "60000 x 28 x 28 u8", for messages; cut at n; returns buf. */
-const char *kd__type_text(const kd_type *t, char *buf, size_t n);
+const char *kd__sample_text(const kd_type *t, char *buf, size_t n);
 
 /* What of a file is wanted. Formats without columns or a free choice of element type ignore those members. */
 typedef struct kd__read_spec {

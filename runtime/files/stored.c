@@ -75,7 +75,7 @@ void kd__stored_widen(const kd__stored *st, const void *from, size_t count, kd_d
 
 static kd_status wrong_size(const char *name, const kd_type *t, uint64_t want, uint64_t got, bool more, char *why, size_t n) {
   char text[200];
-  kd__type_text(t, text, sizeof text);
+  kd__sample_text(t, text, sizeof text);
   if (more)
     return kd__why(why, n, KD_E_FORMAT, "%s: goes on after its end: the header says %s, %llu bytes, and more follows; is it the right file?", name, text,
                    (unsigned long long)want);
@@ -90,7 +90,7 @@ kd_status kd__stored_read(kd__input *in, const kd__stored *st, kd_type *type, kd
   size_t size = kd__dtype_size(type->dtype);
   char text[200];
   if (count < 0 || (uint64_t)count > SIZE_MAX / 2 / size)
-    return kd__why(why, n, KD_E_FORMAT, "%s: the header says %s, which no memory can hold; the file is damaged", name, kd__type_text(type, text, sizeof text));
+    return kd__why(why, n, KD_E_FORMAT, "%s: the header says %s, which no memory can hold; the file is damaged", name, kd__sample_text(type, text, sizeof text));
   uint64_t want = (uint64_t)count * st->bytes, bound = kd__input_bound(in), used = kd__input_position(in);
   uint64_t left = kd__input_gzip(in) ? bound : bound - used;
   if (want > left) return wrong_size(name, type, want, left, false, why, n);
