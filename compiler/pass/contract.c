@@ -33,7 +33,7 @@ static factor reduce(kd__simp *s, factor f, uint32_t axes) {
   return (factor){ kd__simp_sum(s, KD_OP_SUM, f.v, own), f.axes & ~axes };
 }
 
-/* f as [batch, first, second]. */
+/* f as [batch, first, second], or [first, second] where there is no batch axis. */
 static kd_value matrix(kd__simp *s, const shape *c, factor f, uint32_t first, uint32_t second) {
   int64_t perm[KD_MAX_RANK];
   const uint32_t group[3] = { c->batch, first, second };
@@ -41,7 +41,8 @@ static kd_value matrix(kd__simp *s, const shape *c, factor f, uint32_t first, ui
   for (int i = 0; i < 3; i++)
     for (int d = 0; d < c->product.rank; d++)
       if (f.axes & group[i] & 1u << d) perm[n++] = __builtin_popcount(f.axes & ((1u << d) - 1));
-  return kd__simp_reshape(s, kd__simp_permute(s, f.v, perm), (int64_t[]){ size_of(c, c->batch), size_of(c, first), size_of(c, second) }, 3);
+  const int64_t dim[3] = { size_of(c, c->batch), size_of(c, first), size_of(c, second) };
+  return kd__simp_reshape(s, kd__simp_permute(s, f.v, perm), c->batch ? dim : dim + 1, c->batch ? 3 : 2);
 }
 
 /* [batch, row, column] as the kept axes in their order; what neither factor has is repeated. */
