@@ -165,7 +165,7 @@ void kd__lex(kd__parser *p, kd__token *t) {
 
       word                         { name(p, t, from); goto done; }
       number                       { number(p, t, from); goto done; }
-      number word                  { bad_number(p, t, from, "numbers have no suffix: put a space before a word"); goto done; }
+      number word                  { bad_number(p, t, from, "numbers are decimal and have no suffix; a word after one needs a space"); goto done; }
       "." digits                   { bad_number(p, t, from, "a number begins with a digit: 0.5"); goto done; }
       digits "." / [^.A-Za-z0-9_]  { bad_number(p, t, from, "a number ends with a digit: 1.0"); goto done; }
       ["]                          { string(p, t, from); goto done; }

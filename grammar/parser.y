@@ -63,7 +63,7 @@ static kd_ast *widened(kd_ast *n, kd_span at) { n->span = at; n->flag |= KD_AST_
 %right "^"
 
 %type <kd__text> name kind_word bind_word own_word unit
-%type <kd_ast *> file block stmt use use_item path define body bind control if_stmt scheme_stmt stage_name train clause models shown shown_first
+%type <kd_ast *> file block stmt use use_item path define body bind control loop if_stmt scheme_stmt stage_name train clause models shown shown_first
 %type <kd_ast *> params param initial result type plain_type opt_type opt_from opt_until axes axis expr expr_n postfix postfix_n postfix_o trailer
 %type <kd_ast *> primary_o number arg field elem comp sub index tname target target_axis target_part name_node
 %type <kd__list *> open stmts items use_items several targets clauses models_list shown_list params_list types axes_list args args_list fields elems
@@ -91,9 +91,9 @@ path: name[n]                                { $$ = NAMED(USE_ITEM, @$, @n, $n.t
     | path[i] "." NAME[n]                    { $$ = $i; $$->text = kd__arena_printf(p->arena, "%s.%s", $i->text, $n.text); $$->name = @n; $$->span = @$; };
 
 /* --- definitions and bindings --- */
-define: kind_word[w] name[n] "(" params[a] ")" result[t] body[b]
+define: kind_word[w] name[n] params[a] result[t] body[b]
                                              { $$ = kd__document(p, NAMED(DEFINE, @$, @n, $n.text, $w.text, NULL, 3, $a, $t, $b)); }
-      | "fn"[w] name[n] "(" params[a] ")" result[t] body[b]
+      | "fn"[w] name[n] params[a] result[t] body[b]
                                              { $$ = kd__document(p, NAMED(DEFINE, @$, @n, $n.text, $w.text, NULL, 3, $a, $t, $b)); }
       | "scheme" block[b]                    { $$ = kd__document(p, N(SCHEME, @$, NULL, 1, $b)); };
 body: block | "=" expr[e]                    { $$ = $e; };
@@ -128,14 +128,15 @@ own_word: "param" | "state";
 /* --- control --- */
 control: "return" expr[e]                    { $$ = N(RETURN, @$, NULL, 1, $e); }
        | if_stmt
-       | "for" names[l] "in" expr[e] block[b]
+       | loop;
+loop: "for" names[l] "in" expr[e] block[b]
                                              { $$ = N(FOR_IN, @$, $l, 2, $e, $b); }
-       | "for" expr[e] unit[u] opt_until[t] block[b]
+    | "for" expr[e] unit[u] opt_until[t] block[b]
                                              { $$ = NAMED(FOR_COUNT, @$, @u, $u.text, NULL, NULL, 3, $e, $t, $b); }
-       | "for" expr[e] block[b]              { $$ = N(FOR_COUNT, @$, NULL, 3, $e, KD__NIL, $b); }
-       | "repeat" expr_n[e] opt_until[t] block[b]
+    | "for" expr[e] block[b]                 { $$ = N(FOR_COUNT, @$, NULL, 3, $e, KD__NIL, $b); }
+    | "repeat" expr_n[e] opt_until[t] block[b]
                                              { $$ = N(REPEAT, @$, NULL, 3, $e, $t, $b); }
-       | "every" expr_n[e] unit[u] block[b]  { $$ = NAMED(EVERY, @$, @u, $u.text, NULL, NULL, 2, $e, $b); };
+    | "every" expr_n[e] unit[u] block[b]     { $$ = NAMED(EVERY, @$, @u, $u.text, NULL, NULL, 2, $e, $b); };
 if_stmt: "if" expr[c] block[a]               { $$ = N(IF, @$, NULL, 2, $c, $a); }
        | "if" expr[c] block[a] "else" block[b]
                                              { $$ = N(IF, @$, NULL, 3, $c, $a, $b); }
@@ -150,6 +151,10 @@ scheme_stmt: "stage" stage_name[n] ":" train[b]
                                              { $$ = N(STAGE, @$, NULL, 2, $n, $b); }
            | "stage" stage_name[n] ":" postfix_n[b]
                                              { $$ = N(STAGE, @$, NULL, 2, $n, kd__statement(p, $b)); }
+           | "stage" stage_name[n] ":" loop[b]
+                                             { $$ = N(STAGE, @$, NULL, 2, $n, $b); }
+           | "stage" stage_name[n] ":" block[b]
+                                             { $$ = N(STAGE, @$, NULL, 2, $n, $b); }
            | "stage" stage_name[n] block[b]  { $$ = N(STAGE, @$, NULL, 2, $n, $b); }
            | train
            | "step" models[m] "minimizing" expr[e]
@@ -190,10 +195,10 @@ shown_first: expr_n[e]                       { $$ = N(ARG, @$, NULL, 1, $e); }
            | name[n] ":" expr[e]             { $$ = NAMED(ARG, @$, @n, $n.text, NULL, NULL, 1, $e); };
 
 /* --- parameters and types --- */
-params: %empty                               { $$ = N(PARAMS, @$, NULL, 0); }
-      | params_list[l]                       { $$ = N(PARAMS, @$, $l, 0); }
-      | params_list[l] ","                   { $$ = N(PARAMS, @$, $l, 0); }
-      | error                                { $$ = N(PARAMS, @$, NULL, 0); };
+params: "(" ")"                              { $$ = N(PARAMS, @$, NULL, 0); }
+      | "(" params_list[l] ")"               { $$ = N(PARAMS, @$, $l, 0); }
+      | "(" params_list[l] "," ")"           { $$ = N(PARAMS, @$, $l, 0); }
+      | "(" error ")"                        { $$ = N(PARAMS, @$, NULL, 0); yyerrok; };
 params_list: param[a]                        { $$ = LIST($a); }
            | params_list[l] "," param[a]     { $$ = ADD($l, $a); };
 param: name[n] opt_type[t] initial[e]        { $$ = kd__document(p, NAMED(PARAM, @$, @n, $n.text, NULL, NULL, 2, $t, $e)); };
@@ -244,7 +249,7 @@ expr: postfix
     | "not"[o] expr[a]                       { $$ = NAMED(UNARY, @$, @o, "not", NULL, NULL, 1, $a); }
     | "if" expr[c] "then" expr[a] "else" expr[b]
                                              { $$ = N(IF_EXPR, @$, NULL, 3, $c, $a, $b); }
-    | "fn" "(" params[a] ")" result[t] "=" expr[b] %prec LAMBDA
+    | "fn" params[a] result[t] "=" expr[b] %prec LAMBDA
                                              { $$ = N(LAMBDA, @$, NULL, 3, $a, $t, $b); };
 expr_n: postfix_n
     | number

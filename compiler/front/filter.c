@@ -116,36 +116,36 @@ static void close_line(kd__parser *p, const kd__token *string) {
   close_down(p, k);
 }
 
-/* A closer ahead: makes it fit what is open. False: there is nothing it could close, and it is dropped. */
-static bool fit_closer(kd__parser *p, kd__token *t) {
+/* A closer ahead: makes it fit what is open. */
+static void fit_closer(kd__parser *p, kd__token *t) {
   uint32_t k = p->nopen;
   for (; k; k--) {
     const kd__open *o = &p->open[k - 1];
     if (closer(o->kind) == t->kind) break;
     if (o->kind == '{' && !o->record) { k = 0; break; }            /* a block is left by `}` alone */
   }
-  if (!k) {
+  if (k) {
+    if (k < p->nopen) { unclosed(p, top(p), t); close_down(p, k); }
+  } else if (inside(p) && t->kind != '}') {                        /* the wrong one of two keys */
+    kd_diag *d = kd__syntax_report(p, KD_D_WRONG_CLOSER, t->span, t->kind, closer(top(p)->kind));
+    if (d) kd__diag_label(p->sink, d, top(p)->span, "opened here");
+    t->kind = closer(top(p)->kind);
+  } else {
     kd__syntax_report(p, KD_D_STRAY_CLOSER, t->span, t->kind);
-    return false;
+    t->kind = KD__YYUNDEF;
+    t->told = true;
   }
-  if (k == p->nopen) return true;
-  unclosed(p, top(p), t);
-  close_down(p, k);
-  return true;
 }
 
 /* An opener ahead: pushes it. Braces where a value stands are read as a record, so that what is in them is understood. */
 static void open_bracket(kd__parser *p, kd__token *t) {
   kd__open o = { t->kind, t->span, false };
-  if (t->kind == '{' && (inside(p) || p->last.kind == '=')) {
-    int k = p->last.kind;
-    kd_diag *d = NULL;
-    if (k == '(' || k == '[' || k == ',' || k == ':' || k == '=') {
-      d = kd__syntax_report(p, KD_D_BRACES, t->span);
-      if (d) kd__diag_help(p->sink, d, k == '=' ? "a body in braces has no `=` before it; a record is written (a: 1, b: 2)" : "a record is written (a: 1, b: 2)");
-    }
-    if (d && k != '=') { o.record = true; t->kind = '('; }
-    else t->told = d != NULL;
+  if (t->kind == '{' && (inside(p) || p->last.kind == '=')) {      /* in brackets only after what needs a value: see step */
+    kd_diag *d = kd__syntax_report(p, KD_D_BRACES, t->span);
+    o.record = inside(p) || (is_name(peek(p, 1)->kind) && peek(p, 2)->kind == ':') || peek(p, 1)->kind == '}';
+    if (d) kd__diag_help(p->sink, d, o.record ? "a record is written (a: 1, b: 2)" : "a body in braces has no `=` before it");
+    if (o.record) t->kind = '(';
+    else t->told = true;
   }
   p->open[p->nopen++] = o;
 }
@@ -191,7 +191,7 @@ static bool step(kd__parser *p, kd__token *t) {
       close_to_block(p);
       return false;
     }
-  } else if (r->kind == SEP || (r->line && may_end(p->last.kind) && !goes_on(p))) {
+  } else if (r->kind == SEP || (r->line && (may_end(p->last.kind) ? !goes_on(p) : p->last.kind != ':' && begins_statement(p)))) {
     bool written = r->kind == SEP, doubled = p->last.kind == SEP || p->last.kind == '{' || !p->last.kind;
     if (written && doubled) { skip(p); return false; }
     if (!doubled) {
@@ -200,7 +200,7 @@ static bool step(kd__parser *p, kd__token *t) {
     }
   }
   if (kd__bracket_close(r->kind)) {
-    if (!fit_closer(p, r)) { skip(p); return false; }
+    fit_closer(p, r);
     if (p->nclose) return false;
   }
   if (kd__bracket_open(r->kind)) {

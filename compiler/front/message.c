@@ -51,11 +51,11 @@ static const char *expected(kd__parser *p, const wanted *w) {
     const char *s = w->v[i];
     if ((value && one_of(s, values)) || (operator && one_of(s, operators)) || one_of(s, never) || strcmp(s, "a name") == 0) continue;
     if (name && is_word(s, false)) continue;
-    if (n == 5) { more++; continue; }
+    if (n == 6) { more++; continue; }
     list[n++] = *s == 'a' && s[1] == ' ' ? s : kd__arena_printf(p->arena, "`%s`", s);
   }
   if (more) return NULL;
-  if (wants(w, "end of the statement") && n < 5) list[n++] = "the end of the line";
+  if (wants(w, "end of the statement") && n < 6) list[n++] = "the end of the line";
   if (operator && n && n < 4) list[n++] = "an operator";
   const char *text = n ? list[0] : NULL;
   for (size_t i = 1; i < n; i++) text = kd__arena_printf(p->arena, "%s%s%s", text, i + 1 == n ? " or " : ", ", list[i]);
@@ -67,6 +67,19 @@ static bool comparison(int k) { return k == EQ || k == NE || k == '<' || k == '>
 static int innermost(const kd__parser *p, const kd__token *t) {
   uint32_t k = p->nopen - (kd__bracket_open(t->kind) ? 1 : 0);
   return k ? p->open[k - 1].kind : 0;
+}
+
+/* Words with which other languages begin what has another form here. */
+static const char *instead(const char *first) {
+  static const struct { const char *word, *help; } table[] = {
+    { "def", "a function is written fn f(x) { ... } or fn f(x) = e" }, { "function", "a function is written fn f(x) { ... } or fn f(x) = e" },
+    { "func", "a function is written fn f(x) { ... } or fn f(x) = e" }, { "class", "a network is written net f(x) { ... }" },
+    { "model", "a network is written net f(x) { ... }" }, { "while", "a loop has a bound: repeat 10 until done { ... }" },
+    { "import", "definitions are taken with use losses.mse" }, { "include", "definitions are taken with use losses.mse" },
+    { "var", "a binding is written let x = 1" }, { "const", "a binding is written let x = 1" }, { "elif", "write else if" },
+    { "print", "values are shown with report x on data.test" } };
+  for (size_t i = 0; first && i < sizeof table / sizeof *table; i++) if (strcmp(table[i].word, first) == 0) return table[i].help;
+  return NULL;
 }
 
 static bool special(kd__parser *p, const kd__token *t, const wanted *w) {
@@ -91,7 +104,7 @@ static bool special(kd__parser *p, const kd__token *t, const wanted *w) {
     kd__diag_help(p->sink, d, in == '(' ? "an argument is written name: value; equality is `==`" : "equality is `==`");
   } else if (word && word->class == KD__RESERVED && wants(w, "a name") && !wants(w, "a number")) {
     kd__syntax_report(p, KD_D_RESERVED, t->span, word->text);
-  } else if (p->second == '(' && (p->first == REPORT || p->first == EVALUATE || p->first == REPEAT || p->first == EVERY) && operator && in != '(' && in != '[') {
+  } else if (p->second == '(' && (p->first == REPORT || p->first == EVALUATE || p->first == REPEAT || p->first == EVERY) && wants(w, "(") && in != '(' && in != '[') {
     d = kd__syntax_report(p, KD_D_CALL_WORD, t->span, p->first_text);
     kd__diag_help(p->sink, d, "give it a name: let y = (a + b), then %s y", p->first_text);
   } else return false;
@@ -104,6 +117,7 @@ void kd__refuse(kd__parser *p, const char *const *names, int n) {
   p->panic = true;
   if (t->told || p->deep || special(p, t, &w)) return;
   kd_diag *d = kd__syntax_report(p, KD_D_SYNTAX, t->span, kd__token_show(p, t));
-  const char *e = expected(p, &w);
-  if (e) kd__diag_primary(p->sink, d, "expected %s", e);
+  const char *e = expected(p, &w), *help = p->nth == 2 && p->first == NAME ? instead(p->first_text) : NULL;
+  if (help) kd__diag_help(p->sink, d, "%s", help);
+  else if (e) kd__diag_primary(p->sink, d, "expected %s", e);
 }

@@ -68,7 +68,9 @@ static void run(kd__parser *p, kd__state *s) {
     kd__filter(p, &t);
     if (p->panic && !fits) resume(p, &t, depth);
   }
-  if (status == KD__PUSH_FULL && !p->deep) kd__syntax_report(p, KD_D_DEEP, p->now.span, (int)KD_NEST_MAX);
+  if (status != KD__PUSH_FULL) return;
+  kd__syntax_report(p, KD_D_DEEP, p->now.span, (int)KD_NEST_MAX);
+  p->deep = true;
 }
 
 static void stray_docs(kd__parser *p) {
@@ -100,6 +102,7 @@ kd__parser *kd__parser_new(kd__arena *a, kd_sink *sink, const kd_source *src) {
 
 kd_syntax *kd__parse(kd__arena *a, kd_sink *sink, const kd_source *src) {
   kd__parser *p = kd__parser_new(a, sink, src);
+  const size_t errors = sink->errors;
   if (kd__is_text(p)) {
     kd__oom here = { .armed = true }, *outer = a->oom;             /* the grammar's stack is not in the arena: free it on every way out */
     kd__state *volatile s = kd__state_new();
@@ -112,7 +115,7 @@ kd_syntax *kd__parse(kd__arena *a, kd_sink *sink, const kd_source *src) {
     a->oom = outer;
     if (s) kd__state_free(s);
     if (outer && outer->armed && (failed || !s)) longjmp(outer->jump, 1);
-    if (!p->top && !p->deep) kd__syntax_report(p, KD_D_EMPTY, (kd_span){ src, 0, 0 });
+    if (p->top && !p->top->n && sink->errors == errors) kd__syntax_report(p, KD_D_EMPTY, (kd_span){ src, 0, 0 });
   }
   if (!p->syntax->file) p->syntax->file = kd__node(p, KD_AST_FILE, (kd_span){ src, 0, (uint32_t)src->size }, p->top, 0);
   return p->syntax;
