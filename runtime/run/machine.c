@@ -110,6 +110,21 @@ kd_status kd__machine_open(const kd_module *m, const kd__run_options *o, kd_mach
 }
 
 /* --- going ------------------------------------------------------------------------------------------------------------------------------- */
+/* All but what came of the run: threads, files, the lock on the folder, and the larger part of the memory. */
+static void release_work(kd_machine *r) {
+  kd__streams_close(r);
+  for (uint32_t i = 0; r->bound && i < r->m->nplan; i++) {
+    kd__bound_close(r->bound[i]);
+    r->bound[i] = NULL;
+  }
+  kd__block_free(r->exec.scratch, r->scratch_size);
+  kd__block_free(r->arena, r->arena_size);
+  r->exec.scratch = r->arena = NULL;
+  r->scratch_size = r->arena_size = 0;
+  kd__folder_close(r->folder);
+  r->folder = NULL;
+}
+
 static kd_status go(kd_machine *r, int64_t until, kd__run_error *err) {
   kd_status s = r->error.status;
   if (s == KD_OK && !r->ended) {
@@ -118,6 +133,7 @@ static kd_status go(kd_machine *r, int64_t until, kd__run_error *err) {
     if (r->ended) {
       kd_status end = kd__record_end(r);
       if (s == KD_OK) s = end;
+      release_work(r);
     }
   }
   *err = r->error;
@@ -135,14 +151,10 @@ kd_status kd__machine_steps(kd_machine *r, int64_t steps, bool *done, kd__run_er
 void kd__machine_close(kd_machine *r) {
   if (!r) return;
   if (!r->ended) kd__record_stopped(r);
-  kd__streams_close(r);
-  for (uint32_t i = 0; r->bound && i < r->m->nplan; i++) kd__bound_close(r->bound[i]);
+  release_work(r);
   for (uint32_t i = 0; r->best && i < r->m->ngroup; i++) kd__block_free(r->best[i], kd__group_bytes(r->m, i));
-  kd__block_free(r->exec.scratch, r->scratch_size);
-  kd__block_free(r->arena, r->arena_size);
   kd__store_close(&r->store);
   kd__position_free(&r->pos);
-  kd__folder_close(r->folder);
   kd__buf_free(&r->libraries);
   free(r->data);
   free(r->bound);

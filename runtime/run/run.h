@@ -1,8 +1,9 @@
 /* run.h: the machine that runs a compiled module (runtime/exec/module.h): data, plans, events, the run folder.
  *
- * Ownership: the module and every string of the options are borrowed and must outlive the machine; what a machine hands out lives
- *   until it is closed, and what an event holds until the callback returns.
- * Errors: a failing call fills the caller's kd__run_error. After a failure of kd__machine_go nothing but reading and closing is useful.
+ * Ownership: the module is borrowed and must outlive the machine, and so must the options' strings until the run has ended; what a machine
+ *   hands out lives until it is closed, and what an event holds until the callback returns. A run that has ended holds its results alone:
+ *   data, threads and the run folder are given back.
+ * Errors: a failing call fills the caller's kd__run_error. After a failure of kd__machine_go there is nothing to do but read, save and close.
  * Threads: one machine belongs to one thread at a time; only *cancel may be written from elsewhere. Machines share nothing.
  * Randomness: training draws depend on (seed, stage, times it was entered, step, plan's name), draws of a plan that runs over a shuffled
  *   stream without being a step on (seed, stage, entry, pass, batch), all others (initial values, evaluation) on the seed alone. */

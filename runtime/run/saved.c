@@ -98,6 +98,7 @@ kd_status kd__machine_restore(kd_machine *r, const char *path, kd__run_error *er
   kd__arena_init(&a, NULL, NULL);
   kd__safetensors f;
   kd_position p;
+  if (r->ended) return done(err, KD_E_USAGE, "a run that has ended cannot go on from elsewhere");
   kd_status s = kd__st_open(path, &f, why, sizeof why);
   if (s != KD_OK) return done(err, s, why);
   s = kd__position_init(&p, r->m) ? check(r, &f, path, &a, &p, why, sizeof why) : KD_E_MEMORY;

@@ -29,8 +29,14 @@ kd_status kd__streams_open(kd_machine *r, kd__run_error *err) {
 }
 
 void kd__streams_close(kd_machine *r) {
-  for (uint32_t i = 0; r->stream && i < r->m->nstream; i++) kd__loader_close(r->stream[i].loader);
-  for (uint32_t i = 0; r->data && i < r->m->ndataset; i++) kd__data_close(r->data[i]);
+  for (uint32_t i = 0; r->stream && i < r->m->nstream; i++) {
+    kd__loader_close(r->stream[i].loader);
+    r->stream[i].loader = NULL;
+  }
+  for (uint32_t i = 0; r->data && i < r->m->ndataset; i++) {
+    kd__data_close(r->data[i]);
+    r->data[i] = NULL;
+  }
 }
 
 int64_t kd__stream_current(const kd_machine *r) { return r->pos.nopen ? (int64_t)r->pos.open[r->pos.nopen - 1] : -1; }
