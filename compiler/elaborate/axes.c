@@ -182,6 +182,16 @@ static bool meet(elab *e, tensor *a, tensor *b, axis *out, int *rank, const kd_a
   return *rank >= 0 || too_deep(e, at);
 }
 
+/* The operator as it is written: "+" for add. */
+static const char *written(kd_op op) {
+  static const struct { kd_op op; const char *sign; } row[] = {
+    { KD_OP_ADD, "+" }, { KD_OP_SUB, "-" }, { KD_OP_MUL, "*" }, { KD_OP_DIV, "/" }, { KD_OP_REM, "%" }, { KD_OP_POW, "^" }, { KD_OP_EQ, "==" },
+    { KD_OP_NE, "!=" }, { KD_OP_LT, "<" }, { KD_OP_LE, "<=" }, { KD_OP_AND, "and" }, { KD_OP_OR, "or" },
+  };
+  for (size_t i = 0; i < sizeof row / sizeof *row; i++) if (row[i].op == op) return row[i].sign;
+  return kd__op_info(op)->name;
+}
+
 tensor *kd__t_binary(elab *e, kd_op op, tensor *a, tensor *b, const kd_ast *at, const kd_ast *la, const kd_ast *lb) {
   axis ax[KD_MAX_RANK];
   int rank;
@@ -192,10 +202,10 @@ tensor *kd__t_binary(elab *e, kd_op op, tensor *a, tensor *b, const kd_ast *at, 
     kd__diag_help(e->sink, d, "real(x) makes 0 and 1 of it");
     return NULL;
   }
-  if (logical && (a->dtype != KD_BOOL || b->dtype != KD_BOOL)) { kd__err(e, KD_D_WANT_KIND, at->span, kd__op_info(op)->name, "truth values", "numbers"); return NULL; }
+  if (logical && (a->dtype != KD_BOOL || b->dtype != KD_BOOL)) { kd__err(e, KD_D_WANT_KIND, at->span, written(op), "truth values", "numbers"); return NULL; }
   bool real_op = op == KD_OP_DIV || op == KD_OP_POW || op == KD_OP_XLOGY;
   if (real_op && !kd__dtype_real(a->dtype)) { a = kd__t_cast(e, a, e->opt->real, at); b = kd__t_cast(e, b, e->opt->real, at); }
-  if (!meet(e, a, b, ax, &rank, at, la, lb, kd__op_info(op)->name)) return NULL;
+  if (!meet(e, a, b, ax, &rank, at, la, lb, written(op))) return NULL;
   kd_value va = spread(e, a, ax, rank, at), vb = spread(e, b, ax, rank, at);
   kd_build bb = kd__b(e, at);
   return kd__t_wrap(e, kd__b_op2(&bb, op, va, vb), ax, rank, at);

@@ -12,6 +12,17 @@ static const char *sig_name(const char *sig, int i, bool *opt, bool *raw) {
   return NULL;
 }
 
+const char *kd__sig_text(elab *e, const char *sig) {
+  kd__buf b = { 0 };
+  for (; *sig; sig++) {
+    if (*sig == ' ') kd__buf_puts(&b, ", ");
+    else if (*sig != '@') kd__buf_putc(&b, *sig);
+  }
+  const char *text = kd__arena_strndup(e->a, b.p ? b.p : "none", b.p ? b.n : 4);
+  kd__buf_free(&b);
+  return text;
+}
+
 static size_t name_len(const char *s) { return strcspn(s, " ?"); }
 
 bool kd__pick(elab *e, scope *s, const builtin *b, const kd_ast *call, arg *a, uint32_t n, arg **out, int count) {
@@ -26,7 +37,7 @@ bool kd__pick(elab *e, scope *s, const builtin *b, const kd_ast *call, arg *a, u
     }
     if (i < count) { out[i] = &a[k]; continue; }
     kd_diag *d = kd__err(e, KD_D_UNKNOWN_KEYWORD, a[k].ast->span, b->name, a[k].name);
-    kd__diag_help(e->sink, d, "its parameters are: %s", b->sig);
+    kd__diag_help(e->sink, d, "its parameters are: %s", kd__sig_text(e, b->sig));
     ok = false;
   }
   int i = 0;

@@ -6,6 +6,8 @@
 #define B elab *e, scope *s, const builtin *b, const kd_ast *call, arg *a, uint32_t n
 /* Assigns arguments to the signature's parameters; evaluates all but `@` ones. False after reporting. */
 bool kd__pick(elab *e, scope *s, const builtin *b, const kd_ast *call, arg *a, uint32_t n, arg **out, int count);
+/* A signature for people: names with commas; `?` marks what may be left out. */
+const char *kd__sig_text(elab *e, const char *sig);
 #define PICK(count) arg *p[count]; if (!kd__pick(e, s, b, call, a, n, p, count)) return &kd__poison
 
 val *bi_concat(B); val *bi_stack(B); val *bi_onehot(B); val *bi_iota(B); val *bi_size(B); val *bi_has(B);

@@ -138,7 +138,7 @@ static bool shaped_args(elab *e, scope *s, const builtin *b, arg *a, uint32_t n,
     if (a[i].name) to = n1 && strcmp(a[i].name, n1) == 0 ? v1 : n2 && strcmp(a[i].name, n2) == 0 ? v2 : NULL;
     else to = n1 && !*v1 ? v1 : n2 && !*v2 ? v2 : NULL;
     if (!to) {
-      if (a[i].name) { kd_diag *d = kd__err(e, KD_D_UNKNOWN_KEYWORD, a[i].ast->span, b->name, a[i].name); kd__diag_help(e->sink, d, "its parameters are: %s", b->sig); }
+      if (a[i].name) { kd_diag *d = kd__err(e, KD_D_UNKNOWN_KEYWORD, a[i].ast->span, b->name, a[i].name); kd__diag_help(e->sink, d, "its parameters are: %s", kd__sig_text(e, b->sig)); }
       else kd__err(e, KD_D_TOO_MANY_ARGS, a[i].ast->span, b->name, 1 + (n1 != NULL) + (n2 != NULL));
       return false;
     }

@@ -111,7 +111,7 @@ struct prog {
   KD_VEC(int64_t) field;                           /* FIELD slots read, to bind the stream */
   uint32_t clock;                                  /* counts steps in the program */
   bool training;
-  bool chain;                                      /* evaluating an update: a state's own pending value is read */
+  int64_t chain;                                   /* 1 + the slot whose update is being evaluated: its own pending value is read */
 };
 
 /* What drawing and filling builtins make when no shape is given: the declared type of the parameter or state at hand. */

@@ -126,7 +126,7 @@ static void entry_inputs(elab *e, const kd_entry_arg *given, size_t n, const kd_
     if (given[i].text) continue;
     axis ax[KD_MAX_RANK];
     for (int k = 0; k < given[i].type.rank; k++)
-      ax[k] = (axis){ kd__intern(e, kd__arena_printf(e->a, "A%d", k)), given[i].type.dim[k], 0, true };
+      ax[k] = (axis){ kd__intern(e, kd__arena_printf(e->a, "A%zu_%d", i, k)), given[i].type.dim[k], 0, true };
     int64_t slot = kd__slot_add(e, given[i].name, KD_SLOT_FIELD, (kd_dtype)given[i].type.dtype, ax, given[i].type.rank, e->top, at->span);
     out[i] = kd__read_slot(e, slot, at);
   }
@@ -180,6 +180,7 @@ bool kd__elaborate_entry(kd__arena *a, kd_sink *sink, const kd_syntax *file, con
   tensor *loss = kd__want_tensor(e, lv, at);
   if (!loss || sink->errors) return false;
   if (loss->rank) { kd__err(e, KD_D_NOT_SCALAR, at->span, "the entry's value", kd__t_show(e, loss)); return false; }
+  loss = kd__t_cast(e, loss, e->opt->real, at);
   kd__graph_result(p->g, "loss", loss->v);
   entry_gradients(e, loss, given, narg, in, at);
   kd__commit(e, p, at);

@@ -18,6 +18,7 @@ static bool missing_axis(elab *e, scope *s, const tensor *x, const char *label, 
   const char *near = kd__nearest(e, label, names, x->rank);
   if (b && b->kind == B_VALUE && b->v && b->v->kind != V_AXIS) kd__diag_help(e->sink, d, "`%s` is %s here, not an axis", label, kd__v_kind(b->v));
   else if (near) kd__diag_help(e->sink, d, "did you mean `%s`?", near);
+  else if (x->rank && x->ax[x->rank - 1].guessed) kd__diag_help(e->sink, d, "its axes were named by position; name them where it is read: let z: [B, K] = ...");
   return false;
 }
 
@@ -387,7 +388,7 @@ val *kd__index(elab *e, scope *s, val *x, const kd_ast *n) {
   if (!t) return &kd__poison;
   for (uint32_t i = 1; i < n->n; i++)
     if (n->kid[i]->kind == KD_AST_VIEW) return kd__v_tensor(e, view(e, s, t, n));
-  const char *label[KD_MAX_RANK];
+  const char *label[KD_MAX_RANK], *whole = kd__t_show(e, t);
   int at = 0, rank0 = t->rank;
   for (int i = 0; i < rank0; i++) label[i] = t->ax[i].label;
   for (uint32_t i = 1; i < n->n; i++) {
@@ -396,7 +397,7 @@ val *kd__index(elab *e, scope *s, val *x, const kd_ast *n) {
     int p = k->text ? kd__t_find(t, kd__intern(e, k->text)) : at < rank0 ? kd__t_find(t, label[at]) : -1;
     if (p < 0) {
       if (k->text) missing_axis(e, s, t, kd__intern(e, k->text), k);
-      else kd__err(e, KD_D_INDEX_MANY, k->span, kd__t_show(e, t));
+      else kd__err(e, KD_D_INDEX_MANY, k->span, whole);
       return &kd__poison;
     }
     at++;

@@ -68,6 +68,16 @@ static val *find_path(elab *e, const char *path, const kd_ast *at, module **near
   return b ? b->v : NULL;
 }
 
+/* The nearest path among the library's modules: of the whole, or of all but the last name. */
+static const char *near_module(elab *e, const kd_ast *item) {
+  const char *all = e->opt->load ? e->opt->load(e->opt->load_ctx, "?", item->span.src, &(size_t){ 0 }, &(const char *){ 0 }) : NULL;
+  if (!all) return NULL;
+  const char *best = kd__nearest_line(e, item->text, all), *last = strrchr(item->text, '.');
+  if (best || !last) return best;
+  best = kd__nearest_line(e, kd__arena_strndup(e->a, item->text, (size_t)(last - item->text)), all);
+  return best ? kd__arena_printf(e->a, "%s%s", best, last) : NULL;
+}
+
 static void use_one(elab *e, scope *s, const kd_ast *item) {
   module *near = NULL;
   size_t errors = e->sink->errors;
@@ -83,8 +93,7 @@ static void use_one(elab *e, scope *s, const kd_ast *item) {
       const char *best = kd__nearest(e, last ? last + 1 : item->text, names, n);
       if (best) kd__diag_help(e->sink, d, "did you mean `%.*s%s`?", (int)(last ? last + 1 - item->text : 0), item->text, best);
       else {
-        const char *all = e->opt->load ? e->opt->load(e->opt->load_ctx, "?", item->span.src, &(size_t){ 0 }, &(const char *){ 0 }) : NULL;
-        best = all ? kd__nearest_line(e, item->text, all) : NULL;
+        best = near_module(e, item);
         if (best) kd__diag_help(e->sink, d, "did you mean `%s`?", best);
       }
     }
@@ -233,7 +242,7 @@ static void bind_top(elab *e, scope *s, const kd_ast *n) {
 void kd__bind_stmt(elab *e, scope *s, const kd_ast *n) {
   if (word_is(n, "param") || word_is(n, "state")) { kd__own(e, s, n); return; }
   const kd_ast *expr = n->n > 1 ? n->kid[1] : NULL;
-  if (!expr) { kd__err(e, KD_D_NO_VALUE, n->span, n->text); return; }
+  if (!expr) { kd__err(e, KD_D_INTERNAL, n->span, "a binding without a value"); return; }
   if (s->up == NULL && !s->definition) { bind_top(e, s, n); return; }
   binding *old = kd__scope_here(s, n->text);
   if (old && old->is_let && word_is(n, "let") && !s->loop) { duplicate(e, s, n); return; }
@@ -278,17 +287,22 @@ val *kd__app_tap(elab *e, app *a, const char *name) {
   return NULL;
 }
 
-static val *tap(elab *e, val *v, const kd_ast *n) {
-  app *a = v->u.app;
+/* A tap of the network, or of the network whose application it returns. */
+static val *find_tap(elab *e, app *a, const kd_ast *n) {
   val *r = kd__app_tap(e, a, n->text);
-  bool own = r && kd__scope_here(a->body, n->text);
-  if (r) return own ? kd__back(e, a->back, r, n, a->net->def->name) : r;
-  if (a->ret->kind == V_APP) return kd__field(e, NULL, a->ret, n);
+  if (r) return kd__scope_here(a->body, n->text) ? kd__back(e, a->back, r, n, a->net->def->name) : r;
+  return a->ret->kind == V_APP ? find_tap(e, a->ret->u.app, n) : NULL;
+}
+
+static val *tap(elab *e, val *v, const kd_ast *n) {
+  val *r = find_tap(e, v->u.app, n);
+  if (r) return r;
   const char *names[256];
   size_t k = 0;
-  for (size_t i = 0; i < a->body->b.n && k < 256; i++)
-    if (!a->body->b.v[i]->param || a->body->b.v[i]->v->kind == V_TENSOR) names[k++] = a->body->b.v[i]->name;
-  return unknown_field(e, n, names, k, kd__arena_printf(e->a, "`%s`", a->net->def->name), "tap");
+  for (app *a = v->u.app; a; a = a->ret->kind == V_APP ? a->ret->u.app : NULL)
+    for (size_t i = 0; i < a->body->b.n && k < 256; i++)
+      if (!a->body->b.v[i]->param || a->body->b.v[i]->v->kind == V_TENSOR) names[k++] = a->body->b.v[i]->name;
+  return unknown_field(e, n, names, k, kd__arena_printf(e->a, "`%s`", v->u.app->net->def->name), "tap");
 }
 
 static val *module_field(elab *e, module *m, const kd_ast *n) {

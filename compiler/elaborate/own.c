@@ -30,7 +30,7 @@ kd_value kd__slot_input(elab *e, prog *p, int64_t slot) {
 kd_value kd__slot_now(elab *e, int64_t slot, const kd_ast *at) {
   (void)at;
   prog *p = e->prog;
-  if (p->chain)
+  if (p->chain == slot + 1)
     for (size_t i = p->pending.n; i-- > 0;) if (p->pending.v[i].slot == slot) return p->pending.v[i].value;
   for (size_t i = 0; i < p->version.n; i++) if (p->version.v[i].slot == slot) return p->version.v[i].now;
   return kd__slot_input(e, p, slot);
@@ -219,8 +219,8 @@ void kd__update(elab *e, scope *s, const kd_ast *n) {
     return;
   }
   if (e->metric_finish) return;                  /* a metric's end reads its states and changes none */
-  bool chain = e->prog->chain;
-  e->prog->chain = true;
+  int64_t chain = e->prog->chain;
+  e->prog->chain = b->slot + 1;
   tensor *old = kd__read_slot(e, b->slot, name)->u.t;
   tensor *v = kd__want_tensor(e, kd__eval(e, s, n->kid[1]), n->kid[1]);
   if (v && target->kind == KD_AST_INDEX) v = scattered(e, s, old, target, v);

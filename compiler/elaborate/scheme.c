@@ -328,12 +328,14 @@ static void step(elab *e, scope *s, const kd_ast *n) {
 }
 
 /* --- stage ---------------------------------------------------------------------------------------------------------------------------------- */
+/* `keep best by` holds for its whole stage, wherever in the stage's blocks and loops it stands. */
 static void find_keep(elab *e, const kd_ast *body) {
-  for (uint32_t i = 0; body->kind == KD_AST_BLOCK && i < body->n; i++)
-    if (body->kid[i]->kind == KD_AST_KEEP_BEST) {
-      if (e->build->keep) kd__err(e, KD_D_DUPLICATE, body->kid[i]->span, "keep best");
-      e->build->keep = body->kid[i];
-    }
+  if (body->kind == KD_AST_KEEP_BEST) {
+    if (e->build->keep) kd__err(e, KD_D_DUPLICATE, body->span, "keep best");
+    e->build->keep = body;
+  } else if (body->kind == KD_AST_BLOCK || body->kind == KD_AST_FOR_COUNT) {
+    for (uint32_t i = 0; i < body->n; i++) if (body->kid[i]) find_keep(e, body->kid[i]);
+  }
 }
 
 static void call_scheme(elab *e, scope *s, const kd_ast *call) {
@@ -362,6 +364,7 @@ static void stage(elab *e, scope *s, const kd_ast *n) {
   in->definition = true;
   if (body->kind == KD_AST_TRAIN) train(e, in, body);
   else if (body->kind == KD_AST_BLOCK) kd__exec_block(e, in, body);
+  else if (body->kind == KD_AST_FOR_IN || body->kind == KD_AST_FOR_COUNT || body->kind == KD_AST_REPEAT || body->kind == KD_AST_EVERY) kd__exec(e, in, body);
   else call_scheme(e, in, body->kind == KD_AST_EXPR_STMT ? body->kid[0] : body);
   end_stage(e);
 }

@@ -101,7 +101,7 @@ uint32_t kd__root_new(elab *e, root_kind k, const char *text) {
 
 const char *kd__nearest(elab *e, const char *name, const char *const *names, size_t n) {
   (void)e;
-  size_t len = strlen(name), best = len <= 3 ? 2 : len <= 6 ? 3 : 4;
+  size_t len = strlen(name), best = len <= 1 ? 0 : len <= 3 ? 2 : len <= 6 ? 3 : 4;     /* one letter is near to every other */
   const char *found = NULL;
   for (size_t i = 0; i < n; i++) {
     if (!names[i] || names[i][0] == '.') continue;

@@ -62,7 +62,10 @@ static void candidates(elab *e, const models *m, slots *out) {
 }
 
 static void report_unreached(elab *e, const net *w, const kd_ast *models_ast, const kd_ast *loss) {
-  kd_diag *d = kd__err(e, KD_D_NOT_REACHED, models_ast->span, w->place->path);
+  kd_span at = models_ast->span;
+  for (uint32_t i = 0; i < models_ast->n; i++)
+    if (models_ast->kid[i]->kind == KD_AST_NAME && strcmp(models_ast->kid[i]->text, w->place->path) == 0) at = models_ast->kid[i]->span;
+  kd_diag *d = kd__err(e, KD_D_NOT_REACHED, at, w->place->path);
   kd__diag_label(e->sink, d, loss->span, "this loss");
   kd__diag_help(e->sink, d, w->frozen ? "`%s` is frozen: unfreeze it first" : "apply `%s` in the loss, or leave it out of the list; behind `stop` nothing is trained", w->place->path);
 }
@@ -108,7 +111,6 @@ static bool differentiate(elab *e, tensor *loss, const models *m, const kd_ast *
     for (size_t i = 0; i < out->slot.n && !found; i++) found = e->slot.v[out->slot.v[i]].owner->root_net == m->v[k];
     if (!found) { report_unreached(e, m->v[k], models_ast, loss_ast); ok = false; }
   }
-  if (ok && out->slot.n == 0) { kd__err(e, KD_D_TRAINS_NOTHING, loss_ast->span); ok = false; }
   return ok;
 }
 

@@ -28,7 +28,7 @@ static bool axis_of(witness *w, const char *name, const kd_ast *size, axis *out)
   for (size_t i = 0; i < w->axes.n; i++)
     if (strcmp(w->axes.v[i].name, name) == 0) { *out = w->axes.v[i].ax; return true; }
   if (w->prime == NAXIS) return false;
-  axis a = { kd__intern(e, name), axis_prime[w->prime++] * w->scale, 0, true };
+  axis a = { kd__intern(e, name), axis_prime[w->prime++] * w->scale, kd__root_new(e, ROOT_FEATURE, NULL), true };   /* a root of its own refuses nothing by itself */
   if (size) {
     val *v = kd__eval(e, w->known, size);
     if (v->kind != V_INT || v->u.i < 1) return false;
@@ -178,7 +178,11 @@ static bool try_sizes(elab *e, def *d, int rest, bool optional, int items, int t
     witness w = { .e = e, .d = d, .rest = rest, .items = items, .optional = optional, .scale = scales[i], .twist = twist, .twisted = twisted, .mode = mode };
     *last = attempt(&w, &sink);
     if (*last == WRONG) {
-      for (size_t k = 0; k < sink.diag.n; k++) KD_PUSH(e->a, e->sink->diag, sink.diag.v[k]);
+      for (size_t k = 0; k < sink.diag.n; k++) {
+        kd_diag *dg = sink.diag.v[k];                /* nobody called it: the last frame is this trial */
+        if (dg->nframe && dg->frame[dg->nframe - 1].span.at == d->ast->span.at && dg->frame[dg->nframe - 1].span.src == d->ast->span.src) dg->nframe--;
+        KD_PUSH(e->a, e->sink->diag, dg);
+      }
       e->sink->errors += sink.errors;
       e->sink->warnings += sink.warnings;
       return false;
