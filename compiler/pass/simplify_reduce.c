@@ -118,7 +118,7 @@ static kd_value sum(kd__simp *s, const kd__term *t, uint32_t reduced) {
   return 0;
 }
 
-/* A reduction of a reduction over other axes is one over all of them. */
+/* A reduction of a reduction over other axes is one over all of them. Not so for max and min: their gradient is shared among ties. */
 static kd_value nested(kd__simp *s, const kd__term *t, const kd_node *inner, uint32_t reduced) {
   uint32_t first = bits(&inner->attr[0]), all = first;
   int rank = kd__type_of(s->g, inner->in[0])->rank;
@@ -143,6 +143,7 @@ kd_value kd__simp_reduce(kd__simp *s, const kd__term *t) {
   if (some && (total || pick) && kd__simp_is(s, t->in[0], KD_OP_BROADCAST, &n)) v = through_broadcast(s, t, &n, reduced);
   if (!v && kd__simp_is(s, t->in[0], KD_OP_PERMUTE, &n)) v = through_permute(s, t, &n, reduced);
   if (!v && kd__simp_is(s, t->in[0], KD_OP_RESHAPE, &n)) v = through_reshape(s, t, &n, reduced);
-  if (!v && kd__simp_is(s, t->in[0], t->op, &n)) v = nested(s, t, &n, reduced);
+  bool shares = t->op == KD_OP_REDUCE_MAX || t->op == KD_OP_REDUCE_MIN;
+  if (!v && !shares && kd__simp_is(s, t->in[0], t->op, &n)) v = nested(s, t, &n, reduced);
   return v;
 }
