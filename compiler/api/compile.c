@@ -70,7 +70,6 @@ static kd_status compile(kd_program *p, const char *text, size_t size) {
   kd__data_folders(p);
   const kd_source *src = kd__source_new(&p->arena, p->path, text, size, 1);
   kd__text_remember(p, p->path, src->text, size);
-  if (size == 0) kd__say(p->session, KD__SAY_EMPTY, p->path);
   kd__buf b = { 0 };
   if (dumps(p, "tokens")) {
     kd__tokens_dump(&p->arena, &p->sink, src, &b);

@@ -198,21 +198,20 @@ static void bad_data_is_told(void **state) {
   }
 }
 
-/* A learning rate of 9e9 under an exponential makes the second loss infinite or NaN. */
+/* A learning rate of 9e37 makes the second loss infinite or NaN. */
 static void a_loss_that_is_not_finite_has_a_place(void **state) {
   toy t = toy_new();
   heard h = { 0 };
   kd_session *s = toy_session(&t, &h, NULL);
   kd_program *p;
-  char *text = strdup(toy_program), *lr = text ? strstr(text, "lr: 0.5") : NULL;
+  char *text;
+  const char *lr = strstr(toy_program, "lr: 0.5");
   (void)state;
-  assert_non_null(lr);
-  memcpy(lr + 4, "9e9", 3);
-  memcpy(strstr(text, "tanh(first(x))"), "exp (first(x))", 14);
+  assert_true(asprintf(&text, "%.*slr: 9e37%s", (int)(lr - toy_program), toy_program, lr + 7) > 0);
   if (kd_compile_text(s, "toy.kd", text, strlen(text), NULL, &p) != KD_OK) fail_msg("%s", h.text);
   assert_int_equal(kd_run(p, NULL), KD_E_NUMERIC);
-  assert_non_null(strstr(h.text, "toy.kd:"));
-  assert_non_null(strstr(h.text, "fit"));
+  assert_non_null(strstr(h.text, "toy.kd:28:"));
+  assert_non_null(strstr(h.text, "stage fit"));
   kd_program_free(p);
   kd_session_free(s);
   free(text);
