@@ -166,3 +166,25 @@ void kd__elem_run(const kd_call *c, const kd_exec *x) {
   if (w.s.rank == 1) kd__par_static(x, w.s.dim[0], chunks, 256, run_flat, &w);
   else kd__par_static(x, w.s.count / w.s.dim[0], chunks, 1, run_rows, &w);
 }
+
+/* --- idiv and rem of i64 ------------------------------------------------------------------------------------------------------------ */
+bool kd__elem_checked_takes(const kd_call *c, const kd_kernel_settings *s) {
+  (void)s;
+  return c->in[0].dtype == KD_I64 && kd__elem_basic(c->op, KD_I64);
+}
+
+static bool has_zero(const kd_tensor *t) {
+  kd__nest s;
+  int64_t pos[KD_MAX_RANK], off[1];
+  kd__nest_make(&s, 1, &t);
+  kd__nest_seek(&s, 0, 0, pos, off);
+  for (int64_t i = 0; i < s.count; i++, kd__nest_next(&s, 0, pos, off))
+    if (((const int64_t *)t->data)[s.offset[0] + off[0]] == 0) return true;
+  return false;
+}
+
+/* The twin knows how to report; it is only met by runs that fail. */
+void kd__elem_checked_run(const kd_call *c, const kd_exec *x) {
+  if (has_zero(&c->in[1])) kd__ref_run(c, x);
+  else kd__elem_run(c, x);
+}

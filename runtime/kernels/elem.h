@@ -13,4 +13,6 @@ kd__elem_fn kd__elem_cast(kd_dtype t, kd_dtype to);
 
 bool kd__elem_takes(const kd_call *c, const kd_kernel_settings *s);
 void kd__elem_run(const kd_call *c, const kd_exec *x);
+bool kd__elem_checked_takes(const kd_call *c, const kd_kernel_settings *s);    /* idiv and rem of i64: a divisor of 0 is reported */
+void kd__elem_checked_run(const kd_call *c, const kd_exec *x);
 #endif

@@ -55,6 +55,12 @@ BINARY(DEFINE2)
   X(REM, f32, float, float, (double)u - floor((double)u / (double)v) * (double)v) X(REM, f64, double, double, u - floor(u / v) * v)
 REMAINDER(DEFINE_PLAIN)
 
+/* i64, rounded down; a divisor of 0 never comes here, and -1 is apart since INT64_MIN / -1 does not fit. */
+#define FLOOR_DIV(u, v) ((v) == -1 ? (int64_t)(0 - (uint64_t)(u)) : (u) / (v) - ((u) % (v) != 0 && ((u) < 0) != ((v) < 0)))
+#define INTEGERS(X) \
+  X(IDIV, i64, int64_t, int64_t, FLOOR_DIV(u, v)) X(REM, i64, int64_t, int64_t, v == -1 ? 0 : (int64_t)((uint64_t)u - (uint64_t)FLOOR_DIV(u, v) * (uint64_t)v))
+INTEGERS(DEFINE_PLAIN)
+
 #define SELECT(X) X(f32, uint32_t) X(f64, uint64_t) X(i64, uint64_t) X(u8, uint8_t) X(b8, uint8_t)
 #define DEFINE3(tn, T) \
   KD_CLONES static void run_WHERE_##tn(int64_t n, void *o, const void *a, const void *b, const void *c) { \
@@ -69,7 +75,7 @@ kd__elem_fn kd__elem_basic(kd_op op, kd_dtype t) {
   static const struct { kd__elem_fn f32, f64, i64, u8, b8; } table[KD_OP_COUNT] = {
 #define ENTRY(OP, tn, T, R, expr) [KD_OP_##OP].tn = run_##OP##_##tn,
 #define ENTRY3(tn, T) [KD_OP_WHERE].tn = run_WHERE_##tn,
-    UNARY(ENTRY) BINARY(ENTRY) REMAINDER(ENTRY) SELECT(ENTRY3)
+    UNARY(ENTRY) BINARY(ENTRY) REMAINDER(ENTRY) INTEGERS(ENTRY) SELECT(ENTRY3)
   };
   switch (t) {
     case KD_F32: return table[op].f32;

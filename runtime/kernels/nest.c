@@ -13,7 +13,9 @@ static bool inside(const kd__nest *s, int a, int b) {
   return false;
 }
 
-static void swap_dims(kd__nest *s, int a, int b) {
+static void swap_dims(kd__nest *s, bool *fixed, int a, int b) {
+  bool f = fixed[a];
+  fixed[a] = fixed[b], fixed[b] = f;
   int64_t v = s->dim[a];
   s->dim[a] = s->dim[b], s->dim[b] = v;
   for (int i = 0; i < s->n; i++) v = s->stride[i][a], s->stride[i][a] = s->stride[i][b], s->stride[i][b] = v;
@@ -36,14 +38,17 @@ static void merge_dims(kd__nest *s) {
   if (s->rank > 0) s->rank = w + 1;
 }
 
-void kd__nest_make_raw(kd__nest *s, int n, int rank, const int64_t *dim, const int64_t *const *stride) {
+void kd__nest_make_raw(kd__nest *s, int n, int rank, const int64_t *dim, const int64_t *const *stride) { kd__nest_make_ordered(s, n, rank, dim, stride, 0); }
+
+void kd__nest_make_ordered(kd__nest *s, int n, int rank, const int64_t *dim, const int64_t *const *stride, uint32_t keep) {
+  bool fixed[KD_MAX_RANK];
   s->n = n, s->rank = 0, s->count = 1;
   for (int i = 0; i < n; i++) s->offset[i] = 0;
   for (int d = rank - 1; d >= 0; d--) {
     s->count *= dim[d];
     if (dim[d] == 1) continue;
-    bool turn = stride[0][d] < 0;
-    s->dim[s->rank] = dim[d];
+    bool turn = stride[0][d] < 0 && !(keep >> d & 1);
+    s->dim[s->rank] = dim[d], fixed[s->rank] = keep >> d & 1;
     for (int i = 0; i < n; i++) {
       s->stride[i][s->rank] = turn ? -stride[i][d] : stride[i][d];
       if (turn) s->offset[i] += stride[i][d] * (dim[d] - 1);
@@ -52,7 +57,7 @@ void kd__nest_make_raw(kd__nest *s, int n, int rank, const int64_t *dim, const i
   }
   if (s->count == 0) { s->rank = 0; return; }
   for (int d = 1; d < s->rank; d++)
-    for (int e = d; e > 0 && inside(s, e, e - 1); e--) swap_dims(s, e, e - 1);
+    for (int e = d; e > 0 && inside(s, e, e - 1) && !(fixed[e] && fixed[e - 1]); e--) swap_dims(s, fixed, e, e - 1);
   merge_dims(s);
 }
 

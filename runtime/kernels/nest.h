@@ -17,6 +17,8 @@ typedef struct kd__nest {
 void kd__nest_make(kd__nest *s, int n, const kd_tensor *const *t);
 /* The same from bare arrays: stride[i] belongs to tensor i. */
 void kd__nest_make_raw(kd__nest *s, int n, int rank, const int64_t *dim, const int64_t *const *stride);
+/* The same, but the dimensions whose bit is set in `keep` stay in their order and direction among each other. */
+void kd__nest_make_ordered(kd__nest *s, int n, int rank, const int64_t *dim, const int64_t *const *stride, uint32_t keep);
 /* Element offsets of flat position `index` counted over dimensions from.. (innermost first), without s->offset. */
 void kd__nest_seek(const kd__nest *s, int from, int64_t index, int64_t *pos, int64_t *off);
 /* Steps pos[from..] on by one and moves off[] along. */

@@ -2,6 +2,8 @@
 #include "runtime/kernels/conv.h"
 #include "runtime/kernels/elem.h"
 #include "runtime/kernels/gemm.h"
+#include "runtime/kernels/move.h"
+#include "runtime/kernels/pool.h"
 #include "runtime/kernels/reduce.h"
 #include <stdlib.h>
 

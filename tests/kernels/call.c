@@ -118,8 +118,17 @@ static int64_t offset(const kd_tensor *t, int64_t k) {
   for (int i = t->rank - 1; i >= 0; i--) at += k % t->dim[i] * t->stride[i], k /= t->dim[i];
   return at;
 }
-double t_load(const kd_tensor *t, int64_t k) {
-  int64_t at = offset(t, k);
+/* Offsets one after the other, in row-major order. */
+typedef struct walk { int64_t pos[KD_MAX_RANK], at; } walk;
+static void step(walk *w, const kd_tensor *t) {
+  for (int d = t->rank - 1; d >= 0; d--) {
+    w->at += t->stride[d];
+    if (++w->pos[d] < t->dim[d]) return;
+    w->pos[d] = 0;
+    w->at -= t->stride[d] * t->dim[d];
+  }
+}
+static double load(const kd_tensor *t, int64_t at) {
   switch ((kd_dtype)t->dtype) {
     case KD_F32: return (double)((float *)t->data)[at];
     case KD_F64: return ((double *)t->data)[at];
@@ -127,8 +136,8 @@ double t_load(const kd_tensor *t, int64_t k) {
     default: return ((uint8_t *)t->data)[at];
   }
 }
-static void put(const kd_tensor *t, int64_t k, double v) {
-  int64_t at = offset(t, k);
+double t_load(const kd_tensor *t, int64_t k) { return load(t, offset(t, k)); }
+static void put(const kd_tensor *t, int64_t at, double v) {
   switch ((kd_dtype)t->dtype) {
     case KD_F32: ((float *)t->data)[at] = (float)v; break;
     case KD_F64: ((double *)t->data)[at] = v; break;
@@ -151,7 +160,8 @@ static bool positive(const t_case *c, uint32_t i) {
 void t_fill(t_tensor *o, const t_case *c, uint32_t i, bool special, uint64_t *state) {
   static const double odd[] = { NAN, INFINITY, -INFINITY, 0.0, -0.0, 1e-40, -1e-40, 1e30, -1e30, 88.9, -104.0, 1.0, -1.0 };
   int64_t n = t_count(&o->t);
-  for (int64_t k = 0; k < n; k++) {
+  walk to = { 0 };
+  for (int64_t k = 0; k < n; k++, step(&to, &o->t)) {
     double v = t_uniform(state) * 6 - 3;
     switch ((kd_dtype)o->t.dtype) {
       case KD_BOOL: v = v > 0; break;
@@ -167,7 +177,7 @@ void t_fill(t_tensor *o, const t_case *c, uint32_t i, bool special, uint64_t *st
       v = (double)(t_random(state) % (uint64_t)rows);
       if (c->op != KD_OP_GATHER && c->attr[1].u.i && t_random(state) % 5 == 0) v = -1;
     }
-    put(&o->t, k, v);
+    put(&o->t, to.at, v);
   }
 }
 
@@ -200,12 +210,14 @@ const char *t_compare(const t_tensor *a, const t_tensor *want, double tol) {
   static char text[160];
   int64_t n = t_count(&a->t);
   double scale = 0, rel = fabs(tol);
-  for (int64_t k = 0; k < n; k++) {
-    double v = fabs(t_load(&want->t, k));
+  walk wa = { 0 }, ww = { 0 };
+  for (int64_t k = 0; tol > 0 && k < n; k++, step(&ww, &want->t)) {
+    double v = fabs(load(&want->t, ww.at));
     if (isfinite(v) && v > scale && v < 1e20) scale = v;
   }
-  for (int64_t k = 0; k < n; k++) {
-    double x = t_load(&a->t, k), w = t_load(&want->t, k);
+  ww = wa;
+  for (int64_t k = 0; k < n; k++, step(&wa, &a->t), step(&ww, &want->t)) {
+    double x = load(&a->t, wa.at), w = load(&want->t, ww.at);
     if ((x != x && w != w) || x == w) continue;
     if (fabs(x - w) <= rel * (fabs(w) + (tol < 0 ? 0 : scale)) + (tol > 0 ? 1e-10 : tol < 0 ? 1e-37 : 0)) continue;
     snprintf(text, sizeof text, "element %lld is %.9g, not %.9g", (long long)k, x, w);
@@ -220,9 +232,10 @@ bool t_untouched(const t_tensor *a) {
   unsigned char *copy = malloc(a->size);
   memcpy(copy, a->whole, a->size);
   int64_t n = t_count(&a->t), base = (unsigned char *)a->t.data - a->whole;
-  for (int64_t k = 0; k < n; k++) memset(copy + base + offset(&a->t, k) * (int64_t)z, PATTERN, z);
+  walk w = { 0 };
+  for (int64_t k = 0; k < n; k++, step(&w, &a->t)) memset(copy + base + w.at * (int64_t)z, PATTERN, z);
   bool ok = true;
-  for (size_t i = 0; i < a->size; i++) ok = ok && copy[i] == PATTERN;
+  for (size_t i = 0; i < a->size; i++) ok &= copy[i] == PATTERN;
   free(copy);
   return ok;
 }
