@@ -20,7 +20,7 @@ typedef struct lines { int fd; off_t size; } lines;
 struct kd__folder {
   char *path;
   lines marker, log;
-  char **claimed; size_t nclaimed;
+  struct claim { char *name; bool later; } *claimed; size_t nclaimed;  /* later: not yet synced */
 };
 
 static kd_status failed(char *why, size_t n, const char *path, const char *doing, int e) {
@@ -181,7 +181,7 @@ void kd__folder_close(kd__folder *f) {
   if (!f) return;
   if (f->log.fd >= 0) close(f->log.fd);
   if (f->marker.fd >= 0) close(f->marker.fd);    /* and with it goes the lock */
-  for (size_t i = 0; i < f->nclaimed; i++) free(f->claimed[i]);
+  for (size_t i = 0; i < f->nclaimed; i++) free(f->claimed[i].name);
   free(f->claimed);
   free(f->path);
   free(f);
@@ -191,15 +191,16 @@ void kd__folder_close(kd__folder *f) {
 /* Lists the name in the marker before the file is there, so that no file is ever without an owner. */
 static kd_status claim(kd__folder *f, const char *name, char *why, size_t n) {
   for (size_t i = 0; i < f->nclaimed; i++)
-    if (strcmp(f->claimed[i], name) == 0) return KD_OK;
-  char **list = realloc(f->claimed, (f->nclaimed + 1) * sizeof *list), *line;
+    if (strcmp(f->claimed[i].name, name) == 0) return KD_OK;
+  struct claim *list = realloc(f->claimed, (f->nclaimed + 1) * sizeof *list);
+  char *line;
   if (!list) return kd__why(why, n, KD_E_MEMORY, "out of memory");
   f->claimed = list;
   int k = asprintf(&line, "%s\n", name);
   if (k < 0) return kd__why(why, n, KD_E_MEMORY, "out of memory");
   int e = append(&f->marker, line, (size_t)k);
   line[k - 1] = 0;
-  if (!e) { f->claimed[f->nclaimed++] = line; return KD_OK; }
+  if (!e) { f->claimed[f->nclaimed++] = (struct claim){ line, false }; return KD_OK; }
   free(line);
   return failed(why, n, f->path, "write to it", e);
 }
@@ -216,11 +217,18 @@ char *kd__folder_claim(kd__folder *f, const char *name, kd_status *s, char *why,
   return NULL;
 }
 
-kd_status kd__folder_write(kd__folder *f, const char *name, const void *p, size_t bytes, char *why, size_t n) {
+kd_status kd__folder_write(kd__folder *f, const char *name, const void *p, size_t bytes, bool later, char *why, size_t n) {
   kd_status s;
+  kd__output o;
   char *path = kd__folder_claim(f, name, &s, why, n);
-  if (path) s = kd__file_write(path, p, bytes, why, n);
+  if (!path) return s;
+  s = kd__output_open(&o, path, !later, why, n);
   free(path);
+  if (s != KD_OK) return s;
+  kd__output_write(&o, p, bytes);
+  s = kd__output_commit(&o, why, n);
+  for (size_t i = 0; i < f->nclaimed && s == KD_OK && later; i++)
+    if (strcmp(f->claimed[i].name, name) == 0) f->claimed[i].later = true;
   return s;
 }
 
@@ -232,8 +240,26 @@ kd_status kd__folder_log(kd__folder *f, const kd__buf *line, char *why, size_t n
   return e ? failed(why, n, f->path, "write to log.jsonl", e) : KD_OK;
 }
 
+static int sync_path(const char *path) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC), e = 0;
+  if (fd < 0) return errno == ENOENT ? 0 : errno;                      /* somebody took it away: not our loss */
+  if (fsync(fd) != 0 && errno != EINVAL) e = errno;                    /* EINVAL: a file system without it */
+  close(fd);
+  return e;
+}
+
 kd_status kd__folder_sync(kd__folder *f, char *why, size_t n) {
-  return fsync(f->log.fd) == 0 && fsync(f->marker.fd) == 0 ? KD_OK : failed(why, n, f->path, "write to log.jsonl", errno);
+  int e = fsync(f->log.fd) == 0 && fsync(f->marker.fd) == 0 ? 0 : errno;
+  for (size_t i = 0; i < f->nclaimed && !e; i++) {
+    char *path = f->claimed[i].later ? join(f->path, f->claimed[i].name) : NULL, *slash;
+    if (!f->claimed[i].later) continue;
+    if (!path) return kd__why(why, n, KD_E_MEMORY, "out of memory");
+    e = sync_path(path);
+    if (!e && (slash = strrchr(path, '/'))) { *slash = 0; e = sync_path(path); }
+    f->claimed[i].later = e != 0;
+    free(path);
+  }
+  return e ? failed(why, n, f->path, "write to it", e) : KD_OK;
 }
 
 void kd__json_number(kd__buf *b, double v) {

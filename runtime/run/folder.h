@@ -12,8 +12,9 @@ kd_status kd__folder_open(const char *path, kd__folder **out, char *why, size_t 
 void      kd__folder_close(kd__folder *f);
 /* Appends one line (without its newline). A line that does not fit on the disk leaves no half of it. */
 kd_status kd__folder_log(kd__folder *f, const kd__buf *line, char *why, size_t n);
-/* A whole file under the name `name`, which is relative and may have folders in it (made if need be). */
-kd_status kd__folder_write(kd__folder *f, const char *name, const void *p, size_t bytes, char *why, size_t n);
+/* A whole file under the name `name`, which is relative and may have folders in it (made if need be). With `later` it is synced by the next
+ * kd__folder_sync: a run begins with many small files, and each sync is milliseconds. */
+kd_status kd__folder_write(kd__folder *f, const char *name, const void *p, size_t bytes, bool later, char *why, size_t n);
 /* The path of a file that is about to be written by other means (weights), from malloc; listed in the marker. NULL: see `why`. */
 char     *kd__folder_claim(kd__folder *f, const char *name, kd_status *s, char *why, size_t n);
 /* Everything on disk, the log too. */

@@ -54,10 +54,10 @@ kd_status kd__record_line(kd_machine *r, kd__buf *line) {
 }
 
 /* --- whole files ------------------------------------------------------------------------------------------------------------------ */
-static kd_status write_buf(kd_machine *r, const char *name, kd__buf *b) {
+static kd_status write_buf(kd_machine *r, const char *name, kd__buf *b, bool later) {
   char why[WHY];
   kd_status s = b->failed ? kd__why(why, sizeof why, KD_E_MEMORY, "%s: out of memory", name)
-                          : kd__folder_write(r->folder, name, b->p, b->n, why, sizeof why);
+                          : kd__folder_write(r->folder, name, b->p, b->n, later, why, sizeof why);
   kd__buf_free(b);
   return s == KD_OK ? s : kd__fail(r, s, 0, "%s", why);
 }
@@ -120,13 +120,17 @@ static kd_status write_settings(kd_machine *r) {
     any = true;
   }
   kd__buf_puts(&b, "}\n}\n");
-  return write_buf(r, "settings.json", &b);
+  return write_buf(r, "settings.json", &b, true);
 }
 
 kd_status kd__record_kernels(kd_machine *r) {
+  char why[WHY];
   if (!r->folder || !r->bound_new) return KD_OK;
   r->bound_new = false;
-  return write_settings(r);
+  kd_status s = write_settings(r);
+  if (s != KD_OK) return s;
+  s = kd__folder_sync(r->folder, why, sizeof why);
+  return s == KD_OK ? s : kd__fail(r, s, 0, "%s", why);
 }
 
 /* "source/" and the parts of the name that lead downwards. */
@@ -150,7 +154,7 @@ static kd_status write_sources(kd_machine *r) {
   kd_status s = KD_OK;
   for (size_t i = 0; i < r->opt.nsource && s == KD_OK; i++) {
     char *name = source_name(r->opt.source[i].name);
-    s = name ? kd__folder_write(r->folder, name, r->opt.source[i].text, r->opt.source[i].size, why, sizeof why)
+    s = name ? kd__folder_write(r->folder, name, r->opt.source[i].text, r->opt.source[i].size, true, why, sizeof why)
              : kd__why(why, sizeof why, KD_E_MEMORY, "out of memory");
     free(name);
   }
@@ -214,7 +218,7 @@ static kd_status write_report(kd_machine *r) {
   kd__buf_printf(&b, ",\n  \"seed\": %" PRIu64 ",\n", r->opt.seed);
   put_key(&b, "report"); put_rows(r, &b, ",\n    ", "\n    ");
   kd__buf_puts(&b, "\n}\n");
-  kd_status s = write_buf(r, "report.json", &b);
+  kd_status s = write_buf(r, "report.json", &b, false);
   if (s != KD_OK) return s;
   kd__record_begin(r, &b, "report");
   kd__buf_puts(&b, ",\"rows\":"); put_rows(r, &b, ",", "");
