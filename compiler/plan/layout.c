@@ -210,7 +210,13 @@ void kd__pl_natural(const kd__planner *p, const kd_node *n, uint32_t k, int64_t 
   if (kd__pl_spatial(op) && t->rank >= 3) { channels_last(t, stride); return; }
   if (p->row[v]) return;
   if (kd__op_info(op)->cls == KD_CLASS_REDUCE) { like_reduced(n, &p->view.v[n->in[0]], t, stride); return; }
-  if (op == KD_OP_SCATTER_ADD || op == KD_OP_SCATTER_SET) { kd__pl_dense_like(t, p->view.v[n->in[0]].stride, stride); return; }
+  if (op == KD_OP_SCATTER_ADD || op == KD_OP_SCATTER_SET) {
+    /* Zeros under a gradient say nothing; the values of a pool's gradient have their channels innermost. */
+    const kd__pl_view *base = &p->view.v[n->in[0]], *value = &p->view.v[n->in[2]];
+    bool follow = repeats(base->type, base->stride) && value->type->rank == t->rank;
+    kd__pl_dense_like(t, follow ? value->stride : base->stride, stride);
+    return;
+  }
   if (!follows_operand(op)) return;
   like_operand(p, n, t, stride);
   if (p->channels[v] && kd__pl_row_major(t, stride)) channels_last(t, stride);
