@@ -15,6 +15,7 @@
 #endif
 /* Iterations are independent, although a result may be one of the operands. */
 #if defined(__clang__)
+#pragma clang diagnostic ignored "-Wpass-failed"                                /* where a loop calls the C library it stays as it is */
 #define KD_IVDEP _Pragma("clang loop vectorize(assume_safety)")
 #elif defined(__GNUC__)
 #define KD_IVDEP _Pragma("GCC ivdep")

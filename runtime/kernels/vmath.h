@@ -134,8 +134,8 @@ KD_INLINE float kd__erff(float a) {
   return t > 0.927734375f ? big : small;
 }
 
-KD_INLINE float kd__maxf(float a, float b) { return (a > b) | (a != a) ? a : b; }
-KD_INLINE float kd__minf(float a, float b) { return (a < b) | (a != a) ? a : b; }
-KD_INLINE double kd__maxd(double a, double b) { return (a > b) | (a != a) ? a : b; }
-KD_INLINE double kd__mind(double a, double b) { return (a < b) | (a != a) ? a : b; }
+KD_INLINE float kd__maxf(float a, float b) { return ((a > b) | (a != a)) ? a : b; }
+KD_INLINE float kd__minf(float a, float b) { return ((a < b) | (a != a)) ? a : b; }
+KD_INLINE double kd__maxd(double a, double b) { return ((a > b) | (a != a)) ? a : b; }
+KD_INLINE double kd__mind(double a, double b) { return ((a < b) | (a != a)) ? a : b; }
 #endif
