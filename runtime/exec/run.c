@@ -14,8 +14,7 @@ static void run_call(const kd_bound *b, uint32_t i, const kd_exec *x) {
   else kd__copy_strided(&c->in[0], &c->out[0], x);
 }
 
-void kd__bound_run(kd_bound *b, const kd_exec *x) {
-  b->faulted = NULL;
+static void run_all(kd_bound *b, const kd_exec *x) {
   for (uint32_t i = 0; i < b->plan->ncall; i++) {
     if (b->seconds) {
       double start = now();
@@ -26,6 +25,13 @@ void kd__bound_run(kd_bound *b, const kd_exec *x) {
     }
     if (x->fault && x->fault->set) { b->faulted = &b->plan->call[i]; return; }
   }
+}
+
+void kd__bound_run(kd_bound *b, const kd_exec *x) {
+  b->faulted = NULL;
+  kd__team_take();
+  run_all(b, x);
+  kd__team_give();
 }
 
 const kd_plan_call *kd__bound_faulted(const kd_bound *b) { return b->faulted; }

@@ -53,6 +53,11 @@ void kd__ref_run(const kd_call *c, const kd_exec *x);
 /* Copies between any two layouts of one shape and type (what the plan inserts where a view cannot be an alias). */
 void kd__copy_strided(const kd_tensor *from, const kd_tensor *to, const kd_exec *x);
 
+/* Programs of several sessions in one process take turns, in the order in which they ask: each has the cores to itself from take to give.
+ * A call made in between must not take again. */
+void kd__team_take(void);
+void kd__team_give(void);
+
 /* Names and versions of the libraries in use, for `kdc info` and the run folder: "OpenBLAS 0.3.21 (SkylakeX, openmp)". */
 void kd__kernel_libraries(kd__buf *out);
 /* Checks at start that the BLAS library is the OpenMP build and computes right (small self-test). KD_E_UNAVAILABLE with a text if not. */

@@ -1,7 +1,7 @@
 /* libs.c: opening OpenBLAS (its OpenMP build, by its own path) and oneDNN at first use, and saying what they are.
  *
- * The handles are the only process-wide state of kernels/: set once, never changed. The system's default libblas may be the pthread
- * build, whose second pool of threads would fight with ours: so that one is refused. */
+ * The handles are, with the queue in par.c, the only process-wide state of kernels/: set once, never changed. The system's default libblas
+ * may be the pthread build, whose second pool of threads would fight with ours: so that one is refused. */
 #include "runtime/kernels/libs.h"
 #include "runtime/kernels/par.h"
 #include <dlfcn.h>

@@ -4,6 +4,24 @@
  * of one, the call is made in a parallel region of one thread whose own thread count is set: that setting belongs to the region's
  * implicit task and ends with it (OpenMP 5.0, 2.4.2), so the process never sees it. */
 #include "runtime/kernels/par.h"
+#include <pthread.h>
+
+/* Whose turn it is: tickets, since a plain mutex would let the same session in again and again. With libs.c the only state of the process. */
+static struct { pthread_mutex_t lock; pthread_cond_t next_turn; uint64_t taken, turn; } team_queue = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0 };
+
+void kd__team_take(void) {
+  pthread_mutex_lock(&team_queue.lock);
+  uint64_t mine = team_queue.taken++;
+  while (team_queue.turn != mine) pthread_cond_wait(&team_queue.next_turn, &team_queue.lock);
+  pthread_mutex_unlock(&team_queue.lock);
+}
+
+void kd__team_give(void) {
+  pthread_mutex_lock(&team_queue.lock);
+  team_queue.turn++;
+  pthread_cond_broadcast(&team_queue.next_turn);
+  pthread_mutex_unlock(&team_queue.lock);
+}
 
 typedef struct cut { int64_t n, chunks, size; } cut;
 
