@@ -1,0 +1,187 @@
+/* rig.c: see rig.h. */
+#include "tests/plan/rig.h"
+#include "runtime/exec/bound.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+static void noted(void *ctx, const kd_plan_note *n) {
+  rig *r = ctx;
+  r->notes++;
+  r->note = *n;
+}
+
+void rig_plan(rig *r, kd__arena *a, kd_graph *g, const kd_random_slot *slot, size_t nslot, rig_places places) {
+  *r = (rig){ .a = a, .g = g, .data = slot, .nslot = nslot };
+  r->slot = KD_NEWN(a, kd_slot, nslot + 1);
+  int64_t end[KD_DTYPE_COUNT] = { 0 };
+  for (size_t i = 0; i < nslot; i++) {
+    const kd_type *t = &slot[i].type;
+    r->slot[i] = (kd_slot){ .name = kd__arena_printf(a, "s%zu", i), .kind = KD_SLOT_STATE, .type = *t, .block = KD_DTYPE_COUNT + (uint32_t)i };
+    if (places == RIG_APART) continue;
+    r->slot[i].block = t->dtype, r->slot[i].offset = end[t->dtype];
+    end[t->dtype] += kd__type_count(t) * (int64_t)kd__dtype_size((kd_dtype)t->dtype);
+  }
+  for (size_t i = 1; i < g->node.n; i++) g->node.v[i].origin = (kd_origin)i;
+  r->plan = kd__plan_make(a, g, r->slot, (uint32_t)nslot, "test", noted, r);
+  assert_non_null(r->plan);
+}
+
+uint32_t rig_count(const rig *r, kd_op op) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < r->plan->ncall; i++) n += r->plan->call[i].op == op;
+  return n;
+}
+
+char *rig_print(const rig *r) {
+  kd__buf text = { 0 };
+  kd__plan_print(r->plan, r->slot, &text);
+  char *s = kd__arena_strndup(r->a, text.p, text.n);
+  kd__buf_free(&text);
+  return s;
+}
+
+/* --- comparing ---------------------------------------------------------------------------------------------------------------------- */
+
+static double load(const kd_tensor *t, int64_t k, const void **where) {
+  int64_t at = 0;
+  for (int d = t->rank - 1; d >= 0; d--) at += k % t->dim[d] * t->stride[d], k /= t->dim[d];
+  const char *p = (const char *)t->data + at * (int64_t)kd__dtype_size((kd_dtype)t->dtype);
+  *where = p;
+  switch ((kd_dtype)t->dtype) {
+    case KD_F32: return *(const float *)p;
+    case KD_F64: return *(const double *)p;
+    case KD_I64: return (double)*(const int64_t *)p;
+    default: return *(const uint8_t *)p;
+  }
+}
+
+static bool same(const kd_tensor *got, const kd_tensor *want, double tolerance, const char *what) {
+  int64_t n = 1;
+  if (got->rank != want->rank || got->dtype != want->dtype || (got->rank && memcmp(got->dim, want->dim, sizeof(int64_t) * got->rank) != 0)) {
+    print_error("%s: another shape\n", what);
+    return false;
+  }
+  for (int d = 0; d < got->rank; d++) n *= got->dim[d];
+  double scale = 0;
+  for (int64_t k = 0; k < n && tolerance > 0; k++) {
+    const void *p;
+    double w = fabs(load(want, k, &p));
+    if (w > scale && isfinite(w)) scale = w;
+  }
+  for (int64_t k = 0; k < n; k++) {
+    const void *pg, *pw;
+    double g = load(got, k, &pg), w = load(want, k, &pw);
+    bool equal = memcmp(pg, pw, kd__dtype_size((kd_dtype)got->dtype)) == 0 || (isnan(g) && isnan(w));
+    if (equal || (tolerance > 0 && fabs(g - w) <= tolerance * (fabs(w) + scale))) continue;
+    print_error("%s, element %lld: %.9g instead of %.9g\n", what, (long long)k, g, w);
+    return false;
+  }
+  return true;
+}
+
+/* --- running ------------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct session { const rig *r; kd_store store; kd_bound *b; kd_eval e; kd_exec x; kd_fault fault; void *arena; double tolerance; const char *what; } session;
+
+static void *memory(size_t n) {
+  void *p = aligned_alloc(64, (n + 63) / 64 * 64 + 64);
+  assert_non_null(p);
+  memset(p, 0xa5, n);
+  return p;
+}
+
+/* The node of a call, if the call computes just that: constants, lines of positions and copies are the plan's own. */
+static const kd_node *node_of(const session *s, const kd_plan_call *c) {
+  const kd_node *n = c->origin && c->origin < s->r->g->node.n ? &s->r->g->node.v[c->origin] : NULL;
+  return n && n->op == c->op && n->op != KD_OP_CONST && n->op != KD_OP_IOTA ? n : NULL;
+}
+
+static bool check_call(const session *s, uint32_t i, bool after) {
+  const kd_plan_call *c = &s->r->plan->call[i];
+  const kd_node *n = node_of(s, c);
+  char label[200];
+  for (uint32_t k = 0; n && k < (after ? n->nout : n->nin); k++) {
+    kd_value v = after ? n->out + k : n->in[k];
+    snprintf(label, sizeof label, "%s, call %u (%s), %s %u = %%%u", s->what, i, kd__op_info(c->op)->name, after ? "result" : "operand", k, v);
+    if (!same(after ? &s->b->call[i].out[k] : &s->b->call[i].in[k], &s->e.value[v], s->tolerance, label)) return false;
+  }
+  return true;
+}
+
+static bool run_calls(session *s) {
+  for (uint32_t i = 0; i < s->r->plan->ncall; i++) {
+    if (!check_call(s, i, false)) return false;
+    const kd_call *c = &s->b->call[i];
+    if (s->b->kernel[i]) s->b->kernel[i]->run(c, &s->x);
+    else kd__copy_strided(&c->in[0], &c->out[0], &s->x);
+    if (!check_call(s, i, true)) return false;
+  }
+  return !s->fault.set;
+}
+
+static bool check_slots(const session *s) {
+  char label[120];
+  bool good = true;
+  for (size_t i = 0; i < s->r->nslot && good; i++) {
+    const kd_type *t = &s->r->data[i].type;
+    int64_t stride[KD_MAX_RANK], n = 1;
+    for (int d = t->rank - 1; d >= 0; d--) stride[d] = n, n *= t->dim[d];
+    kd_tensor now = { kd__store_at(&s->store, (uint32_t)i), t->dim, stride, t->dtype, t->rank }, want = now;
+    kd_value v = kd_eval_write(&s->e, (int64_t)i);
+    want.data = s->r->data[i].data;
+    if (v) want = s->e.value[v];
+    snprintf(label, sizeof label, "%s, slot %zu at the end", s->what, i);
+    good = same(&now, &want, v ? s->tolerance : 0, label);
+  }
+  return good;
+}
+
+static bool check_results(const session *s) {
+  char label[120];
+  for (uint32_t i = 0; i < s->r->plan->nresult; i++) {
+    snprintf(label, sizeof label, "%s, result %s", s->what, s->r->plan->result[i].name);
+    if (!same(kd__bound_result(s->b, i), &s->e.value[s->r->g->result.v[i].value], s->tolerance, label)) return false;
+  }
+  return true;
+}
+
+static bool run_twice(session *s) {
+  if (!run_calls(s) || !check_results(s) || !check_slots(s)) return false;
+  for (size_t i = 0; i < s->r->nslot; i++) {       /* again with the slots as at first, in one go: the arena is dirty now */
+    const kd_type *t = &s->r->data[i].type;
+    memcpy(kd__store_at(&s->store, (uint32_t)i), s->r->data[i].data, kd__dtype_size((kd_dtype)t->dtype) * (size_t)kd__type_count(t));
+  }
+  kd__bound_run(s->b, &s->x);
+  return !kd__bound_faulted(s->b) && check_results(s) && check_slots(s);
+}
+
+bool rig_run(rig *r, double tolerance, const char *what) {
+  session s = { .r = r, .tolerance = tolerance, .what = what };
+  kd_kernel_settings set = { .threads = 1, .deterministic = true, .reference = tolerance == 0, .use_dnnl = true };
+  kd_eval_slot *slot = KD_NEWN(r->a, kd_eval_slot, r->nslot + 1);
+  for (size_t i = 0; i < r->nslot; i++) slot[i] = (kd_eval_slot){ (int64_t)i, r->data[i].data };
+  bool good = kd_eval_run(&s.e, r->g, slot, r->nslot, NULL, 0, KD_EVAL_DENSE);
+  if (!good) print_error("%s: the oracle cannot run it\n", what);
+  assert_int_equal(kd__store_open(&s.store, r->slot, (uint32_t)r->nslot), KD_OK);
+  for (size_t i = 0; i < r->nslot; i++) {
+    const kd_type *t = &r->data[i].type;
+    memcpy(kd__store_at(&s.store, (uint32_t)i), r->data[i].data, kd__dtype_size((kd_dtype)t->dtype) * (size_t)kd__type_count(t));
+  }
+  s.arena = memory((size_t)r->plan->arena_size);
+  kd_status st = kd__plan_bind(r->plan, &s.store, s.arena, &set, &s.b);
+  if (st != KD_OK) print_error("%s: bind: %s\n", what, kd_status_text(st));
+  good = good && st == KD_OK;
+  if (good) {
+    s.x = (kd_exec){ .threads = 1, .deterministic = true, .scratch = memory(kd__bound_scratch(s.b)), .fault = &s.fault };
+    good = run_twice(&s);
+    free(s.x.scratch);
+  }
+  kd__bound_close(s.b);
+  kd__store_close(&s.store);
+  kd_eval_free(&s.e);
+  free(s.arena);
+  return good;
+}
