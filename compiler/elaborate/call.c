@@ -585,7 +585,7 @@ val *kd__call(elab *e, scope *s, const kd_ast *n) {
   val *f = callee->kind == KD_AST_NAME ? kd__read(e, s, callee, callee->text) : kd__eval(e, s, callee);
   arg *a;
   uint32_t k = kd__args(e, s, n, &a);
-  k = kd__override_args(e, n, &a, k);
+  k = kd__override_args(e, f, n, &a, k);
   return kd__call_value(e, s, f, a, k, n);
 }
 

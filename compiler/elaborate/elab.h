@@ -228,7 +228,7 @@ val *kd__binary(elab *e, const kd_ast *n, const char *op, val *a, val *b);
 val *kd__unary(elab *e, const kd_ast *n, kd_op op, val *a);
 uint32_t kd__args(elab *e, scope *s, const kd_ast *call, arg **out);     /* arguments unevaluated (v NULL) */
 val *kd__arg_eval(elab *e, scope *s, arg *a);
-uint32_t kd__override_args(elab *e, const kd_ast *call, arg **a, uint32_t n);   /* --set NAME.arg=value */
+uint32_t kd__override_args(elab *e, const val *f, const kd_ast *call, arg **a, uint32_t n);   /* --set NAME.arg=value */
 bool kd__setting(elab *e, const char *path, val **out);                  /* --set path=value, when given */
 scope *kd__bind_call(elab *e, scope *s, def *d, arg *a, uint32_t n, const kd_ast *at);
 bool kd__def_is_net(const def *d);

@@ -152,8 +152,20 @@ bool kd__setting(elab *e, const char *path, val **out) {
   return false;
 }
 
+/* A definition takes settings for its own parameters only: a stage may bear the name of a network. */
+static bool takes_setting(elab *e, const val *f, const char *name) {
+  if (f->kind != V_DEF) return true;
+  const kd_ast *params = f->u.def->ast->kid[0];
+  bool found = false;
+  for (uint32_t i = 0; i < params->n; i++) {
+    KD_PUSH(e->a, e->settings_seen, kd__arena_printf(e->a, "%s.%s", e->override_name, params->kid[i]->text));
+    found = found || strcmp(params->kid[i]->text, name) == 0;
+  }
+  return found;
+}
+
 /* Arguments of the call that an experiment-level binding makes can be set from outside: NAME.argument. */
-uint32_t kd__override_args(elab *e, const kd_ast *call, arg **a, uint32_t n) {
+uint32_t kd__override_args(elab *e, const val *f, const kd_ast *call, arg **a, uint32_t n) {
   if (!e->override_call || e->override_call != call) return n;
   arg *r = KD_NEWN(e->a, arg, n + e->opt->nsetting + 1);
   if (n) memcpy(r, *a, sizeof(arg) * n);
@@ -165,7 +177,7 @@ uint32_t kd__override_args(elab *e, const kd_ast *call, arg **a, uint32_t n) {
   for (size_t i = 0; i < e->opt->nsetting; i++) {
     kd_setting *st = &e->opt->setting[i];
     const char *p = st->path;
-    if (st->used || strncmp(p, e->override_name, len) != 0 || p[len] != '.' || strchr(p + len + 1, '.')) continue;
+    if (st->used || strncmp(p, e->override_name, len) != 0 || p[len] != '.' || strchr(p + len + 1, '.') || !takes_setting(e, f, p + len + 1)) continue;
     st->used = true;
     r[n++] = (arg){ kd__arena_strndup(e->a, p + len + 1, strlen(p + len + 1)), parse_setting(e, st->value), call };
   }
