@@ -71,7 +71,7 @@ static void learns_and_counts(void **state) {
 }
 
 /* --- events ---------------------------------------------------------------------------------------------------------------------- */
-typedef struct heard { int stages, steps, epochs, says, notes; double loss[8]; double first_step; char note[200]; } heard;
+typedef struct heard { int stages, steps, epochs, says, notes; double loss[8]; double first_step, last; char note[200]; } heard;
 
 static void hear(void *ctx, const kd__event *e) {
   heard *h = ctx;
@@ -84,6 +84,8 @@ static void hear(void *ctx, const kd__event *e) {
     case KD__EVENT_STAGE: h->stages++; assert_int_equal(e->epoch, 1); break;
     case KD__EVENT_STEP:
       if (h->steps++ == 0) h->first_step = e->value[0].value;
+      else assert_true(e->seconds - h->last > 0.0999);               /* at most ten times a second */
+      h->last = e->seconds;
       assert_int_equal(e->nvalue, 3);
       assert_string_equal(e->value[1].name, "fit");
       break;
@@ -132,6 +134,42 @@ static void tells(void **state) {
   assert_int_equal(h.says, 3);
   assert_int_equal(h.notes, 1);
   assert_contains(h.note, "keep best: epoch ");
+  kd__machine_close(r);
+  toy_close(&t);
+}
+
+/* --- memory: the linker sends the library's own calls here ----------------------------------------------------------------------------- */
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t each);
+void *__real_realloc(void *p, size_t n);
+void *__real_aligned_alloc(size_t align, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t each);
+void *__wrap_realloc(void *p, size_t n);
+void *__wrap_aligned_alloc(size_t align, size_t n);
+static _Atomic long allocations;                 /* the loader's thread counts, too */
+void *__wrap_malloc(size_t n) { allocations++; return __real_malloc(n); }
+void *__wrap_calloc(size_t n, size_t each) { allocations++; return __real_calloc(n, each); }
+void *__wrap_realloc(void *p, size_t n) { allocations++; return __real_realloc(p, n); }
+void *__wrap_aligned_alloc(size_t align, size_t n) { allocations++; return __real_aligned_alloc(align, n); }
+
+static void ignore(void *ctx, const kd__event *e) { (void)ctx, (void)e; }
+
+static void steps_allocate_nothing(void **state) {
+  (void)state;
+  toy t;
+  toy_digits(&t, 2);
+  kd__run_options o = toy_options();
+  o.event = ignore;
+  long before = allocations;
+  kd_machine *r = open_machine(&t, &o);
+  kd__run_error err;
+  bool done;
+  assert_int_equal(kd__machine_steps(r, 2, &done, &err), KD_OK);
+  assert_true(allocations > before + 10);        /* the count works */
+  before = allocations;
+  assert_int_equal(kd__machine_steps(r, 18, &done, &err), KD_OK);
+  assert_int_equal(allocations, before);
   kd__machine_close(r);
   toy_close(&t);
 }
@@ -296,7 +334,8 @@ static void bad_data(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(learns_and_counts), cmocka_unit_test(tells), cmocka_unit_test(same_seed_same_bits), cmocka_unit_test(draws),
+    cmocka_unit_test(learns_and_counts), cmocka_unit_test(tells), cmocka_unit_test(steps_allocate_nothing),
+    cmocka_unit_test(same_seed_same_bits), cmocka_unit_test(draws),
     cmocka_unit_test_setup_teardown(resumes_anywhere, temp_open, temp_close),
     cmocka_unit_test_setup_teardown(refuses_other_saves, temp_open, temp_close),
     cmocka_unit_test(positions_come_back), cmocka_unit_test_setup_teardown(bad_data, temp_open, temp_close),
