@@ -4,6 +4,7 @@
  * Work is shared by images. A weight gradient has parts (one for some images), added in their order. Depthwise convolutions have loops of their own. */
 #include "runtime/kernels/conv.h"
 #include "runtime/kernels/gemm.h"
+#include "runtime/kernels/libs.h"
 #include "runtime/kernels/nest.h"
 #include "runtime/kernels/par.h"
 #include <stdlib.h>
@@ -37,7 +38,7 @@ static void shape_work(work *w, const kd_call *c, const kd_kernel_settings *s) {
   *w = (work){ .threads = s->threads < 1 ? 1 : s->threads };
   kd__conv *v = &w->v;
   kd__conv_describe(v, c);
-  w->dnnl = s->use_dnnl && kd__gemm_there(KD_F32, true);
+  w->dnnl = s->use_dnnl && kd__dnnl_multiplies();
   w->cg = v->cin / v->groups, w->og = v->cout / v->groups;
   w->depthwise = v->groups > 1 && w->cg == 1 && w->og == 1;
   w->taps = v->ker[0] * v->ker[1] * v->ker[2], w->k = w->taps * w->cg;

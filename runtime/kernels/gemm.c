@@ -10,7 +10,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
-enum { ROW_UNIT = 24, COL_UNIT = 48, K_UNIT = 256, ALIGN = 64 };
+enum { ROW_UNIT = 24, COL_UNIT = 48, K_UNIT = 256, ALIGN = 64, DNNL_FLOPS = 2000000 };
 
 /* One operand as a stack of matrices. */
 typedef struct side { int64_t row, col; int64_t batch[KD_MAX_RANK]; bool pack; size_t at, bytes; } side;
@@ -37,7 +37,7 @@ void kd__gemm_f32(bool use_dnnl, const kd__gemm *g, const float *a, const float 
 void kd__gemm_f64(const kd__gemm *g, const double *a, const double *b, double *c) {
   kd__blas()->dgemm(101, g->ta ? 112 : 111, g->tb ? 112 : 111, (int)g->m, (int)g->n, (int)g->k, 1.0, a, (int)g->lda, b, (int)g->ldb, g->beta, c, (int)g->ldc);
 }
-bool kd__gemm_there(kd_dtype t, bool use_dnnl) { return (t == KD_F32 && use_dnnl && kd__dnnl_there()) || ((t == KD_F32 || t == KD_F64) && kd__blas()); }
+bool kd__gemm_there(kd_dtype t, bool use_dnnl) { return ((t == KD_F32 || t == KD_F64) && kd__blas()) || (t == KD_F32 && use_dnnl && kd__dnnl_multiplies()); }
 
 /* --- describing the call -------------------------------------------------------------------------------------------------------- */
 static side side_of(const kd_tensor *t, bool turned) {
@@ -94,11 +94,19 @@ static void cut_product(product *p, int64_t want) {
   p->kc = kd__ceil_div(kd__ceil_div(p->k, p->kp), 16) * 16, p->kp = kd__ceil_div(p->k, p->kc);
 }
 
+/* Small products gain nothing that oneDNN's start would not eat up. */
+static bool through_dnnl(const kd_call *c, const kd_kernel_settings *s) {
+  const kd_tensor *o = &c->out[0];
+  if (o->dtype != KD_F32 || !s->use_dnnl) return false;
+  if (kd__blas() && 2.0 * (double)kd__count(o) * (double)c->in[0].dim[o->rank - 1] < DNNL_FLOPS) return false;
+  return kd__dnnl_multiplies();
+}
+
 static void describe(product *p, const kd_call *c, const kd_kernel_settings *s) {
   const kd_tensor *a = &c->in[0], *b = &c->in[1], *o = &c->out[0];
   int r = o->rank;
   *p = (product){ .nbatch = r - 2, .batch = 1, .elem = kd__dtype_size(o->dtype), .k = a->dim[r - 1] };
-  p->dnnl = o->dtype == KD_F32 && s->use_dnnl && kd__dnnl_there();
+  p->dnnl = through_dnnl(c, s);
   for (int d = 0; d < r - 2; d++) p->bdim[d] = o->dim[d], p->batch *= o->dim[d];
   int64_t m = o->dim[r - 2], n = o->dim[r - 1];
   p->swap = o->stride[r - 1] != 1 && n > 1 && (o->stride[r - 2] == 1 || m == 1);
@@ -127,7 +135,7 @@ static bool takes(const kd_call *c, bool blas) {
   return true;
 }
 bool kd__matmul_dnnl_takes(const kd_call *c, const kd_kernel_settings *s) {
-  return c->out[0].dtype == KD_F32 && s->use_dnnl && takes(c, false) && kd__dnnl_there();
+  return takes(c, false) && through_dnnl(c, s);
 }
 bool kd__matmul_blas_takes(const kd_call *c, const kd_kernel_settings *s) {
   (void)s;

@@ -128,10 +128,19 @@ static bool computes_right(bool with_dnnl) {
   return k.right;
 }
 
+static bool dnnl_right;
+static pthread_once_t dnnl_right_once = PTHREAD_ONCE_INIT;
+static void try_dnnl(void) { dnnl_right = kd__dnnl_there() && computes_right(true); }
+bool kd__dnnl_multiplies(void) {
+  pthread_once(&dnnl_right_once, try_dnnl);
+  return dnnl_right;
+}
+
+/* oneDNN is tried where it is all there is; else at its first product, and passed over if it is wrong. */
 kd_status kd__kernel_check(char *why, size_t n) {
   if (n) why[0] = 0;
   if (!kd__blas() && !kd__dnnl_there()) { snprintf(why, n, "%s", kd__blas_why()); return KD_E_UNAVAILABLE; }
   if (kd__blas() && !computes_right(false)) { snprintf(why, n, "OpenBLAS multiplies wrong on this machine (self-test)"); return KD_E_UNAVAILABLE; }
-  if (kd__dnnl_there() && !computes_right(true)) { snprintf(why, n, "oneDNN multiplies wrong on this machine (self-test)"); return KD_E_UNAVAILABLE; }
+  if (!kd__blas() && !kd__dnnl_multiplies()) { snprintf(why, n, "oneDNN multiplies wrong on this machine (self-test)"); return KD_E_UNAVAILABLE; }
   return KD_OK;
 }

@@ -22,6 +22,8 @@ typedef struct kd__dnnl_api {
 const kd__dnnl_api *kd__dnnl(void);
 #endif
 bool kd__dnnl_there(void);                       /* built in, and the library opens */
+/* Also multiplies right: a self-test at the first question. That costs 20 ms, since oneDNN then makes its kernels for products. */
+bool kd__dnnl_multiplies(void);
 
 typedef struct kd__blas_api {
   void (*sgemm)(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb, float beta, float *c, int ldc);
