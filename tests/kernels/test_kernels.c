@@ -163,7 +163,7 @@ static void test_cases(void **state) {
     t_case c;
     if (!t_parse(&c, list[i].op, list[i].in, list[i].out, list[i].attrs)) fail_msg("mistake in case %s %s %s", list[i].op, list[i].in, list[i].attrs);
     check(&c, false, list[i].tol);
-    bool ordered = c.op == KD_OP_REDUCE_MAX || c.op == KD_OP_REDUCE_MIN || c.op == KD_OP_ARGMAX || c.op == KD_OP_ARGMIN || c.op == KD_OP_LOGSUMEXP ||
+    bool ordered = c.op == KD_OP_REDUCE_MAX || c.op == KD_OP_REDUCE_MIN || c.op == KD_OP_ARGMAX || c.op == KD_OP_ARGMIN || c.op == KD_OP_LOGSUMEXP || c.op == KD_OP_SOFTMAX || c.op == KD_OP_LOG_SOFTMAX ||
                    c.op == KD_OP_MAX_POOL || c.op == KD_OP_SORT || c.op == KD_OP_TOP_K || kd__op_info(c.op)->cls == KD_CLASS_VIEW;
     if (ordered) check(&c, true, list[i].tol);
   }

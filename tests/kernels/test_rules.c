@@ -1,0 +1,161 @@
+/* test_rules.c: what the kernels owe apart from ordinary values: NaN, infinities, ties, bad indices and divisors, copies between any two layouts,
+ * and libraries that stay closed until a product needs them. Each row of rules.def goes to the fast kernel and to the twin. */
+#include "tests/kernels/call.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#define INF INFINITY
+enum { MOST = 12 };
+typedef struct rule { const char *op, *in, *out, *attrs; double a[MOST], b[MOST], c[MOST], want[MOST], also[MOST]; } rule;
+
+static void set(t_tensor *t, const double *v) {
+  for (int64_t k = 0; k < t_count(&t->t); k++)
+    switch ((kd_dtype)t->t.dtype) {
+      case KD_F32: ((float *)t->t.data)[k] = (float)v[k]; break;
+      case KD_F64: ((double *)t->t.data)[k] = v[k]; break;
+      case KD_I64: ((int64_t *)t->t.data)[k] = (int64_t)v[k]; break;
+      default: ((uint8_t *)t->t.data)[k] = (uint8_t)v[k];
+    }
+}
+static bool same(const t_tensor *t, const double *want, double tol) {
+  for (int64_t k = 0; k < t_count(&t->t); k++) {
+    double v = t_load(&t->t, k), w = want[k];
+    if (!(v == w || (v != v && w != w) || fabs(v - w) <= tol * fabs(w))) { print_error("element %lld is %g, not %g: ", (long long)k, v, w); return false; }
+  }
+  return true;
+}
+
+static int check_rule(const rule *r, bool twin) {
+  t_case c;
+  t_tensor in[T_MAX], out[T_MAX];
+  const double *from[3] = { r->a, r->b, r->c }, *to[2] = { r->want, r->also };
+  uint64_t state = 1;
+  if (!t_parse(&c, r->op, r->in, r->out, r->attrs)) fail_msg("mistake in rule %s %s %s", r->op, r->in, r->attrs);
+  for (uint32_t i = 0; i < c.nin; i++) t_make(&in[i], &c.in[i], T_DENSE, true, &state), set(&in[i], from[i]);
+  for (uint32_t i = 0; i < c.nout; i++) t_make(&out[i], &c.out[i], T_DENSE, false, &state);
+  const char *name = t_run(&c, in, out, (t_settings){ 1, false, true }, twin);
+  int wrong = strcmp(name, "ref") == 0 && !twin;
+  for (uint32_t i = 0; i < c.nout; i++) wrong += !same(&out[i], to[i], kd__dtype_real((kd_dtype)c.out[i].dtype) ? 1e-6 : 0);
+  if (wrong) print_error("%s %s, kernel %s\n", r->op, r->in, name);
+  for (uint32_t i = 0; i < c.nin; i++) t_free(&in[i]);
+  for (uint32_t i = 0; i < c.nout; i++) t_free(&out[i]);
+  return wrong;
+}
+
+static void corners(void **state) {
+  static const rule list[] = {
+#define V(...) { __VA_ARGS__ }
+#define RULE(op, in, out, attrs, a, b, c, want, also) { op, in, out, attrs, a, b, c, want, also },
+#include "tests/kernels/rules.def"
+#undef RULE
+  };
+  int wrong = 0;
+  (void)state;
+  for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) wrong += check_rule(&list[i], false) + check_rule(&list[i], true);
+  assert_int_equal(wrong, 0);
+}
+
+/* --- faults ------------------------------------------------------------------------------------------------------------------------- */
+static kd_fault fault_of(const char *op, const char *in, const char *out, const char *attrs, const double *a, const double *b, const double *v, int threads) {
+  t_case c;
+  t_tensor in_[T_MAX], out_[1];
+  kd_tensor operand[T_MAX];
+  const double *from[3] = { a, b, v };
+  uint64_t state = 1;
+  kd_fault fault = { 0 };
+  kd_exec x = { threads, false, NULL, &fault };
+  kd_kernel_settings set_ = { threads, false, true, false };
+  assert_true(t_parse(&c, op, in, out, attrs));
+  for (uint32_t i = 0; i < c.nin; i++) {
+    t_make(&in_[i], &c.in[i], T_DENSE, true, &state);
+    memset(in_[i].whole, 0, in_[i].size);
+    if (t_count(&in_[i].t) <= MOST) set(&in_[i], from[i]);
+    operand[i] = in_[i].t;
+  }
+  t_make(out_, &c.out[0], T_DENSE, false, &state);
+  if (t_count(&in_[1].t) > MOST) ((int64_t *)in_[1].t.data)[t_count(&in_[1].t) - 2] = (int64_t)b[0];
+  kd_call call = { c.op, c.nin, 1, operand, &out_[0].t, c.attr, NULL };
+  kd__kernel_find(&call, &set_)->run(&call, &x);
+  for (uint32_t i = 0; i < c.nin; i++) t_free(&in_[i]);
+  t_free(out_);
+  return fault;
+}
+static void faults(void **state) {
+  (void)state;
+  double a[MOST] = { 1, 2, 3 }, b[MOST] = { 0, 3, 1 }, skip[MOST] = { 0, -1, 1 }, minus[MOST] = { 0, -2, 1 }, far[MOST] = { 900 };
+  kd_fault f = fault_of("gather", "f32[3] i64[3]", "f32[3]", "batch=0", a, b, NULL, 1);
+  assert_true(f.set && f.op == KD_OP_GATHER && f.value == 3 && f.limit == 3 && f.position == 1);
+  f = fault_of("gather", "f32[3] i64[3]", "f32[3]", "batch=0", a, skip, NULL, 1);
+  assert_true(f.set && f.value == -1);
+  f = fault_of("scatter_add", "f32[3] i64[3] f32[3]", "f32[3]", "batch=0 skip=0", a, skip, a, 1);
+  assert_true(f.set && f.op == KD_OP_SCATTER_ADD && f.value == -1 && f.position == 1);
+  f = fault_of("scatter_add", "f32[3] i64[3] f32[3]", "f32[3]", "batch=0 skip=1", a, skip, a, 1);
+  assert_false(f.set);
+  f = fault_of("scatter_set", "f32[3] i64[3] f32[3]", "f32[3]", "batch=0 skip=1", a, minus, a, 1);
+  assert_true(f.set && f.op == KD_OP_SCATTER_SET && f.value == -2);
+  f = fault_of("gather", "f32[3,2] i64[40000]", "f32[40000,2]", "batch=0", a, far, NULL, 2);
+  assert_true(f.set && f.value == 900 && f.position == 39998);
+  f = fault_of("idiv", "i64[3] i64[3]", "i64[3]", "", a, b, NULL, 1);
+  assert_true(f.set && f.op == KD_OP_IDIV && f.value == 1);
+  f = fault_of("rem", "i64[3] i64[3]", "i64[3]", "", b, a, NULL, 1);
+  assert_false(f.set);
+}
+
+/* --- copies --------------------------------------------------------------------------------------------------------------------------- */
+static void copy_between(const char *type, t_layout from, t_layout to, int threads, uint64_t *state) {
+  t_case c;
+  t_tensor a, b;
+  char in[64];
+  snprintf(in, sizeof in, "%s %s", type, type);
+  assert_true(t_parse(&c, "add", in, type, ""));
+  t_make(&a, &c.in[0], from, true, state);
+  t_fill(&a, &c, 0, true, state);
+  t_make(&b, &c.in[0], to, false, state);
+  kd_exec x = { threads, false, NULL, NULL };
+  kd__copy_strided(&a.t, &b.t, &x);
+  const char *wrong = t_compare(&b, &a, 0);
+  if (*wrong || !t_untouched(&b)) fail_msg("copy of %s from layout %d to %d on %d thread(s): %s", type, from, to, threads, *wrong ? wrong : "wrote outside");
+  t_free(&a);
+  t_free(&b);
+}
+static void copies(void **state) {
+  static const char *const types[] = { "f32[]", "f32[7]", "u8[5,0,3]", "f32[40,50]", "f64[3,17,9,9]", "u8[5,33,18,16]", "f32[4,16,28,28]", "bool[2,3,4,5,3,2]", "f32[1,70,1,90]" };
+  uint64_t random = 3;
+  (void)state;
+  for (size_t k = 0; k < sizeof types / sizeof types[0]; k++)
+    for (int from = 0; from < T_LAYOUTS; from++)
+      for (int to = 0; to <= T_RANDOM; to++)
+        for (int turn = 0; turn < (from == T_RANDOM || to == T_RANDOM ? 6 : 2); turn++) copy_between(types[k], (t_layout)from, (t_layout)to, 1 + turn % 2, &random);
+}
+
+/* --- libraries -------------------------------------------------------------------------------------------------------------------------- */
+static bool loaded(const char *name) {
+  char line[512];
+  bool found = false;
+  FILE *f = fopen("/proc/self/maps", "r");
+  assert_non_null(f);
+  while (fgets(line, sizeof line, f)) found = found || strstr(line, name);
+  fclose(f);
+  return found;
+}
+static void libraries(void **state) {
+  (void)state;
+  char why[200];
+  assert_false(loaded("openblas") || loaded("libdnnl"));         /* after everything above */
+  assert_int_equal(kd__kernel_check(why, sizeof why), KD_OK);
+  assert_string_equal(why, "");
+  assert_true(loaded("openblas") || loaded("libdnnl"));
+  kd__buf b = { 0 };
+  kd__kernel_libraries(&b);
+  assert_non_null(strstr(b.p, loaded("openblas") ? "OpenBLAS " : "oneDNN "));
+  kd__buf_free(&b);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = { cmocka_unit_test(corners), cmocka_unit_test(faults), cmocka_unit_test(copies), cmocka_unit_test(libraries) };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
