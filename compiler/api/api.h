@@ -34,7 +34,8 @@ struct kd_program {
   kd_compile_options opt;                        /* while compiling; its strings are borrowed */
   KD_VEC(kd__source_copy) source;                /* every text that the program was made of */
   bool told;                                     /* an error went out that the sink does not hold */
-  int fd;                                        /* the file being read, or -1: closed when memory runs out half-way */
+  kd__buf dump;                                  /* being filled: freed when memory runs out half-way, as the file below is closed */
+  int fd;                                        /* the file being read, or -1 */
   struct kd__last_run *run;                      /* state of the last kd_run, or NULL */
 };
 

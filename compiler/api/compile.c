@@ -70,16 +70,15 @@ static kd_status compile(kd_program *p, const char *text, size_t size) {
   kd__data_folders(p);
   const kd_source *src = kd__source_new(&p->arena, p->path, text, size, 1);
   kd__text_remember(p, p->path, src->text, size);
-  kd__buf b = { 0 };
   if (dumps(p, "tokens")) {
-    kd__tokens_dump(&p->arena, &p->sink, src, &b);
-    kd__dump_out(p, &b);
+    kd__tokens_dump(&p->arena, &p->sink, src, &p->dump);
+    kd__dump_out(p, &p->dump);
     return p->sink.errors ? KD_E_PROGRAM : KD_OK;
   }
   const kd_syntax *syn = kd__parse(&p->arena, &p->sink, src);
   if (dumps(p, "ast")) {
-    kd__ast_dump(syn->file, &b);
-    kd__dump_out(p, &b);
+    kd__ast_dump(syn->file, &p->dump);
+    kd__dump_out(p, &p->dump);
     return p->sink.errors ? KD_E_PROGRAM : KD_OK;
   }
   /* What did not parse is missing below: going on would only report its absence. */
@@ -91,6 +90,7 @@ static kd_status guarded(kd_program *p, const char *text, size_t size) {
   if (setjmp(p->oom.jump)) {
     p->oom.armed = false;
     if (p->fd >= 0) close(p->fd);
+    kd__buf_free(&p->dump);
     kd__say(p->session, KD__SAY_NO_MEMORY, NULL);
     return KD_E_MEMORY;
   }

@@ -18,9 +18,7 @@ const char *kd__sig_text(elab *e, const char *sig) {
     if (*sig == ' ') kd__buf_puts(&b, ", ");
     else if (*sig != '@') kd__buf_putc(&b, *sig);
   }
-  const char *text = kd__arena_strndup(e->a, b.p ? b.p : "none", b.p ? b.n : 4);
-  kd__buf_free(&b);
-  return text;
+  return b.n ? kd__buf_keep(&b, e->a) : "none";
 }
 
 static size_t name_len(const char *s) { return strcspn(s, " ?"); }

@@ -292,8 +292,7 @@ static bool unknown_keyword(elab *e, const kd_ast *params, const arg *a, const c
   else {
     kd__buf b = { 0 };
     for (size_t i = 0; i < n; i++) kd__buf_printf(&b, "%s%s", i ? ", " : "", names[i]);
-    kd__diag_help(e->sink, d, "its parameters are: %s", b.p ? b.p : "none");
-    kd__buf_free(&b);
+    kd__diag_help(e->sink, d, "its parameters are: %s", b.n ? kd__buf_keep(&b, e->a) : "none");
   }
   return false;
 }

@@ -155,22 +155,21 @@ static tensor *merge_axes(elab *e, tensor *x, const int64_t *pos, int n, const c
   int64_t perm[KD_MAX_RANK], d[KD_MAX_RANK];
   axis ax[KD_MAX_RANK];
   int k = 0, r = 0;
-  kd__buf text = { 0 };
   for (int i = 0; i < x->rank; i++) {
     bool in = false;
     for (int j = 0; j < n; j++) in = in || pos[j] == i;
     if (in && i != first) continue;
     if (!in) { perm[k++] = i; ax[r++] = x->ax[i]; continue; }
     int64_t size = 1;
+    const char *text = "";
     for (int j = 0; j < n; j++) {
       perm[k++] = pos[j];
       size *= x->ax[pos[j]].size;
-      kd__buf_printf(&text, "%s%s %lld", j ? ", " : "", x->ax[pos[j]].label, (long long)x->ax[pos[j]].size);
+      text = kd__arena_printf(e->a, "%s%s%s %lld", text, j ? ", " : "", x->ax[pos[j]].label, (long long)x->ax[pos[j]].size);
     }
-    uint32_t made = n == 1 ? x->ax[pos[0]].root : kd__root_new(e, ROOT_MERGED, kd__arena_strndup(e->a, text.p, text.n));
+    uint32_t made = n == 1 ? x->ax[pos[0]].root : kd__root_new(e, ROOT_MERGED, text);
     ax[r++] = (axis){ label, size, made, false };
   }
-  kd__buf_free(&text);
   for (int i = 0; i < r; i++) d[i] = ax[i].size;
   return kd__t_wrap(e, kd__b_reshape(&b, kd__b_permute(&b, x->v, perm), d, r), ax, r, at);
 }

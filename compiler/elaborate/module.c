@@ -285,8 +285,7 @@ static val *unknown_field(elab *e, const kd_ast *n, const char *const *names, si
   if (near) { kd__diag_help(e->sink, d, "did you mean `%s`?", near); return &kd__poison; }
   kd__buf b = { 0 };
   for (size_t i = 0; i < count && i < 16; i++) kd__buf_printf(&b, "%s%s", b.n ? ", " : "", names[i]);
-  if (b.n) kd__diag_help(e->sink, d, "it has: %s", b.p);
-  kd__buf_free(&b);
+  if (b.n) kd__diag_help(e->sink, d, "it has: %s", kd__buf_keep(&b, e->a));
   return &kd__poison;
 }
 

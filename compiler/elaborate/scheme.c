@@ -386,14 +386,13 @@ static void evaluate(elab *e, scope *s, const kd_ast *n, bool report) {
   for (uint32_t i = 0; i < shown->n; i++) expr[i] = shown->kid[i]->kind == KD_AST_ARG ? shown->kid[i]->kid[0] : shown->kid[i];
   if (!kd__eval_metrics(e, s, expr, shown->n, data, split, &first)) return;
   const char *where = kd__arena_printf(e->a, "%s.%s", e->data.v[data].name, e->data.v[data].d.split[split].name);
-  kd__buf names = { 0 };
+  const char *names = "";
   for (uint32_t i = 0; i < shown->n; i++) {
     const char *label = label_of(e, shown->kid[i]);
-    kd__buf_printf(&names, "%s%s %s", i ? "," : "", where, label);
+    names = kd__arena_printf(e->a, "%s%s%s %s", names, i ? "," : "", where, label);
     if (report) KD_PUSH(e->a, e->build->report, (kd_report_row){ label, where, first + i });
   }
-  if (!report) kd__emit(e, KD_CODE_SAY, kd__add_string(e, kd__arena_strndup(e->a, names.p, names.n)), first, shown->n, n);
-  kd__buf_free(&names);
+  if (!report) kd__emit(e, KD_CODE_SAY, kd__add_string(e, names), first, shown->n, n);
 }
 
 static void save(elab *e, scope *s, const kd_ast *n) {

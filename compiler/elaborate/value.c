@@ -60,9 +60,7 @@ const char *kd__t_show(elab *e, const tensor *t) {
     else kd__buf_printf(&b, "%s%s %lld", i ? ", " : "", l, (long long)t->ax[i].size);
   }
   kd__buf_putc(&b, ']');
-  const char *s = kd__arena_strndup(e->a, b.p, b.n);
-  kd__buf_free(&b);
-  return s;
+  return kd__buf_keep(&b, e->a);
 }
 
 const char *kd__v_show(elab *e, const val *v) {
