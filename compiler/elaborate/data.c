@@ -107,6 +107,7 @@ val *kd__data_make(elab *e, scope *s, const kd_ast *call, arg *a, uint32_t n) {
       !get(e, s, a, n, "valid", 9, &valid) || !get(e, s, a, n, "package", 9, &package)) return &kd__poison;
   if (!batch || !train) { kd__err(e, KD_D_MISSING_ARG, call->span, "dataset", batch ? "train" : "batch"); return &kd__poison; }
   data_set d = { .root = kd__root_new(e, ROOT_SAMPLE, "the data set"), .index_slot = -1, .at = call };
+  d.d.name = e->override_name ? e->override_name : "data";   /* for messages; the binding names it for good */
   d.d.split = KD_NEWN(e->a, kd_split, 4);
   int64_t held = 0;
   if (!kd__want_int(e, batch->v, batch->ast, "`batch`", &d.d.batch)) return &kd__poison;

@@ -143,6 +143,8 @@ static void unflatten(elab *e, const reached *r, tensor *now, const kd_ast *at) 
 val *kd__param_mask(elab *e, const char *pattern, const kd_ast *at) {
   const step_ctx *st = e->opt_ctx.step;
   kd_build b = kd__b(e, at);
+  const tensor *pv = e->opt_ctx.pv->u.t;
+  if (!st->slot->n) return kd__v_tensor(e, kd__t_const(e, 1, e->opt->real, pv->ax, pv->rank, at));   /* an optimizer checked by itself */
   kd_value *part = KD_NEWN(e->a, kd_value, st->slot->n);
   bool any = false;
   for (size_t i = 0; i < st->slot->n; i++) {

@@ -226,7 +226,7 @@ static void check_one(elab *e, def *d) {
   if (!try_sizes(e, d, rest, true, 1, -1, NULL, 1, &last)) return;
   for (uint32_t i = 0; i < params->n; i++) {
     const kd_ast *p = params->kid[i], *type = p->n ? p->kid[0] : NULL;
-    if (type_is(type, "bool")) {
+    if (type_is(type, "bool") && !has_axes(type)) {
       bool by_default = p->n > 1 && p->kid[1] && p->kid[1]->kind == KD_AST_TRUE;
       if (!try_sizes(e, d, rest, true, 1, (int)i, kd__v_bool(e, !by_default), 0, &last)) return;
     }
