@@ -6,7 +6,7 @@
 #include "runtime/kernels/nest.h"
 #include "runtime/kernels/reduce.h"
 
-enum { BUFFER = 8192, MOST_CHUNKS = 32, CHUNK_WORK = 16384, FEW = 16, SHORT_RUN = 16 };
+enum { BUFFER = 8192, MOST_CHUNKS = 32, CHUNK_WORK = 16384, FEW = 16, SHORT_RUN = 16, LANES = 16 };
 
 typedef struct work {
   const kd__reducer *f;
@@ -14,6 +14,7 @@ typedef struct work {
   bool rows;                                     /* rows, or strips of columns */
   bool direct;                                   /* the reducer may read the operand itself */
   int64_t width, strips, items, chunk, chunks;   /* columns a strip; strips a kept row; results or strips; reduced positions a chunk; chunks */
+  int64_t fold;                                  /* rows that are read as one: few columns without gaps make wide ones */
   const float *in;
   float *out[2];
   double *parts;                                 /* [items][chunks][2][width] where chunks > 1 */
@@ -40,7 +41,7 @@ static int64_t inner_stride(const kd__nest *s) {
 
 /* All of this depends on the call alone. */
 static void shape_work(work *w, const kd_call *c) {
-  *w = (work){ .f = kd__reducer_find(c->op), .chunks = 1, .width = 1, .strips = 1 };
+  *w = (work){ .f = kd__reducer_find(c->op), .chunks = 1, .width = 1, .strips = 1, .fold = 1 };
   split_axes(w, c);
   w->rows = w->kept.rank == 0 || inner_stride(&w->red) <= inner_stride(&w->kept);
   w->items = w->kept.count;
@@ -52,7 +53,8 @@ static void shape_work(work *w, const kd_call *c) {
     w->width = kd__min(n, KD__STRIP), w->strips = kd__ceil_div(n, w->width);
     w->items = w->kept.count / n * w->strips;
     w->direct = w->kept.stride[0][0] == 1 && (w->red.rank <= 1 || w->red.dim[0] >= SHORT_RUN);
-    unit = KD__BLOCK_ROWS;
+    if (n < LANES && w->direct && w->red.rank && w->red.stride[0][0] == n) w->fold = LANES / (n & -n);
+    unit = KD__BLOCK_ROWS * w->fold;
   }
   if (w->items < FEW) w->chunks = kd__max(1, kd__min(MOST_CHUNKS, w->red.count * w->width / CHUNK_WORK));
   w->chunk = kd__max(1, kd__ceil_div(kd__ceil_div(w->red.count, w->chunks), unit) * unit);
@@ -92,6 +94,13 @@ static void reduce_row(const work *w, const float *p, int64_t begin, int64_t end
   }
 }
 
+/* `rows` rows of n columns, a multiple of w->fold: the columns of the wide rows belong to each other in turn. */
+static void fold_columns(const work *w, const float *p, int64_t rows, int64_t n, double *c, double *d) {
+  int64_t wide = n * w->fold, each = rows / w->fold;
+  w->f->cols(p, wide, each, wide, c, d);
+  for (int64_t g = 1; g < w->fold; g++) w->f->merge(n, c, d, g * each, c + g * n, d + g * n, each);
+}
+
 static void reduce_strip(const work *w, const float *p, int64_t n, int64_t begin, int64_t end, double *a, double *b) {
   float buffer[BUFFER];
   double c[KD__STRIP], d[KD__STRIP];
@@ -99,11 +108,12 @@ static void reduce_strip(const work *w, const float *p, int64_t n, int64_t begin
   int64_t seen = 0, pos[KD_MAX_RANK], off[1];
   for (int64_t j = 0; j < n; j++) a[j] = b[j] = c[j] = d[j] = 0;
   for (int64_t r = begin; r < end;) {
-    int64_t rows = kd__min(KD__BLOCK_ROWS, end - r);
+    int64_t rows = kd__min(KD__BLOCK_ROWS * w->fold, end - r);
     if (w->direct) {
       kd__nest_seek(red, 0, r, pos, off);
       if (red->rank > 1) rows = kd__min(rows, red->dim[0] - pos[0]);
-      w->f->cols(p + off[0], red->rank ? red->stride[0][0] : 0, rows, n, c, d);
+      if (w->fold > 1 && rows >= w->fold) rows -= rows % w->fold, fold_columns(w, p + off[0], rows, n, c, d);
+      else w->f->cols(p + off[0], red->rank ? red->stride[0][0] : 0, rows, n, c, d);
     } else {
       rows = kd__min(rows, BUFFER / n);
       gather(red, p, r, rows, n, w->kept.stride[0][0], buffer);
