@@ -29,6 +29,40 @@ void rig_plan(rig *r, kd__arena *a, kd_graph *g, const kd_random_slot *slot, siz
   assert_non_null(r->plan);
 }
 
+static void slot_type(kd_random_slot *slot, size_t *n, int64_t at, const kd_type *t) {
+  assert_in_range(at, 0, 63);
+  slot[at].type = *t;
+  if ((size_t)at + 1 > *n) *n = (size_t)at + 1;
+}
+
+/* Contents for a slot: integers run through 0, 1, 2; reals take both signs. */
+static void *contents(kd__arena *a, const kd_type *t, uint64_t seed) {
+  int64_t n = kd__type_count(t);
+  char *p = kd__arena_get(a, kd__dtype_size((kd_dtype)t->dtype) * (size_t)(n + 1));
+  for (int64_t i = 0; i < n; i++) {
+    double v = (double)(kd__mix(seed, (uint64_t)i) % 4001) / 1000 - 2;
+    if (t->dtype == KD_F32) ((float *)p)[i] = (float)v;
+    else if (t->dtype == KD_F64) ((double *)p)[i] = v;
+    else if (t->dtype == KD_I64) ((int64_t *)p)[i] = i % 3;
+    else ((uint8_t *)p)[i] = (uint8_t)(i % 2);
+  }
+  return p;
+}
+
+void rig_text(rig *r, kd__arena *a, const char *text, rig_places places) {
+  kd_shape_error err;
+  kd_graph *g = kd__graph_read(a, text, strlen(text), &err);
+  if (!g || !kd__graph_verify(g, &err)) fail_msg("%s", err.text);
+  kd_random_slot *slot = KD_NEWN(a, kd_random_slot, 64);
+  size_t n = 0;
+  for (size_t i = 1; i < g->node.n; i++)
+    if (g->node.v[i].op == KD_OP_INPUT) slot_type(slot, &n, kd__attr(&g->node.v[i], "slot")->u.i, kd__type_of(g, g->node.v[i].out));
+  for (size_t i = 0; i < g->write.n; i++) slot_type(slot, &n, g->write.v[i].slot, kd__type_of(g, g->write.v[i].value));
+  for (size_t i = 0; i < n; i++) slot[i].data = contents(a, &slot[i].type, i);
+  for (size_t i = 0; i < g->write.n; i++) g->write.v[i].origin = (kd_origin)(1000 + i);
+  rig_plan(r, a, g, slot, n, places);
+}
+
 uint32_t rig_count(const rig *r, kd_op op) {
   uint32_t n = 0;
   for (uint32_t i = 0; i < r->plan->ncall; i++) n += r->plan->call[i].op == op;

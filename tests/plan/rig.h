@@ -18,6 +18,8 @@ typedef struct rig {
 
 /* Gives the slots places and plans the graph; every node's origin becomes its number, so that calls can be traced to nodes. */
 void rig_plan(rig *r, kd__arena *a, kd_graph *g, const kd_random_slot *slot, size_t nslot, rig_places places);
+/* The same from text; the slots' types are those of its inputs and writes, their contents small numbers. */
+void rig_text(rig *r, kd__arena *a, const char *text, rig_places places);
 /* Runs the plan in exactly the memory it asks for. Operands and results of every call, the results, and all slots at the end must be the
  * oracle's: bit by bit on the twins, within `tolerance` on the fast kernels (0: twins). False after printing where not. */
 bool rig_run(rig *r, double tolerance, const char *what);
