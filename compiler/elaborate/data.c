@@ -82,9 +82,10 @@ static bool add_split(elab *e, data_set *d, const char *name, val *rec, const kd
   return true;
 }
 
-static int64_t ask_rows(elab *e, data_set *d, uint32_t nsplit, int64_t *rows, const kd_ast *at) {
+static int64_t ask_rows(elab *e, const char *name, data_set *d, uint32_t nsplit, int64_t *rows, const kd_ast *at) {
   char why[512] = "";
   kd_dataset q = d->d;
+  q.name = name;
   q.nsplit = nsplit;
   for (uint32_t i = 0; i < nsplit; i++) rows[i] = -1;
   d->known = e->opt->describe && e->opt->describe(e->opt->describe_ctx, &q, rows, why, sizeof why);
@@ -116,7 +117,9 @@ val *kd__data_make(elab *e, scope *s, const kd_ast *call, arg *a, uint32_t n) {
   if (last && !kd__want_bool(e, last->v, last->ast, "`keep_last`", &d.keep_last)) return &kd__poison;
   if (valid && !kd__want_int(e, valid->v, valid->ast, "`valid`", &held)) return &kd__poison;
   if (!add_split(e, &d, "train", train->v, train->ast)) return &kd__poison;
-  int64_t rows = ask_rows(e, &d, 1, d.rows, call);
+  const char *name = s->bound_as ? s->bound_as : *s->place->path ? s->place->path : "dataset";
+  int64_t rows = ask_rows(e, name, &d, 1, d.rows, call);
+  if (!d.known && held > 0) rows += held;        /* the samples that it would have are not here to be counted */
   if (held > 0) {
     if (held >= rows) { kd__err(e, KD_D_VALID_MANY, valid->ast->span, (long long)held, (long long)rows); return &kd__poison; }
     kd_split *t = &d.d.split[0], *v = &d.d.split[d.d.nsplit++];
@@ -125,7 +128,7 @@ val *kd__data_make(elab *e, scope *s, const kd_ast *call, arg *a, uint32_t n) {
     t->count = rows - held;
   }
   if (test && test->v->kind != V_NONE && !add_split(e, &d, "test", test->v, test->ast)) return &kd__poison;
-  ask_rows(e, &d, d.d.nsplit, d.rows, call);
+  ask_rows(e, name, &d, d.d.nsplit, d.rows, call);
   if (held > 0 && !d.known) { d.rows[0] = rows - held; d.rows[1] = held; }
   if (d.rows[0] < d.d.batch) { kd__err(e, KD_D_BATCH_MANY, batch->ast->span, (long long)d.d.batch, (long long)d.rows[0]); return &kd__poison; }
   KD_PUSH(e->a, e->data, d);

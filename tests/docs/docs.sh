@@ -1,0 +1,56 @@
+#!/bin/sh
+# Executes the documentation: README.md and docs/*.md.   usage: docs.sh ROOT KDC TABLES
+#   ```kd       a file in the language: `kdc check` must find neither an error nor a warning in it
+#   ```console  lines that begin with `$ ` are run in the repository, and what they print must be what the block shows; runs go to a scratch folder
+# Links to files of the repository must lead somewhere, and docs/reference.md must be what TABLES prints.
+# KD_UPDATE_GOLDEN=1 writes docs/reference.md anew.
+set -eu
+root=$1 kdc=$2 tables=$3
+cd "$root"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+bad=0
+fail() { echo "$*" >&2; bad=1; }
+
+# --- the reference ---
+[ -z "${KD_UPDATE_GOLDEN:-}" ] || "$tables" >docs/reference.md
+"$tables" >"$work/reference.md"
+cmp -s docs/reference.md "$work/reference.md" || fail "docs/reference.md differs from the tables; KD_UPDATE_GOLDEN=1 writes it anew"
+
+# --- blocks: one file each, named after the document and the line where it begins ---
+for doc in README.md docs/*.md; do
+  name=$(basename "$doc" .md)
+  awk -v out="$work/$name" '
+    /^```(kd|console)$/ && !inside { inside = 1; kind = substr($0, 4); file = out "." NR "." kind; printf "" > file; next }
+    /^```/ { if (inside) { inside = 0; close(file) } else skip = !skip; next }
+    inside { print > file }' "$doc"
+  # links
+  grep -oE '\]\([^)#]+' "$doc" | sed 's/^](//' | grep -v '^https\?:' | while read -r link; do
+    case $doc in docs/*) at=docs/$link ;; *) at=$link ;; esac
+    [ -e "$at" ] || echo "$doc: the link $link leads nowhere"
+  done >>"$work/links"
+done
+[ ! -s "$work/links" ] || { cat "$work/links" >&2; bad=1; }
+
+checked=0 run=0
+for f in "$work"/*.kd; do
+  [ -e "$f" ] || continue
+  if ! "$kdc" check "$f" >"$work/said" 2>&1 || grep -q ': warning:' "$work/said"; then cat "$work/said" >&2; fail "an example does not check: $(basename "$f")"; fi
+  checked=$((checked + 1))
+done
+
+mkdir "$work/bin"
+ln -s "$kdc" "$work/bin/kdc"
+for f in "$work"/*.console; do
+  [ -e "$f" ] || continue
+  grep '^\$ ' "$f" | sed 's/^\$ //' | while read -r line; do
+    echo "\$ $line"
+    PATH=$work/bin:$PATH XDG_CACHE_HOME=$work/cache sh -c "$line" 2>&1 || true
+  done >"$work/got"
+  if ! cmp -s "$f" "$work/got"; then diff "$f" "$work/got" >&2 || true; fail "a command prints something else: $(basename "$f")"; fi
+  run=$((run + 1))
+done
+
+[ $checked -gt 0 ] && [ $run -gt 0 ] || fail "no examples were found"
+[ $bad = 0 ] || exit 1
+echo "$checked examples checked, $run blocks of commands run"
