@@ -2,36 +2,37 @@
 #include "runtime/exec/bound.h"
 #include <stdlib.h>
 
-/* Lowest and highest byte that the tensor touches, relative to its place's start. False when it has no elements. */
-static bool extent(const kd_plan_tensor *t, int64_t *lo, int64_t *hi) {
-  int64_t size = (int64_t)kd__dtype_size((kd_dtype)t->type.dtype);
-  *lo = t->offset, *hi = t->offset + size;
+/* Does the tensor, whose place begins at byte `first` of `size` bytes, stay inside? Whatever the numbers are. */
+static bool inside(const kd_plan_tensor *t, int64_t first, int64_t size) {
+  int64_t bytes = (int64_t)kd__dtype_size((kd_dtype)t->type.dtype), lo, hi, span;
+  if (__builtin_add_overflow(first, t->offset, &lo) || __builtin_add_overflow(lo, bytes, &hi)) return false;
   for (int d = 0; d < t->type.rank; d++) {
-    if (t->type.dim[d] == 0) return false;
-    int64_t span = (t->type.dim[d] - 1) * t->stride[d] * size;
-    *(span < 0 ? lo : hi) += span;
+    if (__builtin_mul_overflow(t->type.dim[d] - 1, t->stride[d], &span) || __builtin_mul_overflow(span, bytes, &span)) return false;
+    if (span < 0 ? __builtin_add_overflow(lo, span, &lo) : __builtin_add_overflow(hi, span, &hi)) return false;
   }
-  return true;
+  return lo >= 0 && hi <= size;
 }
 
 static kd_status resolve(const kd_plan *p, const kd_store *s, char *arena, const kd_plan_tensor *t, kd_tensor *out) {
   char *base = arena;
-  int64_t size = p->arena_size, at = t->offset, lo, hi, first = 0;
+  int64_t size = p->arena_size, first = 0;
   if (t->place == KD_IN_SLOT) {
     if (t->slot >= s->nslot) return KD_E_USAGE;
     const kd_slot *slot = &s->slot[t->slot];
     base = s->block[slot->block], size = s->block_size[slot->block], first = slot->offset;
   }
   *out = (kd_tensor){ .dim = t->type.dim, .stride = t->stride, .dtype = t->type.dtype, .rank = t->type.rank };
-  if (!extent(t, &lo, &hi)) { out->data = base; return KD_OK; }
-  if (lo + first < 0 || hi + first > size) return KD_E_USAGE;
-  out->data = base + first + at;
+  if (kd__type_count(&t->type) == 0) { out->data = base; return KD_OK; }         /* no elements: nothing is touched */
+  if (!inside(t, first, size)) return KD_E_USAGE;
+  out->data = base + first + t->offset;
   return KD_OK;
 }
 
 static kd_status bind_call(kd_bound *b, uint32_t i, kd_tensor *operand) {
   const kd_plan_call *from = &b->plan->call[i];
   kd_call *c = &b->call[i];
+  for (uint32_t k = 0; k < from->nin + from->nout; k++)
+    if ((k < from->nin ? from->in[k] : from->out[k - from->nin]) >= b->plan->ntensor) return KD_E_USAGE;
   for (uint32_t k = 0; k < from->nin; k++) operand[k] = b->tensor[from->in[k]];
   for (uint32_t k = 0; k < from->nout; k++) operand[from->nin + k] = b->tensor[from->out[k]];
   *c = (kd_call){ .op = from->op, .nin = from->nin, .nout = from->nout, .in = operand, .out = operand + from->nin, .attr = from->attr };
