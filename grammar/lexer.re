@@ -107,11 +107,16 @@ static void foreign(kd__parser *p, kd__token *t, const unsigned char *from, cons
   t->told = true;
 }
 
+/* A run of characters outside ASCII is one fault: a word in another script, say. */
 static void bad_character(kd__parser *p, kd__token *t, const unsigned char *from) {
+  size_t n = 1;
+  if (*from >= 0xc0) while ((from[n] & 0xc0) == 0x80) n++;
   while (*from >= 0x80 && *p->cursor >= 0x80 && p->cursor < p->limit) p->cursor++;
   kd_span at = span_of(p, from);
-  const char *what = *from < 0x20 || *from == 0x7f ? kd__arena_printf(p->arena, "byte 0x%02x", *from)
-                   : kd__arena_printf(p->arena, "character%s `%.*s`", *from >= 0x80 && at.len > 4 ? "s" : "", (int)(at.len > 40 ? 1 : at.len), (const char *)from);
+  uint32_t u = n == 1 ? *from : n == 2 ? *from & 31u : n == 3 ? *from & 15u : *from & 7u;
+  for (size_t i = 1; i < n; i++) u = u << 6 | (from[i] & 63u);
+  const char *what = kd__sink_full(p->sink) ? "" : *from < 0x20 || *from == 0x7f ? kd__arena_printf(p->arena, "byte 0x%02x", *from)
+                   : kd__arena_printf(p->arena, "character `%.*s`%s", (int)n, (const char *)from, u < 0x80 ? "" : kd__arena_printf(p->arena, " (U+%04X)", u));
   kd__syntax_report(p, KD_D_CHARACTER, at, what);
   t->kind = KD__YYUNDEF;
   t->told = true;
@@ -129,6 +134,14 @@ static void hash_comment(kd__parser *p, kd__token *t, const unsigned char *from)
   foreign(p, t, from, "comments begin with `//`", 0);
   t->told = false;
   while (p->cursor < p->limit && *p->cursor != '\n') p->cursor++;
+}
+
+static void block_comment(kd__parser *p, kd__token *t, const unsigned char *from) {
+  foreign(p, t, from, "comments begin with `//`, on each line", 0);
+  t->told = false;
+  const unsigned char *end = p->endless ? NULL : (const unsigned char *)strstr((const char *)p->cursor, "*/");
+  p->endless = !end;
+  for (; p->cursor < (end ? end + 2 : p->limit) && (end || *p->cursor != '\n'); p->cursor++) p->line = p->line || *p->cursor == '\n';
 }
 
 static void comment(kd__parser *p, const unsigned char *from, bool doc) {
@@ -194,7 +207,13 @@ void kd__lex(kd__parser *p, kd__token *t) {
       [-+*/%^] "="     { foreign(p, t, from, "write it out: x = x + 1", '='); goto done; }
       "..." | "..="    { foreign(p, t, from, "a range is a..b and ends before b; the rest of the axes is `..`", DOTS); goto done; }
       "#"              { hash_comment(p, t, from); continue; }
-      "/*"             { p->cursor = from + 2; foreign(p, t, from, "comments begin with `//`, on each line", KD__YYUNDEF); goto done; }
+      "/*"             { block_comment(p, t, from); continue; }
+      "\xe2\x88\x92"   { foreign(p, t, from, "write -", '-'); goto done; }
+      "\xc3\x97"       { foreign(p, t, from, "write *", '*'); goto done; }
+      "\xe2\x89\xa4"   { foreign(p, t, from, "write <=", LE); goto done; }
+      "\xe2\x89\xa5"   { foreign(p, t, from, "write >=", GE); goto done; }
+      "\xe2\x89\xa0"   { foreign(p, t, from, "write !=", NE); goto done; }
+      "\xe2\x86\x92"   { foreign(p, t, from, "write ->", ARROW); goto done; }
       "'"              { single_quotes(p, t, from); goto done; }
       *                { bad_character(p, t, from); goto done; }
     */

@@ -63,7 +63,7 @@ static kd_ast *widened(kd_ast *n, kd_span at) { n->span = at; n->flag |= KD_AST_
 %right "^"
 
 %type <kd__text> name kind_word bind_word own_word unit
-%type <kd_ast *> file block stmt use use_item path define body bind control loop if_stmt scheme_stmt stage_name train clause models shown shown_first
+%type <kd_ast *> file block stmt junk use use_item path define body bind control loop if_stmt scheme_stmt stage_name train clause models shown shown_first
 %type <kd_ast *> params param initial result type plain_type opt_type opt_from opt_until axes axis expr expr_n postfix postfix_n postfix_o trailer
 %type <kd_ast *> primary_o number arg field elem comp sub index tname target target_axis target_part name_node
 %type <kd__list *> open stmts items use_items several targets clauses models_list shown_list params_list types axes_list args args_list fields elems
@@ -75,11 +75,12 @@ file: stmts[l]                               { p->syntax->file = $$ = N(FILE, @$
 block: "{" stmts[l] "}"                      { $$ = N(BLOCK, @$, $l, 0); };
 stmts: open | items | items sep;
 items: open[l] stmt[s]                       { $$ = ADD($l, $s); }
-     | items[l] sep stmt[s]                  { $$ = ADD($l, $s); };
+     | items[l] sep stmt[s]                  { $$ = ADD($l, $s); }
+     | items[l] junk[s]                      { $$ = ADD($l, $s); };   /* after a statement that is complete */
 open: %empty                                 { $$ = LIST(NULL); if (!p->top) p->top = $$; };
 sep: SEP                                     { yyerrok; };
-stmt: use | define | bind | control | scheme_stmt
-    | error                                  { $$ = ERROR(@$); }
+stmt: use | define | bind | control | scheme_stmt | junk;
+junk: error                                  { $$ = ERROR(@$); }
     | error block                            { $$ = ERROR(@$); };
 
 use: "use" use_items[l]                      { $$ = N(USE, @$, $l, 0); };
@@ -355,7 +356,7 @@ name: NAME | LOSS | NET | TRANSFORM | SCHEME | OPTIMIZER | METRIC | DATA | TEACH
 static int yyreport_syntax_error(const yypcontext_t *context, kd__parser *p) {
   yysymbol_kind_t kinds[YYNTOKENS];
   const char *expected[YYNTOKENS];
-  int n = yypcontext_expected_tokens(context, kinds, YYNTOKENS);
+  int n = kd__sink_full(p->sink) ? 0 : yypcontext_expected_tokens(context, kinds, YYNTOKENS);
   for (int i = 0; i < n; i++) expected[i] = yysymbol_name(kinds[i]);
   kd__refuse(p, expected, n);
   return 0;

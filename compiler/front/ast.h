@@ -17,7 +17,7 @@ typedef struct kd_ast {
   kd_span span;
   kd_span name;                                  /* where `text` stands, for carets under the name alone */
   const char *text, *text2;
-  double num;
+  double num;                                    /* a NUMBER's value; a STRING's length in bytes, as it may hold NUL */
   const char *doc;                               /* joined `///` lines before a DEFINE, BIND or PARAM; NULL when none */
   struct kd_ast **kid;                           /* absent optional kids are NULL; those at the end are not counted in n, but may be read */
   uint32_t height;                               /* of the tree from here down, 1 for a leaf; at most KD_NEST_MAX for expressions and statements */

@@ -10,18 +10,21 @@ const char *kd__diag_code_name(kd_diag_code c) { return (unsigned)c < KD_DIAG_CO
 
 void kd__sink_init(kd_sink *s, kd__arena *a) { *s = (kd_sink){ .arena = a }; }
 
+bool kd__sink_full(const kd_sink *s) { return s->errors >= (s->limit ? s->limit : 50); }
+
 kd_diag *kd__vreport(kd_sink *s, kd_diag_code code, kd_span at, va_list ap) {
+  const bool error = rows[code].severity == KD_ERROR, kept = !error || !kd__sink_full(s);
+  if (error) s->errors++;
+  if (rows[code].severity == KD_WARNING) s->warnings++;
+  if (!kept && s->spare) return s->spare;
   kd_diag *d = KD_NEW(s->arena, kd_diag);
-  size_t limit = s->limit ? s->limit : 50;
   d->code = code;
   d->severity = rows[code].severity;
   d->message = kd__arena_vprintf(s->arena, rows[code].text, ap);
   d->label = KD_NEW(s->arena, kd_label);
   d->label[0].span = at;
   d->nlabel = 1;
-  if (d->severity == KD_ERROR) s->errors++;
-  if (d->severity == KD_WARNING) s->warnings++;
-  if (d->severity != KD_ERROR || s->errors <= limit) KD_PUSH(s->arena, s->diag, d);
+  if (kept) KD_PUSH(s->arena, s->diag, d); else s->spare = d;
   return d;
 }
 
@@ -41,6 +44,7 @@ static void *longer(kd__arena *a, const void *old, size_t n, size_t size) {
 }
 
 void kd__diag_label(kd_sink *s, kd_diag *d, kd_span at, const char *fmt, ...) {
+  if (d == s->spare) return;
   va_list ap;
   va_start(ap, fmt);
   const char *text = kd__arena_vprintf(s->arena, fmt, ap);
@@ -50,6 +54,7 @@ void kd__diag_label(kd_sink *s, kd_diag *d, kd_span at, const char *fmt, ...) {
 }
 
 void kd__diag_primary(kd_sink *s, kd_diag *d, const char *fmt, ...) {
+  if (d == s->spare) return;
   va_list ap;
   va_start(ap, fmt);
   d->label[0].text = kd__arena_vprintf(s->arena, fmt, ap);
@@ -57,6 +62,7 @@ void kd__diag_primary(kd_sink *s, kd_diag *d, const char *fmt, ...) {
 }
 
 void kd__diag_frame(kd_sink *s, kd_diag *d, kd_span at, const char *fmt, ...) {
+  if (d == s->spare) return;
   va_list ap;
   va_start(ap, fmt);
   const char *what = kd__arena_vprintf(s->arena, fmt, ap);
@@ -66,6 +72,7 @@ void kd__diag_frame(kd_sink *s, kd_diag *d, kd_span at, const char *fmt, ...) {
 }
 
 void kd__diag_help(kd_sink *s, kd_diag *d, const char *fmt, ...) {
+  if (d == s->spare) return;
   va_list ap;
   va_start(ap, fmt);
   d->help = kd__arena_vprintf(s->arena, fmt, ap);

@@ -29,8 +29,10 @@ typedef struct kd_sink {
   KD_VEC(kd_diag *) diag;                        /* in the order given; sorted and deduplicated by kd__sink_finish */
   size_t errors, warnings;
   size_t limit;                                  /* errors after which the rest are only counted (0: 50) */
+  kd_diag *spare;                                /* handed out for errors that are only counted: nothing is added to it */
 } kd_sink;
 void kd__sink_init(kd_sink *s, kd__arena *a);
+bool kd__sink_full(const kd_sink *s);            /* further errors are only counted: their words need not be made */
 /* Sorts by source and place and drops what was said twice at one place. Counts stay as they were. */
 void kd__sink_finish(kd_sink *s);
 

@@ -87,9 +87,7 @@ static bool begins_statement(kd__parser *p) {
 }
 
 static void unclosed(kd__parser *p, const kd__open *o, const kd__token *t) {
-  int line, col;
-  kd__source_pos(p->src, o->span.at, &line, &col);
-  kd_diag *d = kd__syntax_report(p, KD_D_UNCLOSED, o->span, o->kind, line);
+  kd_diag *d = kd__syntax_report(p, KD_D_UNCLOSED, o->span, o->kind, kd__source_line(p->src, o->span.at));
   if (!d) return;
   kd__diag_primary(p->sink, d, "opened here");
   if (t->kind) kd__diag_label(p->sink, d, t->span, "`%c` should stand before this", closer(o->kind));
@@ -106,13 +104,8 @@ static void close_to_block(kd__parser *p) {
 /* A string without an end took the brackets that would have been closed on its line. */
 static void close_line(kd__parser *p, const kd__token *string) {
   uint32_t k = p->nopen;
-  int at, line, col;
-  kd__source_pos(p->src, string->span.at, &at, &col);
-  while (k && (p->open[k - 1].kind != '{' || p->open[k - 1].record)) {
-    kd__source_pos(p->src, p->open[k - 1].span.at, &line, &col);
-    if (line != at) break;
-    k--;
-  }
+  int line = kd__source_line(p->src, string->span.at);
+  while (k && (p->open[k - 1].kind != '{' || p->open[k - 1].record) && kd__source_line(p->src, p->open[k - 1].span.at) == line) k--;
   close_down(p, k);
 }
 

@@ -73,15 +73,14 @@ static void run(kd__parser *p, kd__state *s) {
   p->deep = true;
 }
 
+static void stray_doc(kd__parser *p, uint32_t doc) {
+  const kd_comment *c = &p->syntax->comment.v[doc];
+  kd__syntax_report(p, KD_D_STRAY_DOC, (kd_span){ p->src, c->at, c->len });
+}
+
 static void stray_docs(kd__parser *p) {
-  for (size_t i = 0; i < p->docs.n; i++) {
-    const kd_comment *c = &p->syntax->comment.v[p->docs.v[i].doc];
-    if (!p->docs.v[i].used) kd__syntax_report(p, KD_D_STRAY_DOC, (kd_span){ p->src, c->at, c->len });
-  }
-  if (p->ndoc) {
-    const kd_comment *c = &p->syntax->comment.v[p->doc];
-    kd__syntax_report(p, KD_D_STRAY_DOC, (kd_span){ p->src, c->at, c->len });
-  }
+  for (size_t i = 0; i < p->docs.n; i++) if (!p->docs.v[i].used) stray_doc(p, p->docs.v[i].doc);
+  if (p->nahead && p->ahead[0].ndoc) stray_doc(p, p->ahead[0].doc);   /* before the end */
 }
 
 kd__parser *kd__parser_new(kd__arena *a, kd_sink *sink, const kd_source *src) {

@@ -17,16 +17,20 @@ kd_source *kd__source_new(kd__arena *a, const char *path, const char *text, size
   return s;
 }
 
-void kd__source_pos(const kd_source *s, uint32_t at, int *line, int *col) {
+int kd__source_line(const kd_source *s, uint32_t at) {
   size_t lo = 0, hi = s->nline;
-  if (at > s->size) at = (uint32_t)s->size;
   while (hi - lo > 1) {
     size_t mid = (lo + hi) / 2;
     if (s->line[mid] <= at) lo = mid; else hi = mid;
   }
+  return (int)lo + 1;
+}
+
+void kd__source_pos(const kd_source *s, uint32_t at, int *line, int *col) {
+  if (at > s->size) at = (uint32_t)s->size;
+  *line = kd__source_line(s, at);
   int c = 1;
-  for (uint32_t i = s->line[lo]; i < at; i++) c += ((unsigned char)s->text[i] & 0xc0) != 0x80;
-  *line = (int)lo + 1;
+  for (uint32_t i = s->line[*line - 1]; i < at; i++) c += ((unsigned char)s->text[i] & 0xc0) != 0x80;
   *col = c;
 }
 

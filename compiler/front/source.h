@@ -17,5 +17,6 @@ enum { KD_SOURCE_MAX = 16 << 20 };
 kd_source *kd__source_new(kd__arena *a, const char *path, const char *text, size_t n, uint32_t id);
 /* 1-based line and column (in bytes + 1 of code points) of an offset. */
 void kd__source_pos(const kd_source *s, uint32_t at, int *line, int *col);
+int kd__source_line(const kd_source *s, uint32_t at);   /* the line alone: its cost does not grow with the line's length */
 kd_span kd__span_join(kd_span a, kd_span b);     /* from the first to the last byte of both (same source) */
 #endif

@@ -29,6 +29,7 @@ typedef struct kd__parser {
   const unsigned char *cursor, *limit;
   bool line;                                     /* a newline was passed since the last token */
   uint32_t doc, ndoc;
+  bool endless;                                  /* the rest of the text has no end of a block comment */
   /* filter */
   kd__token ahead[4]; uint32_t nahead;
   kd__token last;                                /* handed to the parser last */
