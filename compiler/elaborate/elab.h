@@ -65,6 +65,7 @@ typedef struct binding {
 struct scope {
   scope *up;
   KD_VEC(binding *) b;
+  kd__map *index;                                  /* of b by name, in scopes that hold many; else NULL */
   KD_VEC(axis) axes;                               /* labels in sight: what `size(K)` and `[K]` mean here */
   place *place;                                    /* owner of what is made here */
   struct module *mod;

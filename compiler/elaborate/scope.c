@@ -10,7 +10,20 @@ scope *kd__scope_new(elab *e, scope *up, place *p) {
   return s;
 }
 
+enum { MANY = 24 };                              /* bindings from which on a scope is searched by an index */
+
+static void index_binding(elab *e, scope *s, binding *b) {
+  if (s->b.n < MANY) return;
+  if (!s->index) {
+    s->index = KD_NEW(e->a, kd__map);
+    kd__map_init(s->index, e->a);
+    for (size_t i = 0; i < s->b.n; i++) *kd__map_at(s->index, s->b.v[i]->name) = s->b.v[i];
+  }
+  *kd__map_at(s->index, b->name) = b;
+}
+
 binding *kd__scope_here(scope *s, const char *name) {
+  if (s->index) return kd__map_get(s->index, name);
   for (size_t i = s->b.n; i-- > 0;)
     if (strcmp(s->b.v[i]->name, name) == 0) return s->b.v[i];
   return NULL;
@@ -30,6 +43,7 @@ binding *kd__scope_bind(elab *e, scope *s, const char *name, val *v, const kd_as
     b = KD_NEW(e->a, binding);
     b->name = name;
     KD_PUSH(e->a, s->b, b);
+    index_binding(e, s, b);
   }
   b->kind = B_VALUE; b->v = v; b->at = at;
   return b;
