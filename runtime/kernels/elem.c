@@ -131,18 +131,22 @@ static void run_rows(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
   int64_t pos[KD_MAX_RANK] = { 0 }, base[1 + MAX_IN], off[1 + MAX_IN];
   (void)chunk;
   for (int i = 0; i <= MAX_IN; i++) t.held[i] = NULL;
+  kd__nest_seek(s, 1, begin, pos, base);
   for (int64_t r = begin; r < end;) {
-    kd__nest_seek(s, 1, r, pos, base);
     for (int i = 0; i < s->n; i++) off[i] = base[i] + s->offset[i];
     if (w->level == 1) {
       run_row(w, &t, off, 0, s->dim[0]);
+      kd__nest_next(s, 1, pos, base);
       r++;
       continue;
     }
-    int64_t left = kd__min(s->dim[1] - pos[1], end - r);   /* rows until dimension 1 ends */
-    int64_t rows = kd__min(w->rows, left);
+    int64_t left = s->dim[1] - pos[1];           /* rows until dimension 1 ends */
+    int64_t rows = kd__min(w->rows, kd__min(left, end - r));
     run_tile(w, &t, off, rows, s->dim[0]);
     r += rows;
+    if (rows == left) kd__nest_seek(s, 1, r, pos, base);
+    else pos[1] += rows;
+    for (int i = 0; rows < left && i < s->n; i++) base[i] += rows * s->stride[i][1];
   }
 }
 
