@@ -1,6 +1,6 @@
-/* embed.c: the runtime inside another program: compiles an experiment, runs it, prints its report.   usage: embed FILE.kd
+/* embed.c: kdc inside another program: compiles an experiment, runs it, prints its report.   usage: embed FILE.kd
  *
- *   cc embed.c -I.. -L../build/release/compiler/api ... (tests/api/CMakeLists.txt links it) */
+ * It needs include/kd.h and the CMake target kd_api; tests/api/CMakeLists.txt builds it so. */
 #include "include/kd.h"
 #include <stdio.h>
 
