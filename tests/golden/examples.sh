@@ -31,6 +31,6 @@ if [ -s "$work/missing.txt" ]; then
 fi
 count=$(find "$work" -name '*.kd' | wc -l)
 [ "$count" -gt 0 ] || { echo "no examples in $library" >&2; exit 1; }
-"$kdc" check --stdlib "$library" "$work"/*.kd >"$work/said" 2>&1 || { cat "$work/said" >&2; exit 1; }
+"$kdc" check --stdlib "$library" "$work"/*.kd >"$work/found" 2>"$work/said" || { cat "$work/said" >&2; exit 1; }
 if grep -q ': warning:' "$work/said"; then cat "$work/said" >&2; exit 1; fi
 echo "$count examples checked"

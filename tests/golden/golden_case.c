@@ -41,10 +41,17 @@ static const char *load(void *ctx, const char *name, const kd_source *near, size
 }
 
 /* --- arguments ---------------------------------------------------------------------------------------------------------------- */
+/* The tensor KIND.NAME; the file's own name may have dots where NAME, being a name of the language, has underscores. */
 static const kd__st_tensor *tensor_of(const golden_case *c, const char *kind, const char *name) {
-  char full[300];
-  snprintf(full, sizeof full, "%s.%s", kind, name);
-  return kd__st_find(&c->file, full);
+  size_t n = strlen(kind), len = strlen(name);
+  for (size_t i = 0; i < c->file.n; i++) {
+    const char *full = c->file.tensor[i].name;
+    if (strncmp(full, kind, n) != 0 || full[n] != '.' || strlen(full) != n + 1 + len) continue;
+    size_t k = 0;
+    while (k < len && (full[n + 1 + k] == name[k] || (full[n + 1 + k] == '.' && name[k] == '_'))) k++;
+    if (k == len) return &c->file.tensor[i];
+  }
+  return NULL;
 }
 
 /* A hyper-parameter in the language's own notation; NULL: the file has none of that name. */
