@@ -138,6 +138,36 @@ static kd_value combine(kd__simp *s, kd_value a, kd_value b) {
   return kd__simp_cheap(s, v, &n, &axes) && n <= (na > nb ? na : nb) ? v : 0;
 }
 
+/* v, an operand of a contraction, times the cheap factor f of the result: one number, or one for each place along v's axis `to`. */
+static kd_value scaled(kd__simp *s, kd_value v, kd_value f, int64_t to) {
+  kd_type t = kd__simp_type(s, v);
+  kd_node n;
+  double k;
+  if (kd__simp_number(s, f, &k)) return kd__simp_2(s, KD_OP_MUL, v, kd__simp_const(s, k, &t));
+  kd__simp_is(s, f, KD_OP_BROADCAST, &n);
+  return kd__simp_2(s, KD_OP_MUL, v, kd__simp_broadcast(s, n.in[0], t.dim, t.rank, &to));
+}
+
+/* A factor for each channel of a convolution, each row or column of a matrix product, or for all: into the operand it belongs to, where that
+ * has at most half as many elements as the result, and nobody needs the result without the factor. */
+static kd_value into_operand(kd__simp *s, kd_value product, kd_value f) {
+  kd_node n = *kd__node_of(s->g, product);
+  int64_t count;
+  uint32_t axes, last = kd__type_of(s->g, product)->rank - 1u;
+  double k;
+  if ((n.op != KD_OP_CONV && n.op != KD_OP_MATMUL) || !kd__simp_cheap(s, f, &count, &axes)) return 0;
+  if (product >= s->nuses || s->uses[product] != 1 || (kd__simp_number(s, f, &k) && !kd__simp_moderate(k))) return 0;
+  for (int i = 1; i >= 0; i--) {
+    uint32_t of = n.op == KD_OP_CONV ? 1 : last - 1 + (uint32_t)i;     /* the axis of the result that comes from operand i */
+    if ((n.op == KD_OP_CONV && i == 0) || (axes && axes != 1u << of)) continue;
+    if (2 * kd__type_count(kd__type_of(s->g, n.in[i])) > kd__type_count(kd__type_of(s->g, product))) continue;
+    kd_value in[2] = { n.in[0], n.in[1] };
+    in[i] = scaled(s, in[i], f, n.op == KD_OP_CONV ? 0 : of);
+    return kd__simp_add(s, (kd_op)n.op, in, 2, n.attr);
+  }
+  return 0;
+}
+
 static kd_value mul(kd__simp *s, const kd__term *t) {
   kd_value a = t->in[0], b = t->in[1], c;
   kd_node n, m;
@@ -154,7 +184,7 @@ static kd_value mul(kd__simp *s, const kd__term *t) {
   if (!cheap) return 0;
   if (kd__simp_is(s, a, KD_OP_NEG, &n)) return kd__simp_2(s, KD_OP_MUL, n.in[0], kd__simp_1(s, KD_OP_NEG, b));
   if (kd__simp_is(s, a, KD_OP_MUL, &n) && (c = combine(s, n.in[1], b))) return kd__simp_2(s, KD_OP_MUL, n.in[0], c);
-  return 0;
+  return into_operand(s, a, b);
 }
 
 /* Is 1/k exact? */
