@@ -39,7 +39,7 @@ static void *whole_run(void *arg) {
   kd_row r = { 0 };
   kd_compile_options c = { .set = &o->set, .nset = o->set ? 1 : 0 };
   o->status = kd_compile_text(s, "toy.kd", toy_program, strlen(toy_program), &c, &p);
-  if (o->status == KD_OK) o->status = kd_run(p, &(kd_run_options){ .seed = o->seed, .threads = 1 });
+  if (o->status == KD_OK) o->status = kd_run(p, &(kd_run_options){ .seed = o->seed, .threads = 2 });
   if (o->status == KD_OK && kd_report(p, 0, &r)) o->report = r.value;
   if (p) keep_bits(p, o);
   kd_program_free(p);
