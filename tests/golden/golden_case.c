@@ -1,4 +1,4 @@
-/* golden_case.c: see golden.h. The graph of the loss and its gradients runs on the naive twins, in double precision. */
+/* golden_case.c: see golden.h: from a file to arguments and slots, and from results to a verdict. */
 #include "tests/golden/golden.h"
 #include <math.h>
 #include <stdio.h>
@@ -13,6 +13,7 @@ static const struct { const char *method, *weight, *slot; } weights[] = {
 
 __attribute__((format(printf, 2, 3))) static bool wrong(golden_case *c, const char *fmt, ...) {
   size_t n = strlen(c->why);
+  if (n == 0 && c->way == GOLDEN_PLAN) n = (size_t)snprintf(c->why, sizeof c->why, "as a plan in single precision: ");
   va_list ap;
   va_start(ap, fmt);
   vsnprintf(c->why + n, sizeof c->why - n, fmt, ap);
@@ -54,6 +55,11 @@ static const kd__st_tensor *tensor_of(const golden_case *c, const char *kind, co
   return NULL;
 }
 
+static const kd__st_tensor *input_of(const golden_case *c, const char *name) {
+  const kd__st_tensor *t = tensor_of(c, "in", name);
+  return t ? t : tensor_of(c, "param", name);
+}
+
 /* A hyper-parameter in the language's own notation; NULL: the file has none of that name. */
 static const char *hyper_text(golden_case *c, const char *name) {
   json_t *v = json_object_get(c->hyper, name);
@@ -65,23 +71,25 @@ static const char *hyper_text(golden_case *c, const char *name) {
   return kept;
 }
 
-static kd_type widened(const kd__st_tensor *t) {
-  kd_type r = t->type;
-  if (kd__dtype_real((kd_dtype)r.dtype)) r.dtype = KD_F64;
-  return r;
-}
+static kd_dtype precision(const golden_case *c) { return c->way == GOLDEN_TWINS ? KD_F64 : KD_F32; }
 
 static bool arguments(golden_case *c, const kd_ast *def, kd_entry_arg *arg, size_t *n) {
   const kd_ast *params = def->kid[0];
   *n = 0;
   for (uint32_t i = 0; i < params->n; i++) {
     const kd_ast *p = params->kid[i];
-    const kd__st_tensor *in = tensor_of(c, "in", p->text), *t = in ? in : tensor_of(c, "param", p->text);
+    const kd__st_tensor *t = input_of(c, p->text);
     const char *text = t ? NULL : hyper_text(c, p->text);
     if (*n == GOLDEN_MANY) return wrong(c, "too many parameters; ");
-    if (t) arg[(*n)++] = (kd_entry_arg){ .name = p->text, .type = widened(t), .grad = tensor_of(c, "grad", p->text) != NULL };
-    else if (text) arg[(*n)++] = (kd_entry_arg){ .name = p->text, .text = text };
-    else if (p->n < 2 || !p->kid[1]) return wrong(c, "the file has no `%s`; ", p->text);
+    if (t) {
+      kd_type type = t->type;
+      if (kd__dtype_real((kd_dtype)type.dtype)) type.dtype = (uint8_t)precision(c);
+      arg[(*n)++] = (kd_entry_arg){ .name = p->text, .type = type, .grad = tensor_of(c, "grad", p->text) != NULL };
+    } else if (text) {
+      arg[(*n)++] = (kd_entry_arg){ .name = p->text, .text = text };
+    } else if (p->n < 2 || !p->kid[1]) {
+      return wrong(c, "the file has no `%s`; ", p->text);
+    }
   }
   return true;
 }
@@ -100,25 +108,33 @@ static const char *file_name(const golden_case *c, const kd_slot *s) {
   return NULL;
 }
 
-static bool fill_slots(golden_case *c, const kd_entry *e, kd_eval *init, kd_eval_slot *out) {
-  for (uint32_t i = 0; i < e->nslot; i++) {
-    const kd_slot *s = &e->slot[i];
-    const char *name = file_name(c, s);
-    const kd__st_tensor *t = !name ? NULL : tensor_of(c, "in", name) ? tensor_of(c, "in", name) : tensor_of(c, "param", name);
-    int64_t count = kd__type_count(&s->type);
-    void *data = kd__arena_get(&c->arena, (size_t)count * 8 + 8);
-    out[i] = (kd_eval_slot){ i, data };
-    if (t) {
-      if (kd__type_count(&t->type) != count) return wrong(c, "`%s` and `%s` differ in size; ", name, s->name);
-      if (!kd__st_copy(t, (kd_dtype)s->type.dtype, data)) return wrong(c, "`%s` cannot be read as its parameter wants it; ", name);
-    } else if (s->kind == KD_SLOT_PARAM || s->kind == KD_SLOT_STATE) {
-      kd_value v = kd_eval_write(init, i);
-      if (s->kind == KD_SLOT_PARAM) return wrong(c, "nothing in golden.def gives parameter `%s` a value; ", s->name);
-      if (!kd_eval_has(init, v)) return wrong(c, "state `%s` has no initial value; ", s->name);
-      kd_eval_read(init, v, data);
-    }
+static bool fill_slot(golden_case *c, const kd_slot *s, const kd_eval *init, kd_value initial, void *to) {
+  const char *name = file_name(c, s);
+  const kd__st_tensor *t = name ? input_of(c, name) : NULL;
+  if (t) {
+    if (kd__type_count(&t->type) != kd__type_count(&s->type)) return wrong(c, "`%s` and `%s` differ in size; ", name, s->name);
+    return kd__st_copy(t, (kd_dtype)s->type.dtype, to) || wrong(c, "`%s` cannot be read as its parameter wants it; ", name);
   }
+  if (s->kind == KD_SLOT_PARAM) return wrong(c, "nothing in golden.def gives parameter `%s` a value; ", s->name);
+  if (s->kind != KD_SLOT_STATE) return true;       /* keys and other run-time scalars: 0 */
+  if (!kd_eval_has(init, initial)) return wrong(c, "state `%s` has no initial value; ", s->name);
+  kd_eval_read(init, initial, to);
   return true;
+}
+
+static void **fill_slots(golden_case *c, const kd_entry *e) {
+  void **data = KD_NEWN(&c->arena, void *, e->nslot + 1);
+  kd_eval_slot *zero = KD_NEWN(&c->arena, kd_eval_slot, e->nslot + 1);
+  for (uint32_t i = 0; i < e->nslot; i++) {
+    data[i] = kd__arena_get(&c->arena, (size_t)kd__type_count(&e->slot[i].type) * 8 + 8);
+    zero[i] = (kd_eval_slot){ i, data[i] };
+  }
+  kd_eval init;
+  kd_eval_run(&init, e->init, zero, e->nslot, NULL, 0, KD_EVAL_DENSE);
+  bool ok = true;
+  for (uint32_t i = 0; i < e->nslot && ok; i++) ok = fill_slot(c, &e->slot[i], &init, kd_eval_write(&init, i), data[i]);
+  kd_eval_free(&init);
+  return ok ? data : NULL;
 }
 
 /* --- comparison --------------------------------------------------------------------------------------------------------------------- */
@@ -129,70 +145,75 @@ static double number_of(const golden_case *c, const char *key) {
 
 static void worst(double *w, double share) { if (!(share <= *w)) *w = share; }   /* a NaN stays */
 
-static bool compare_loss(golden_case *c, const kd_eval *e) {
-  double x = kd_eval_at(e, kd_eval_result(e, "loss"), 0), want = 0, atol = number_of(c, "loss_atol");
-  kd__st_copy(kd__st_find(&c->file, "out.loss"), KD_F64, &want);
-  double share = fabs(x - want) / (number_of(c, "loss_rtol") * fabs(want) + atol);
-  worst(&c->worst_loss, share);
-  if (!(share <= 1)) return wrong(c, "loss %.9g, and the reference has %.9g; ", x, want);
-  const kd__st_tensor *wide = kd__st_find(&c->file, "out.loss_f64");
-  if (!wide) return true;
-  kd__st_copy(wide, KD_F64, &want);
-  if (fabs(x - want) <= 1e-6 * fabs(want) + 1e-2 * atol) return true;
-  return wrong(c, "loss %.12g, and the reference in double precision has %.12g; ", x, want);
-}
-
-/* The graph's result that holds the gradient which the file calls NAME. */
-static kd_value gradient_of(const golden_case *c, const kd_entry *entry, const kd_eval *e, const char *name) {
+static const golden_value *value_of(const golden_values *v, const char *kind, const char *name) {
   char full[512];
-  snprintf(full, sizeof full, "grad.%s", name);
-  kd_value v = kd_eval_result(e, full);
-  for (uint32_t i = 0; !v && i < entry->nslot; i++) {
-    const char *file = entry->slot[i].kind == KD_SLOT_PARAM ? file_name(c, &entry->slot[i]) : NULL;
-    if (!file || strcmp(file, name) != 0) continue;
-    snprintf(full, sizeof full, "grad.%s", entry->slot[i].name);
-    v = kd_eval_result(e, full);
-  }
-  return v;
+  snprintf(full, sizeof full, "%s%s", kind, name);
+  for (size_t i = 0; i < v->n; i++) if (strcmp(v->v[i].name, full) == 0) return &v->v[i];
+  return NULL;
 }
 
-static bool compare_gradient(golden_case *c, const kd_entry *entry, const kd_eval *e, const kd__st_tensor *t) {
+static bool compare_loss(golden_case *c, const golden_values *v) {
+  const golden_value *l = value_of(v, "", "loss");
+  const kd__st_tensor *ref = kd__st_find(&c->file, "out.loss"), *wide = kd__st_find(&c->file, "out.loss_f64");
+  double want = 0, atol = number_of(c, "loss_atol");
+  if (!l || !ref) return wrong(c, "there is no loss; ");
+  kd__st_copy(ref, KD_F64, &want);
+  double share = fabs(*l->x - want) / (number_of(c, "loss_rtol") * fabs(want) + atol);
+  worst(&c->worst_loss[c->way], share);
+  if (!(share <= 1)) return wrong(c, "loss %.9g, and the reference has %.9g; ", *l->x, want);
+  if (!wide || c->way != GOLDEN_TWINS) return true;
+  kd__st_copy(wide, KD_F64, &want);
+  if (fabs(*l->x - want) <= 1e-6 * fabs(want) + 1e-2 * atol) return true;
+  return wrong(c, "loss %.12g, and the reference in double precision has %.12g; ", *l->x, want);
+}
+
+/* The gradient which the file calls NAME: of an input of that name, or of a weight through golden.def. */
+static const golden_value *gradient_of(const golden_case *c, const kd_entry *e, const golden_values *v, const char *name) {
+  const golden_value *g = value_of(v, "grad.", name);
+  for (uint32_t i = 0; !g && i < e->nslot; i++) {
+    const char *file = e->slot[i].kind == KD_SLOT_PARAM ? file_name(c, &e->slot[i]) : NULL;
+    if (file && strcmp(file, name) == 0) g = value_of(v, "grad.", e->slot[i].name);
+  }
+  return g;
+}
+
+static bool compare_gradient(golden_case *c, const kd_entry *e, const golden_values *v, const kd__st_tensor *t) {
   const char *name = t->name + strlen("grad.");
-  kd_value v = gradient_of(c, entry, e, name);
-  if (!v || !kd_eval_has(e, v)) return wrong(c, "no gradient for `%s`; ", name);
+  const golden_value *g = gradient_of(c, e, v, name);
   int64_t n = kd__type_count(&t->type);
-  if (kd__type_count(kd__type_of(e->g, v)) != n) return wrong(c, "the gradient of `%s` differs in size; ", name);
+  if (!g) return wrong(c, "no gradient for `%s`; ", name);
+  if (g->count != n) return wrong(c, "the gradient of `%s` differs in size; ", name);
   double *want = kd__arena_get(&c->arena, sizeof(double) * (size_t)(n + 1)), most = 0, off = 0;
   kd__st_copy(t, KD_F64, want);
   for (int64_t i = 0; i < n; i++) {
-    double d = fabs(kd_eval_at(e, v, i) - want[i]);
+    double d = fabs(g->x[i] - want[i]);
     if (fabs(want[i]) > most) most = fabs(want[i]);
     if (!(d <= off)) off = d;
   }
   double share = off / (number_of(c, "grad_rtol") * most + number_of(c, "grad_atol"));
-  worst(&c->worst_grad, share);
+  worst(&c->worst_grad[c->way], share);
   return share <= 1 || wrong(c, "the gradient of `%s` is off by %.3g of %.3g; ", name, off, most);
 }
 
 /* Further results that the definition returns under the names of the file's `out.` tensors. */
-static bool compare_result(golden_case *c, const kd_eval *e, const kd__st_tensor *t) {
-  kd_value v = kd_eval_result(e, t->name + strlen("out."));
+static bool compare_result(golden_case *c, const golden_values *v, const kd__st_tensor *t) {
+  const golden_value *g = value_of(v, "", t->name + strlen("out."));
   int64_t n = kd__type_count(&t->type);
-  if (!v || !kd_eval_has(e, v)) return true;
-  if (kd__type_count(kd__type_of(e->g, v)) != n) return wrong(c, "`%s` differs in size; ", t->name);
+  if (!g) return true;
+  if (g->count != n) return wrong(c, "`%s` differs in size; ", t->name);
   double *want = kd__arena_get(&c->arena, sizeof(double) * (size_t)(n + 1));
   kd__st_copy(t, KD_F64, want);
   for (int64_t i = 0; i < n; i++)
-    if (!(fabs(kd_eval_at(e, v, i) - want[i]) <= 1e-5 * fabs(want[i]) + 1e-6)) return wrong(c, "`%s`[%lld] is %.9g, and the reference has %.9g; ", t->name, (long long)i, kd_eval_at(e, v, i), want[i]);
+    if (!(fabs(g->x[i] - want[i]) <= 1e-5 * fabs(want[i]) + 1e-6)) return wrong(c, "`%s`[%lld] is %.9g, and the reference has %.9g; ", t->name, (long long)i, g->x[i], want[i]);
   return true;
 }
 
-static bool compare_all(golden_case *c, const kd_entry *entry, const kd_eval *e) {
-  bool ok = compare_loss(c, e);
+static bool compare_all(golden_case *c, const kd_entry *e, const golden_values *v) {
+  bool ok = compare_loss(c, v);
   for (size_t i = 0; i < c->file.n; i++) {
     const kd__st_tensor *t = &c->file.tensor[i];
-    if (strncmp(t->name, "grad.", 5) == 0) ok = compare_gradient(c, entry, e, t) && ok;
-    if (strncmp(t->name, "out.", 4) == 0 && strncmp(t->name, "out.loss", 8) != 0) ok = compare_result(c, e, t) && ok;
+    if (strncmp(t->name, "grad.", 5) == 0) ok = compare_gradient(c, e, v, t) && ok;
+    if (strncmp(t->name, "out.", 4) == 0 && strncmp(t->name, "out.loss", 8) != 0) ok = compare_result(c, v, t) && ok;
   }
   return ok;
 }
@@ -203,7 +224,7 @@ static bool elaborate(golden_case *c, const golden_library *lib, kd_entry *entry
   size_t n;
   if (!arguments(c, golden_definition(lib->methods, c->method), arg, &n)) return false;
   golden_library mine = { lib->folder, lib->methods, &c->arena };
-  kd_elab_options opt = { .load = load, .load_ctx = &mine, .real = KD_F64 };
+  kd_elab_options opt = { .load = load, .load_ctx = &mine, .real = precision(c) };
   kd_sink sink = { 0 };
   kd__sink_init(&sink, &c->arena);
   if (kd__elaborate_entry(&c->arena, &sink, lib->methods, &opt, c->method, arg, n, entry) && !sink.errors) return true;
@@ -214,24 +235,16 @@ static bool elaborate(golden_case *c, const golden_library *lib, kd_entry *entry
   return false;
 }
 
-bool golden_compare(golden_case *c, const golden_library *lib) {
+static bool compare_way(golden_case *c, const golden_library *lib, golden_way way) {
   kd_entry entry;
-  kd_eval init = { 0 }, e = { 0 };
+  golden_values v;
+  void **data;
+  c->way = way;
   kd__arena_init(&c->arena, NULL, NULL);
-  bool ok = elaborate(c, lib, &entry);
-  if (ok) {
-    kd_eval_slot *slot = KD_NEWN(&c->arena, kd_eval_slot, entry.nslot + 1);
-    int64_t *zero = KD_NEW(&c->arena, int64_t);
-    for (uint32_t i = 0; i < entry.nslot; i++) slot[i] = (kd_eval_slot){ i, zero };   /* draws of initial values need a key */
-    kd_eval_run(&init, entry.init, slot, entry.nslot, NULL, 0, KD_EVAL_DENSE);
-    ok = fill_slots(c, &entry, &init, slot);
-    kd_eval_free(&init);
-    if (ok) {
-      kd_eval_run(&e, entry.graph, slot, entry.nslot, NULL, 0, KD_EVAL_DENSE);
-      ok = e.fault.set ? wrong(c, "a fault while running; ") : compare_all(c, &entry, &e);
-      kd_eval_free(&e);
-    }
-  }
+  bool ok = elaborate(c, lib, &entry) && (data = fill_slots(c, &entry)) != NULL;
+  if (ok) ok = golden_run(&c->arena, way, &entry, data, &v) ? compare_all(c, &entry, &v) : wrong(c, "it could not be run; ");
   kd__arena_free(&c->arena);
   return ok;
 }
+
+bool golden_compare(golden_case *c, const golden_library *lib) { return compare_way(c, lib, GOLDEN_TWINS) && compare_way(c, lib, GOLDEN_PLAN); }

@@ -63,7 +63,8 @@ static void one_file(const golden_library *lib, const char *name, tally *t) {
   bool ok = golden_compare(c, lib);
   t->matched += ok;
   t->failed += !ok;
-  if (ok) printf("matched  %-32s loss %.2f, gradients %.2f of what is allowed\n", label, c->worst_loss, c->worst_grad);
+  if (ok) printf("matched  %-32s of what is allowed: loss %.2f, gradients %.2f; single precision %.2f, %.2f\n", label,
+                 c->worst_loss[0], c->worst_grad[0], c->worst_loss[1], c->worst_grad[1]);
   else printf("FAILED   %s: %s\n", label, c->why);
   json_decref(c->hyper);
   kd__st_close(&c->file);
