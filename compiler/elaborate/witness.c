@@ -132,12 +132,12 @@ static void run_optimizer(witness *w, arg *a, uint32_t n) {
   e->opt_ctx.step = NULL;
 }
 
-/* The errors of a failure that other sizes could avoid. */
+/* The errors of a failure that other sizes could avoid, or that come from a place which only a call gives (fan_in outside of a `param`). */
 static bool about_sizes(const kd_sink *s) {
   for (size_t i = 0; i < s->diag.n; i++)
     switch (s->diag.v[i]->code) {
       case KD_D_SPLIT_SIZE: case KD_D_REQUIRE: case KD_D_FORMAL_SIZE: case KD_D_SHAPE_RULE: case KD_D_SLICE_RANGE: case KD_D_AXIS_SIZE: case KD_D_PATTERN:
-      case KD_D_LIST_RANGE: case KD_D_OWN_CHANGED: return true;
+      case KD_D_LIST_RANGE: case KD_D_OWN_CHANGED: case KD_D_NO_SHAPE: case KD_D_NO_SHAPE: return true;   /* no shape: an initialiser, which a `param` gives one */
       default: break;
     }
   return false;

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Cuts the example out of every definition's comment in a folder of .kd files and gives them all to `kdc check`.
+# Gives every file of a folder of .kd files to `kdc check`, and the example of every definition's comment, cut out, too.
 #   usage: examples.sh KDC STDLIB
 # A definition without a comment or without an example fails, and so does an example with an error or a warning.
 set -eu
@@ -32,5 +32,6 @@ fi
 count=$(find "$work" -name '*.kd' | wc -l)
 [ "$count" -gt 0 ] || { echo "no examples in $library" >&2; exit 1; }
 "$kdc" check --stdlib "$library" "$work"/*.kd >"$work/found" 2>"$work/said" || { cat "$work/said" >&2; exit 1; }
+find "$library" -name '*.kd' | sort | xargs "$kdc" check --stdlib "$library" >"$work/found" 2>>"$work/said" || { cat "$work/said" >&2; exit 1; }
 if grep -q ': warning:' "$work/said"; then cat "$work/said" >&2; exit 1; fi
 echo "$count examples checked"
