@@ -351,12 +351,23 @@ static void call_scheme(elab *e, scope *s, const kd_ast *call) {
   kd__exec_block(e, in, f->u.def->ast->kid[2]);
 }
 
+/* `fit`, or `hop[i]` with the number in place of i. */
+static const char *stage_name(elab *e, scope *s, const kd_ast *name) {
+  if (name->kind == KD_AST_NAME) return name->text;
+  if (name->kind != KD_AST_INDEX || name->n != 2 || name->kid[1]->kind != KD_AST_SUB || name->kid[1]->n != 1) { kd__err(e, KD_D_LIST_INDEX, name->span); return NULL; }
+  int64_t i;
+  const kd_ast *at = name->kid[1]->kid[0];
+  if (!kd__want_int(e, kd__eval(e, s, at), at, "a stage's number", &i)) return NULL;
+  return kd__arena_printf(e->a, "%s[%lld]", name->kid[0]->text, (long long)i);
+}
+
 static void stage(elab *e, scope *s, const kd_ast *n) {
   mod_build *b = e->build;
   if (b->stage_name) { kd__err(e, KD_D_STAGE_NESTED, n->span); return; }
   const kd_ast *name = n->kid[0], *body = n->kid[1];
-  const char *text = name->kind == KD_AST_NAME ? name->text : kd__arena_strndup(e->a, name->span.src->text + name->span.at, name->span.len);
-  if (e->loop) text = kd__arena_printf(e->a, "%s_%zu", text, b->stage.n + 1);
+  const char *text = stage_name(e, s, name);
+  if (!text) return;
+  if (e->loop && name->kind == KD_AST_NAME) text = kd__arena_printf(e->a, "%s_%zu", text, b->stage.n + 1);
   begin_stage(e, text, n);
   find_keep(e, body);
   scope *in = kd__scope_new(e, s, NULL);
