@@ -157,7 +157,7 @@ static void not_finite(void **state) {
   assert_int_equal(err.epoch, 2);
   assert_int_equal(err.step, 5);
   assert_int_equal(err.origin, 1003);
-  assert_contains(err.text, "soft is nan");
+  assert_contains(err.text, "`soft` is nan");
   assert_contains(err.text, "hint = 0");
   assert_contains(err.text, "stage `first`, epoch 2, step 5");
   assert_int_equal(kd__machine_go(r, &err), KD_E_NUMERIC);              /* and stays so */
