@@ -23,6 +23,7 @@ kd_value kd__simp_add(kd__simp *s, kd_op op, const kd_value *in, uint32_t nin, c
 /* The rules, by family. */
 kd_value kd__simp_fold(kd__simp *s, const kd__term *t);                /* element-wise on constants */
 kd_value kd__simp_lift(kd__simp *s, const kd__term *t);                /* element-wise on broadcasts */
+kd_value kd__simp_pieces(kd__simp *s, const kd__term *t);              /* element-wise on numbers side by side */
 kd_value kd__simp_elem(kd__simp *s, const kd__term *t);
 kd_value kd__simp_reduce(kd__simp *s, const kd__term *t);
 kd_value kd__simp_view(kd__simp *s, const kd__term *t);                /* views, concat and pad */

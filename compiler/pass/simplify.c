@@ -16,7 +16,8 @@ static kd_value rewrite(kd__simp *s, const kd__term *t) {
     case KD_CLASS_ELEM:
       v = kd__simp_fold(s, t);
       if (!v) v = kd__simp_elem(s, t);
-      return v ? v : kd__simp_lift(s, t);
+      if (!v) v = kd__simp_lift(s, t);
+      return v ? v : kd__simp_pieces(s, t);
     case KD_CLASS_REDUCE: return kd__simp_reduce(s, t);
     case KD_CLASS_VIEW:
     case KD_CLASS_MOVE: return kd__simp_view(s, t);

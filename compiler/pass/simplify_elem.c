@@ -95,6 +95,60 @@ kd_value kd__simp_lift(kd__simp *s, const kd__term *t) {
   return kd__simp_broadcast(s, kd__simp_add(s, t->op, in, t->nin, t->attr), t->type.dim, t->type.rank, list);
 }
 
+/* --- numbers side by side ---------------------------------------------------------------------------------------------------------- */
+
+/* An operand that is one number, or numbers side by side; where a walk along the axis stands in it. */
+typedef struct pieces { kd_value v; kd_node concat; bool several; uint32_t at; int64_t end; double k; } pieces;
+
+static bool are_numbers(const kd__simp *s, const kd_node *n) {
+  double k;
+  for (uint32_t i = 0; i < n->nin; i++)
+    if (!kd__simp_number(s, n->in[i], &k)) return false;
+  return true;
+}
+
+/* Goes on to the piece that begins at `begin`. */
+static void next_piece(const kd__simp *s, pieces *p, int64_t begin, int64_t axis, int64_t whole) {
+  if (!p->several) { kd__simp_number(s, p->v, &p->k), p->end = whole; return; }
+  if (begin < p->end) return;
+  kd_value v = p->concat.in[p->at++];
+  kd__simp_number(s, v, &p->k);
+  p->end = begin + kd__type_of(s->g, v)->dim[axis];
+}
+
+/* Masks over a flat vector: computed piece by piece. */
+kd_value kd__simp_pieces(kd__simp *s, const kd__term *t) {
+  enum { MOST = 3 };
+  pieces p[MOST];
+  int64_t axis = -1, begin = 0, end;
+  if (t->nin > MOST) return 0;
+  for (uint32_t i = 0; i < t->nin; i++) {
+    p[i] = (pieces){ .v = t->in[i] };
+    p[i].several = kd__simp_is(s, t->in[i], KD_OP_CONCAT, &p[i].concat);
+    if (!p[i].several && !kd__simp_number(s, t->in[i], &p[i].k)) return 0;
+    if (!p[i].several) continue;
+    if ((axis >= 0 && axis != p[i].concat.attr[0].u.i) || !are_numbers(s, &p[i].concat)) return 0;
+    axis = p[i].concat.attr[0].u.i;
+  }
+  if (axis < 0) return 0;
+  KD_VEC(kd_value) part = { 0 };
+  for (; begin < t->type.dim[axis]; begin = end) {
+    kd_value in[MOST];
+    end = t->type.dim[axis];
+    for (uint32_t i = 0; i < t->nin; i++) {
+      next_piece(s, &p[i], begin, axis, t->type.dim[axis]);
+      if (p[i].end < end) end = p[i].end;
+    }
+    for (uint32_t i = 0; i < t->nin; i++) {
+      kd_type small = kd__simp_type(s, t->in[i]);
+      small.dim[axis] = end - begin;
+      in[i] = kd__simp_const(s, p[i].k, &small);
+    }
+    KD_PUSH(s->g->arena, part, kd__simp_add(s, t->op, in, t->nin, t->attr));
+  }
+  return kd__simp_add(s, KD_OP_CONCAT, part.v, (uint32_t)part.n, (kd_attr[]){ kd__ai(axis) });
+}
+
 /* --- sums and products ------------------------------------------------------------------------------------------------------------ */
 
 static bool is_number(const kd__simp *s, kd_value v, double want) {

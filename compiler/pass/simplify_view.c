@@ -198,22 +198,26 @@ static bool follows(kd__simp *s, kd_value a, kd_value b, int64_t axis, kd_value 
   return true;
 }
 
+/* The same number twice: once, over both. */
+static bool same_number(kd__simp *s, kd_value a, kd_value b, int64_t axis, kd_value *whole) {
+  double k, l;
+  if (!kd__simp_number(s, a, &k) || !kd__simp_number(s, b, &l) || memcmp(&k, &l, sizeof k) != 0) return false;
+  kd_type t = kd__simp_type(s, a);
+  t.dim[axis] += kd__type_of(s->g, b)->dim[axis];
+  *whole = kd__simp_const(s, k, &t);
+  return true;
+}
+
 static kd_value concat(kd__simp *s, const kd__term *t) {
   int64_t axis = t->attr[0].u.i;
   kd_value *part = KD_NEWN(s->g->arena, kd_value, t->nin), whole;
   uint32_t n = 0;
-  double k = 0, l = 0;
-  bool same = true;
   for (uint32_t i = 0; i < t->nin; i++) {
-    kd_type p = kd__simp_type(s, t->in[i]);
-    if (p.dim[axis] == 0) continue;
-    if (n && follows(s, part[n - 1], t->in[i], axis, &whole)) part[n - 1] = whole;
+    if (kd__type_of(s->g, t->in[i])->dim[axis] == 0) continue;
+    if (n && (follows(s, part[n - 1], t->in[i], axis, &whole) || same_number(s, part[n - 1], t->in[i], axis, &whole))) part[n - 1] = whole;
     else part[n++] = t->in[i];
-    same = same && kd__simp_number(s, t->in[i], &l) && (n == 1 || memcmp(&k, &l, sizeof k) == 0);
-    if (n == 1) k = l;
   }
   if (n == 1) return part[0];
-  if (same) return kd__simp_const(s, k, &t->type);
   return n < t->nin ? kd__simp_add(s, KD_OP_CONCAT, part, n, t->attr) : 0;
 }
 
