@@ -137,7 +137,7 @@ static bool about_sizes(const kd_sink *s) {
   for (size_t i = 0; i < s->diag.n; i++)
     switch (s->diag.v[i]->code) {
       case KD_D_SPLIT_SIZE: case KD_D_REQUIRE: case KD_D_FORMAL_SIZE: case KD_D_SHAPE_RULE: case KD_D_SLICE_RANGE: case KD_D_AXIS_SIZE: case KD_D_PATTERN:
-      case KD_D_LIST_RANGE: case KD_D_OWN_CHANGED: case KD_D_NO_SHAPE: return true;
+      case KD_D_LIST_RANGE: case KD_D_OWN_CHANGED: case KD_D_NO_SHAPE: case KD_D_GRAD_UNREACHED: return true;
       default: break;
     }
   return false;
