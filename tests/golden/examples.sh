@@ -31,7 +31,7 @@ if [ -s "$work/missing.txt" ]; then
 fi
 count=$(find "$work" -name '*.kd' | wc -l)
 [ "$count" -gt 0 ] || { echo "no examples in $library" >&2; exit 1; }
-"$kdc" check --stdlib "$library" "$work"/*.kd >"$work/found" 2>"$work/said" || { cat "$work/said" >&2; exit 1; }
-find "$library" -name '*.kd' | sort | xargs "$kdc" check --stdlib "$library" >"$work/found" 2>>"$work/said" || { cat "$work/said" >&2; exit 1; }
+"$kdc" check --stdlib "$library" --data "$library/../examples" "$work"/*.kd >"$work/found" 2>"$work/said" || { cat "$work/said" >&2; exit 1; }
+find "$library" -name '*.kd' | sort | xargs "$kdc" check --stdlib "$library" --data "$library/../examples" >"$work/found" 2>>"$work/said" || { cat "$work/said" >&2; exit 1; }
 if grep -q ': warning:' "$work/said"; then cat "$work/said" >&2; exit 1; fi
 echo "$count examples checked"

@@ -79,7 +79,8 @@ static bool arguments(golden_case *c, const kd_ast *def, kd_entry_arg *arg, size
   for (uint32_t i = 0; i < params->n; i++) {
     const kd_ast *p = params->kid[i];
     const kd__st_tensor *t = input_of(c, p->text);
-    const char *text = t ? NULL : hyper_text(c, p->text);
+    bool tensor = p->n && p->kid[0] && p->kid[0]->kind == KD_AST_TYPE && p->kid[0]->n && p->kid[0]->kid[0];
+    const char *text = t || tensor ? NULL : hyper_text(c, p->text);
     if (*n == GOLDEN_MANY) return wrong(c, "too many parameters; ");
     if (t) {
       kd_type type = t->type;
@@ -195,9 +196,18 @@ static bool compare_gradient(golden_case *c, const kd_entry *e, const golden_val
   return share <= 1 || wrong(c, "the gradient of `%s` is off by %.3g of %.3g; ", name, off, most);
 }
 
-/* Further results that the definition returns under the names of the file's `out.` tensors. */
-static bool compare_result(golden_case *c, const golden_values *v, const kd__st_tensor *t) {
-  const golden_value *g = value_of(v, "", t->name + strlen("out."));
+/* What the file calls out.NAME: a further result of the definition, or what the state becomes that golden.def calls (..).NAME. */
+static const golden_value *further_of(const golden_case *c, const kd_entry *e, const golden_values *v, const char *name) {
+  const golden_value *g = value_of(v, "", name);
+  for (uint32_t i = 0; !g && i < e->nslot; i++) {
+    const char *file = e->slot[i].kind == KD_SLOT_STATE ? file_name(c, &e->slot[i]) : NULL;
+    if (file && ends_with(file, name)) g = value_of(v, "write.", e->slot[i].name);
+  }
+  return g;
+}
+
+static bool compare_further(golden_case *c, const kd_entry *e, const golden_values *v, const kd__st_tensor *t) {
+  const golden_value *g = further_of(c, e, v, t->name + strlen("out."));
   int64_t n = kd__type_count(&t->type);
   if (!g) return true;
   if (g->count != n) return wrong(c, "`%s` differs in size; ", t->name);
@@ -213,7 +223,7 @@ static bool compare_all(golden_case *c, const kd_entry *e, const golden_values *
   for (size_t i = 0; i < c->file.n; i++) {
     const kd__st_tensor *t = &c->file.tensor[i];
     if (strncmp(t->name, "grad.", 5) == 0) ok = compare_gradient(c, e, v, t) && ok;
-    if (strncmp(t->name, "out.", 4) == 0 && strncmp(t->name, "out.loss", 8) != 0) ok = compare_result(c, v, t) && ok;
+    if (strncmp(t->name, "out.", 4) == 0 && strncmp(t->name, "out.loss", 8) != 0) ok = compare_further(c, e, v, t) && ok;
   }
   return ok;
 }

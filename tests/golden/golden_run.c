@@ -9,6 +9,9 @@ static golden_value *add(kd__arena *a, golden_values *out, const char *name, int
   return v;
 }
 
+/* What a state becomes goes by the name of its slot. */
+static const char *written(kd__arena *a, const kd_entry *e, uint32_t slot) { return kd__arena_printf(a, "write.%s", e->slot[slot].name); }
+
 static bool run_twins(kd__arena *a, const kd_entry *e, void *const *data, golden_values *out) {
   kd_eval_slot *slot = KD_NEWN(a, kd_eval_slot, e->nslot + 1);
   for (uint32_t i = 0; i < e->nslot; i++) slot[i] = (kd_eval_slot){ i, data[i] };
@@ -17,6 +20,11 @@ static bool run_twins(kd__arena *a, const kd_entry *e, void *const *data, golden
   for (size_t i = 0; ok && i < e->graph->result.n; i++) {
     kd_value value = e->graph->result.v[i].value;
     golden_value *v = add(a, out, e->graph->result.v[i].name, kd__type_count(kd__type_of(e->graph, value)));
+    for (int64_t k = 0; k < v->count; k++) v->x[k] = kd_eval_at(&r, value, k);
+  }
+  for (size_t i = 0; ok && i < e->graph->write.n; i++) {
+    kd_value value = e->graph->write.v[i].value;
+    golden_value *v = add(a, out, written(a, e, (uint32_t)e->graph->write.v[i].slot), kd__type_count(kd__type_of(e->graph, value)));
     for (int64_t k = 0; k < v->count; k++) v->x[k] = kd_eval_at(&r, value, k);
   }
   kd_eval_free(&r);
@@ -46,6 +54,15 @@ static void read_results(kd__arena *a, const kd_plan *p, const kd_bound *b, gold
   }
 }
 
+static void read_state(kd__arena *a, const kd_entry *e, const kd_store *store, uint32_t slot, golden_values *out) {
+  const kd_type *t = &e->slot[slot].type;
+  int64_t stride[KD_MAX_RANK], n = 1;
+  for (int d = t->rank - 1; d >= 0; d--) { stride[d] = n; n *= t->dim[d]; }
+  kd_tensor now = { kd__store_at(store, slot), t->dim, stride, t->dtype, t->rank };
+  golden_value *v = add(a, out, written(a, e, slot), n);
+  for (int64_t k = 0; k < n; k++) v->x[k] = element(&now, k);
+}
+
 static void *memory(size_t n) { return aligned_alloc(64, (n + 64) / 64 * 64); }
 
 static bool run_plan(kd__arena *a, const kd_entry *e, void *const *data, golden_values *out) {
@@ -69,6 +86,7 @@ static bool run_plan(kd__arena *a, const kd_entry *e, void *const *data, golden_
     kd__bound_run(b, &(kd_exec){ .threads = 1, .scratch = scratch, .fault = &fault });
     ok = !fault.set;
     if (ok) read_results(a, p, b, out);
+    for (uint32_t i = 0; ok && i < p->nwrites; i++) read_state(a, e, &store, p->writes[i], out);
     free(scratch);
   }
   kd__bound_close(b);
@@ -78,6 +96,6 @@ static bool run_plan(kd__arena *a, const kd_entry *e, void *const *data, golden_
 }
 
 bool golden_run(kd__arena *a, golden_way way, const kd_entry *e, void *const *data, golden_values *out) {
-  *out = (golden_values){ KD_NEWN(a, golden_value, e->graph->result.n + 1), 0 };
+  *out = (golden_values){ KD_NEWN(a, golden_value, e->graph->result.n + e->nslot + 1), 0 };
   return way == GOLDEN_TWINS ? run_twins(a, e, data, out) : run_plan(a, e, data, out);
 }
