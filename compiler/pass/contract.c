@@ -76,6 +76,11 @@ static kd_value contracted(kd__simp *s, kd_value product, uint32_t reduced, cons
   c.batch = a.axes & b.axes & ~reduced, c.row = a.axes & ~b.axes & ~reduced, c.column = b.axes & ~a.axes & ~reduced;
   uint32_t neither = reduced & ~(a.axes | b.axes);                     /* simplify takes those out of the sum */
   if (!kd__dtype_real((kd_dtype)c.product.dtype) || whole <= parts || neither || size_of(&c, c.contracted) < 2) return 0;
+  if (c.row && c.column && __builtin_ctz(c.column) < __builtin_ctz(c.row)) {           /* the result comes out in order */
+    factor f = a;
+    uint32_t axes = c.row;
+    a = b, b = f, c.row = c.column, c.column = axes;
+  }
   a = reduce(s, a, reduced & ~b.axes), b = reduce(s, b, reduced & ~c.contracted);
   kd_value r = kd__simp_2(s, KD_OP_MATMUL, matrix(s, &c, a, c.row, c.contracted), matrix(s, &c, b, c.contracted, c.column));
   return unpack(s, &c, r, result);

@@ -39,7 +39,6 @@ static kd_value through_broadcast(kd__simp *s, const kd__term *t, const kd_node 
     if (reduced & 1u << d) inner |= 1u << j;
     else axes[n++] = left((int)d, reduced);
   }
-  if (!(reduced & ~own)) return 0;
   kd_value v = kd__simp_sum(s, t->op, b->in[0], inner);
   if (t->op == KD_OP_SUM) {
     kd_type small = kd__simp_type(s, v);

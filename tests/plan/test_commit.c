@@ -59,6 +59,15 @@ static const commit_case cases[] = {
   { "an average of two models in place", RIG_TOGETHER, 4, 0,
     "%a = input {slot=0, dtype=f32, shape=[6]}\n%b = input {slot=1, dtype=f32, shape=[6]}\n%k = const {value=0.75, dtype=f32, shape=[6]}\n"
     "%d = sub %a, %b\n%m = mul %d, %k\n%n = sub %a, %m\nwrite 0 %n\n" },
+  { "channels put together by concat are made in place, with channels innermost", RIG_APART, 4, 0,
+    "%x = input {slot=0, dtype=f32, shape=[2,3,6,6]}\n%u = input {slot=1, dtype=f32, shape=[4,3,3,3]}\n%v = input {slot=2, dtype=f32, shape=[5,4,3,3]}\n"
+    "%w = input {slot=3, dtype=f32, shape=[2,9,3,3]}\n%a = conv %x, %u {stride=[1,1], pad_lo=[1,1], pad_hi=[1,1], dilation=[1,1], groups=1}\n"
+    "%r = relu %a\n%b = conv %r, %v {stride=[1,1], pad_lo=[1,1], pad_hi=[1,1], dilation=[1,1], groups=1}\n%c = concat %r, %b {axis=1}\n"
+    "%y = conv %c, %w {stride=[1,1], pad_lo=[1,1], pad_hi=[1,1], dilation=[1,1], groups=1}\nresult \"y\" %y\n" },
+  { "an image flattened for a matrix product is copied once, back from it not at all", RIG_APART, 4, 1,
+    "%x = input {slot=0, dtype=f32, shape=[2,3,6,6]}\n%u = input {slot=1, dtype=f32, shape=[4,3,3,3]}\n%w = input {slot=2, dtype=f32, shape=[144,5]}\n"
+    "%a = conv %x, %u {stride=[1,1], pad_lo=[1,1], pad_hi=[1,1], dilation=[1,1], groups=1}\n%r = relu %a\n%f = reshape %r {shape=[2,144]}\n"
+    "%y = matmul %f, %w\nresult \"y\" %y\n" },
 };
 
 static void every_case(void **state) {
