@@ -5,16 +5,13 @@
 #include "grammar/parser.h"
 
 static const kd__word words[] = {
-#define KD_WORD(TOKEN, text, class) { text, TOKEN, KD__##class },
+#define KD_WORD(TOKEN, text, class) [TOKEN - IF] = { text, TOKEN, KD__##class },
 #include "compiler/front/words.def"
 #undef KD_WORD
 };
-const kd__word *kd__word_of(int kind) {
-  for (size_t i = 0; i < sizeof words / sizeof *words; i++) if (words[i].kind == kind) return &words[i];
-  return NULL;
-}
+const kd__word *kd__word_of(int kind) { return kind >= IF && kind <= STEPS ? &words[kind - IF] : NULL; }
 
-static int class_of(int kind) { const kd__word *w = kind >= IF && kind <= STEPS ? kd__word_of(kind) : NULL; return w ? w->class : 0; }
+static int class_of(int kind) { const kd__word *w = kd__word_of(kind); return w ? (int)w->class : 0; }
 static bool is_name(int kind) { return kind == NAME || class_of(kind) > KD__RESERVED; }
 bool kd__bracket_open(int kind) { return kind == '(' || kind == '[' || kind == '{'; }
 bool kd__bracket_close(int kind) { return kind == ')' || kind == ']' || kind == '}'; }
@@ -86,6 +83,29 @@ static bool begins_statement(kd__parser *p) {
   return next == '(' || next == '=' || next == ':';
 }
 
+/* The column at which the line of `at` begins, in bytes. */
+static uint32_t indent(kd__parser *p, uint32_t at) {
+  uint32_t from = p->src->line[kd__source_line(p->src, at) - 1], i = from;
+  while (i < at && i - from < 1000 && (p->src->text[i] == ' ' || p->src->text[i] == '\t')) i++;
+  return i - from;
+}
+
+/* Indentation means nothing, but where a `}` is missing it shows which: the first block with a line that stands no further in than its
+ * opener's line. */
+static void suspect(kd__parser *p, const kd__token *t) {
+  if (p->suspect.kind || !p->nopen || t->kind == '}' || top(p)->kind != '{' || indent(p, t->span.at) > top(p)->indent) return;
+  p->suspect = *top(p);
+  p->suspected = t->span;
+}
+
+static void unclosed_block(kd__parser *p) {
+  const kd__open *o = p->suspect.kind ? &p->suspect : top(p);
+  kd_diag *d = kd__syntax_report(p, KD_D_UNCLOSED, o->span, o->kind, kd__source_line(p->src, o->span.at));
+  if (!d) return;
+  kd__diag_primary(p->sink, d, "opened here");
+  if (p->suspect.kind) kd__diag_label(p->sink, d, p->suspected, "going by the indentation, `}` is missing before this");
+}
+
 static void unclosed(kd__parser *p, const kd__open *o, const kd__token *t) {
   kd_diag *d = kd__syntax_report(p, KD_D_UNCLOSED, o->span, o->kind, kd__source_line(p->src, o->span.at));
   if (!d) return;
@@ -132,7 +152,7 @@ static void fit_closer(kd__parser *p, kd__token *t) {
 
 /* An opener ahead: pushes it. Braces where a value stands are read as a record, so that what is in them is understood. */
 static void open_bracket(kd__parser *p, kd__token *t) {
-  kd__open o = { t->kind, t->span, false };
+  kd__open o = { t->kind, t->span, false, t->kind == '{' ? indent(p, t->span.at) : 0 };
   if (t->kind == '{' && (inside(p) || p->last.kind == '=')) {      /* in brackets only after what needs a value: see step */
     kd_diag *d = kd__syntax_report(p, KD_D_BRACES, t->span);
     o.record = inside(p) || (is_name(peek(p, 1)->kind) && peek(p, 2)->kind == ':') || peek(p, 1)->kind == '}';
@@ -171,10 +191,15 @@ static bool step(kd__parser *p, kd__token *t) {
   kd__token *r = peek(p, 0);
   if (p->last.cut && r->line && !p->last.made) { p->last.cut = false; close_line(p, &p->last); if (p->nclose) return false; }
   if (!r->kind) {
-    if (p->nopen) { unclosed(p, top(p), r); close_down(p, 0); return false; }
+    if (p->nopen) {
+      if (inside(p)) unclosed(p, top(p), r); else unclosed_block(p);
+      close_down(p, 0);
+      return false;
+    }
     *t = *r;
     return true;
   }
+  if (r->line) suspect(p, r);
   if (inside(p)) {
     bool labels = top(p)->kind == '(' && (p->last.kind == '(' || p->last.kind == ',');
     if (labels && class_of(r->kind) == KD__RESERVED && peek(p, 1)->kind == ':') r->kind = NAME;   /* stack(xs, as: m) */
@@ -182,6 +207,7 @@ static bool step(kd__parser *p, kd__token *t) {
     if (r->kind == '{' && p->last.kind != '(' && p->last.kind != '[' && p->last.kind != ',' && p->last.kind != ':' && p->last.kind != '=') {
       unclosed(p, top(p), r);
       close_to_block(p);
+      r->told = true;                            /* a statement that has no block may be the bracket's fault */
       return false;
     }
   } else if (r->kind == SEP || (r->line && (may_end(p->last.kind) ? !goes_on(p) : p->last.kind != ':' && begins_statement(p)))) {

@@ -28,11 +28,8 @@ static bool one_of(const char *s, const char *const *list) {
   return false;
 }
 
-static bool is_word(const char *s, bool reserved) {
-  for (int k = IF; k <= STEPS; k++) {
-    const kd__word *w = kd__word_of(k);
-    if (w && strcmp(w->text, s) == 0) return (w->class == KD__RESERVED) == reserved;
-  }
+static bool is_contextual(const char *s) {
+  for (int k = IF; k <= STEPS; k++) if (strcmp(kd__word_of(k)->text, s) == 0) return kd__word_of(k)->class != KD__RESERVED;
   return false;
 }
 
@@ -41,6 +38,7 @@ static const char *expected(kd__parser *p, const wanted *w) {
   static const char *const operators[] = { "+", "-", "*", "/", "%", "^", "<", ">", "<=", ">=", "==", "!=", "..", "|>", "and", "or", "(", "[", ".", NULL };
   static const char *const values[] = { "a name", "a number", "a string", "true", "false", "none", "(", "[", "-", "not", "if", "fn", NULL };
   static const char *const never[] = { "end of the file", "invalid token", "error", "end of the statement", "?", NULL };
+  bool trailers = wants(w, "(") && wants(w, "[") && wants(w, ".");
   bool operator = wants(w, "*"), value = wants(w, "a number") && wants(w, "a string"), name = wants(w, "a name"), statement = wants(w, "return") && wants(w, "use");
   const char *list[8];
   size_t n = 0, more = 0;
@@ -50,7 +48,8 @@ static const char *expected(kd__parser *p, const wanted *w) {
   for (int i = 0; i < w->n; i++) {
     const char *s = w->v[i];
     if ((value && one_of(s, values)) || (operator && one_of(s, operators)) || one_of(s, never) || strcmp(s, "a name") == 0) continue;
-    if (name && is_word(s, false)) continue;
+    if (name && is_contextual(s)) continue;
+    if (trailers && ((*s == '(' && wants(w, "minimizing")) || *s == '[' || (*s == '.' && !s[1]))) continue;   /* could go on, but hardly is what is meant */
     if (n == 6) { more++; continue; }
     list[n++] = *s == 'a' && s[1] == ' ' ? s : kd__arena_printf(p->arena, "`%s`", s);
   }

@@ -94,7 +94,7 @@ kd__parser *kd__parser_new(kd__arena *a, kd_sink *sink, const kd_source *src) {
   kd__map_init(&p->names, a);
   for (int k = IF; k <= STEPS; k++) {
     const kd__word *w = kd__word_of(k);
-    if (w) *kd__map_at(&p->names, w->text) = (void *)(uintptr_t)w;
+    *kd__map_at(&p->names, w->text) = (void *)(uintptr_t)w;
   }
   return p;
 }

@@ -18,7 +18,7 @@ typedef struct kd__word { const char *text; int kind; enum { KD__RESERVED = 1, K
 const kd__word *kd__word_of(int kind);           /* NULL: not a word */
 
 typedef KD_VEC(kd_ast *) kd__list;
-typedef struct kd__open { int kind; kd_span span; bool record; } kd__open;   /* record: a `{` that stands for `(`, already reported */
+typedef struct kd__open { int kind; kd_span span; bool record; uint32_t indent; } kd__open;   /* record: a `{` that stands for `(`, already reported */
 typedef struct kd__doc_at { uint32_t at, doc, n; bool used; } kd__doc_at;
 
 typedef struct kd__parser {
@@ -34,6 +34,7 @@ typedef struct kd__parser {
   kd__token ahead[4]; uint32_t nahead;
   kd__token last;                                /* handed to the parser last */
   kd__open open[KD_NEST_MAX + 1]; uint32_t nopen, nclose;   /* open brackets; how many of them are being closed */
+  kd__open suspect; kd_span suspected;           /* a block that seems to lack its `}`, and the line that says so; kind 0: none */
   int first, second; const char *first_text; uint32_t nth; /* the statement's first two tokens, for messages */
   bool deep;                                     /* TOO_DEEP was reported: the rest is not judged */
   /* parser */
