@@ -24,6 +24,7 @@ kd_value kd__simp_add(kd__simp *s, kd_op op, const kd_value *in, uint32_t nin, c
 kd_value kd__simp_fold(kd__simp *s, const kd__term *t);                /* element-wise on constants */
 kd_value kd__simp_lift(kd__simp *s, const kd__term *t);                /* element-wise on broadcasts */
 kd_value kd__simp_pieces(kd__simp *s, const kd__term *t);              /* element-wise on numbers side by side */
+kd_value kd__simp_apart(kd__simp *s, const kd__term *t);               /* sums of values that are 0 where the other is not */
 kd_value kd__simp_elem(kd__simp *s, const kd__term *t);
 kd_value kd__simp_reduce(kd__simp *s, const kd__term *t);
 kd_value kd__simp_view(kd__simp *s, const kd__term *t);                /* views, concat and pad */

@@ -165,7 +165,7 @@ static kd_value add(kd__simp *s, const kd__term *t) {
   if (a == b) return kd__simp_2(s, KD_OP_MUL, a, kd__simp_const(s, 2, &t->type));
   if (kd__simp_is(s, b, KD_OP_NEG, &n)) return kd__simp_2(s, KD_OP_SUB, a, n.in[0]);
   if (kd__simp_is(s, a, KD_OP_NEG, &n)) return kd__simp_2(s, KD_OP_SUB, b, n.in[0]);
-  return 0;
+  return kd__simp_apart(s, t);
 }
 
 static kd_value sub(kd__simp *s, const kd__term *t) {

@@ -1,4 +1,5 @@
 /* test_meaning.c: random graphs mean the same after each pass, and after all of them. */
+#include "compiler/autodiff/autodiff.h"
 #include "compiler/pass/pass.h"
 #include "tests/eval/random.h"
 #include <math.h>
@@ -104,6 +105,48 @@ static void in_double(void **state) { (void)state; every_pass(false, KD_F64); }
 static void in_single(void **state) { (void)state; every_pass(false, KD_F32); }
 static void with_nan(void **state) { (void)state; every_pass(true, KD_F64); }
 
+/* Slices of one value, side by side or overlapping, and the gradient that they leave in it. */
+static bool check_slices(uint64_t seed, bool apart) {
+  kd__arena a;
+  kd__arena_init(&a, NULL, NULL);
+  enum { N = 24, SLICES = 5 };
+  double data[N * 2];
+  kd_random_slot slot = { { .dtype = KD_F64, .rank = 2, .dim = { seed % 2 ? N : 2, seed % 2 ? 2 : N } }, data };
+  kd_eval_slot eval = { 0, data };
+  kd_random_graph r = { .g = kd__graph_new(&a), .eval = &eval };
+  KD_PUSH(&a, r.slot, slot);
+  kd_build b = { r.g, 1 };
+  kd_value x = kd__b_input(&b, 0, &slot.type), loss = kd__b_const(&b, 0, KD_F64, NULL, 0), d;
+  int64_t axis = seed % 2 ? 0 : 1, at = 0, one[2] = { 1, 1 }, both[2] = { 0, 1 };
+  for (int i = 0; i < N * 2; i++) data[i] = (double)(kd__mix(seed, (uint64_t)i) % 100) / 10 - 5;
+  for (int i = 0; i < SLICES; i++) {
+    int64_t start[2] = { 0 }, size[2] = { slot.type.dim[0], slot.type.dim[1] };
+    start[axis] = apart ? at : (int64_t)(kd__mix(seed, 200 + (uint64_t)i) % 18), size[axis] = 1 + (int64_t)(kd__mix(seed, 300 + (uint64_t)i) % 4);
+    at += size[axis] + (int64_t)(kd__mix(seed, 400 + (uint64_t)i) % 2);
+    if (at > N) break;
+    kd_value v = kd__b_slice(&b, x, start, size, one);
+    loss = kd__b_op2(&b, KD_OP_ADD, loss, kd__b_reduce(&b, KD_OP_SUM, kd__b_op1(&b, i % 2 ? KD_OP_SIN : KD_OP_EXP, v), both, 2));
+  }
+  assert_true(kd__gradients(r.g, loss, &x, 1, &d, 1, NULL));
+  kd__graph_result(r.g, "grad", d);
+  kd_graph *after = all_passes(r.g);
+  char what[60];
+  snprintf(what, sizeof what, "slices, seed %llu%s", (unsigned long long)seed, apart ? ", apart" : "");
+  bool good = kd__graph_verify(after, NULL) && same_meaning(&r, after, what, false);
+  for (size_t i = 1; apart && i < after->node.n; i++)
+    if (after->node.v[i].op == KD_OP_PAD) good = false, print_error("%s: a pad is left\n", what);
+  if (!good && getenv("KD_SHOW")) show(r.g, "before"), show(after, "after");
+  kd__arena_free(&a);
+  return good;
+}
+
+static void slices_of_one_value(void **state) {
+  (void)state;
+  int bad = 0;
+  for (uint64_t seed = 1; seed <= 200; seed++) bad += !check_slices(seed, true) + !check_slices(seed, false);
+  assert_int_equal(bad, 0);
+}
+
 /* The graphs must have in them what the passes are for. */
 static void random_graphs_are_rich(void **state) {
   (void)state;
@@ -125,6 +168,7 @@ static void random_graphs_are_rich(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(random_graphs_are_rich), cmocka_unit_test(in_double), cmocka_unit_test(in_single), cmocka_unit_test(with_nan),
+    cmocka_unit_test(slices_of_one_value),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
