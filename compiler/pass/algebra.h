@@ -1,7 +1,7 @@
 /* algebra.h: adding a node in its simplest form. Internal to pass/: simplify adds every node this way, contract what it makes.
  *
  * A rule looks at an operator whose operands are simple already and gives the value that takes its place, made with the same functions, or
- * 0. What a rule must keep (docs/passes.md): NaN and infinities come out where they came out before, so x*0 and x-x stay for reals;
+ * 0. What a rule must keep (docs/ir.md): NaN and infinities come out where they came out before, so x*0 and x-x stay for reals;
  * gradients are the same; sums are not regrouped (the order carries their accuracy), products by numbers or broadcasts may be, which
  * costs a rounding. What may change: the sign of a zero, and what leaves the range of the type on the way only. */
 #ifndef KD_PASS_ALGEBRA_H
@@ -26,6 +26,7 @@ kd_value kd__simp_lift(kd__simp *s, const kd__term *t);                /* elemen
 kd_value kd__simp_pieces(kd__simp *s, const kd__term *t);              /* element-wise on numbers side by side */
 kd_value kd__simp_apart(kd__simp *s, const kd__term *t);               /* sums of values that are 0 where the other is not */
 kd_value kd__simp_elem(kd__simp *s, const kd__term *t);
+kd_value kd__simp_matmul(kd__simp *s, const kd__term *t);
 kd_value kd__simp_reduce(kd__simp *s, const kd__term *t);
 kd_value kd__simp_view(kd__simp *s, const kd__term *t);                /* views, concat and pad */
 

@@ -21,6 +21,7 @@ static kd_value rewrite(kd__simp *s, const kd__term *t) {
     case KD_CLASS_REDUCE: return kd__simp_reduce(s, t);
     case KD_CLASS_VIEW:
     case KD_CLASS_MOVE: return kd__simp_view(s, t);
+    case KD_CLASS_CONTRACT: return t->op == KD_OP_MATMUL ? kd__simp_matmul(s, t) : 0;
     default: return 0;
   }
 }

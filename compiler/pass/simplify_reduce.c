@@ -1,4 +1,5 @@
-/* simplify_reduce.c: rules of reductions: what does not change along the reduced axes is taken out, views are looked through. */
+/* simplify_reduce.c: rules of reductions and matrix products: what does not change along the reduced axes is taken out, views are looked
+ * through. */
 #include "compiler/pass/algebra.h"
 
 static uint32_t bits(const kd_attr *list) {
@@ -145,4 +146,13 @@ kd_value kd__simp_reduce(kd__simp *s, const kd__term *t) {
   bool shares = t->op == KD_OP_REDUCE_MAX || t->op == KD_OP_REDUCE_MIN;
   if (!v && !shares && kd__simp_is(s, t->in[0], t->op, &n)) v = nested(s, t, &n, reduced);
   return v;
+}
+
+/* A batch of one matrix product is one matrix product: fewer views around it, and they meet those of its neighbours. */
+kd_value kd__simp_matmul(kd__simp *s, const kd__term *t) {
+  int r = t->type.rank;
+  kd_type x = kd__simp_type(s, t->in[0]), y = kd__simp_type(s, t->in[1]);
+  if (r == 2 || elements(&t->type, (1u << (r - 2)) - 1) != 1) return 0;
+  kd_value a = kd__simp_reshape(s, t->in[0], x.dim + r - 2, 2), b = kd__simp_reshape(s, t->in[1], y.dim + r - 2, 2);
+  return kd__simp_reshape(s, kd__simp_2(s, KD_OP_MATMUL, a, b), t->type.dim, r);
 }
