@@ -2,7 +2,8 @@
  * elaborator's. A push parser: kd__parse gives it the filter's tokens one by one and may leave it at any time.
  *
  * Recovery: `error` stands for a statement, for what is in one pair of brackets, and for a statement's head before a block. The
- * driver skips to the end of what `error` stands for, so the token after an error is always one that fits. */
+ * driver skips to the end of what `error` stands for, so the token after an error is always one that fits. For this a rule may not go on
+ * after a closing bracket of its own: what is in brackets is a nonterminal with them, so that a closed bracket leaves the stack. */
 %define api.pure full
 %define api.push-pull push
 %define api.prefix {kd__yy}
@@ -67,18 +68,17 @@ static kd_ast *widened(kd_ast *n, kd_span at) { n->span = at; n->flag |= KD_AST_
 %type <kd_ast *> params param initial result type plain_type opt_type opt_from opt_until axes axis expr expr_n postfix postfix_n postfix_o trailer
 %type <kd_ast *> primary_o number arg field elem comp sub index tname target target_axis target_part name_node
 %type <kd__list *> open stmts items use_items several targets clauses models_list shown_list params_list types axes_list args args_list fields elems
-%type <kd__list *> comps subs tnames target_axes names
+%type <kd__list *> comps subs merged tnames target_axes names
 
 %%
 
 file: stmts[l]                               { p->syntax->file = $$ = N(FILE, @$, $l, 0); };
 block: "{" stmts[l] "}"                      { $$ = N(BLOCK, @$, $l, 0); };
-stmts: open | items | items sep;
+stmts: open | items | items SEP;
 items: open[l] stmt[s]                       { $$ = ADD($l, $s); }
-     | items[l] sep stmt[s]                  { $$ = ADD($l, $s); }
+     | items[l] SEP stmt[s]                  { $$ = ADD($l, $s); }
      | items[l] junk[s]                      { $$ = ADD($l, $s); };   /* after a statement that is complete */
 open: %empty                                 { $$ = LIST(NULL); if (!p->top) p->top = $$; };
-sep: SEP                                     { yyerrok; };
 stmt: use | define | bind | control | scheme_stmt | junk;
 junk: error                                  { $$ = ERROR(@$); }
     | error block                            { $$ = ERROR(@$); };
@@ -177,7 +177,7 @@ scheme_stmt: "stage" stage_name[n] ":" train[b]
            | "save" models[m] "to" expr[e]   { $$ = N(SAVE, @$, NULL, 2, $m, $e); };
 stage_name: name_node
           | name_node[n] "[" subs[l] "]"     { $$ = N(INDEX, @$, $l, 1, $n); }
-          | name_node "[" error "]"          { $$ = ERROR(@$); yyerrok; };
+          | name_node "[" error "]"          { $$ = ERROR(@$); };
 train: "train" models[m] "minimizing" expr[e] clauses[l]
                                              { $$ = N(TRAIN, @$, $l, 2, $m, $e); };
 clauses: %empty                              { $$ = LIST(NULL); }
@@ -199,7 +199,7 @@ shown_first: expr_n[e]                       { $$ = N(ARG, @$, NULL, 1, $e); }
 params: "(" ")"                              { $$ = N(PARAMS, @$, NULL, 0); }
       | "(" params_list[l] ")"               { $$ = N(PARAMS, @$, $l, 0); }
       | "(" params_list[l] "," ")"           { $$ = N(PARAMS, @$, $l, 0); }
-      | "(" error ")"                        { $$ = N(PARAMS, @$, NULL, 0); yyerrok; };
+      | "(" error ")"                        { $$ = N(PARAMS, @$, NULL, 0); };
 params_list: param[a]                        { $$ = LIST($a); }
            | params_list[l] "," param[a]     { $$ = ADD($l, $a); };
 param: name[n] opt_type[t] initial[e]        { $$ = kd__document(p, NAMED(PARAM, @$, @n, $n.text, NULL, NULL, 2, $t, $e)); };
@@ -212,13 +212,13 @@ plain_type: axes[a]                          { $$ = N(TYPE, @$, NULL, 1, $a); }
     | name[n] axes[a]                        { $$ = NAMED(TYPE, @$, @n, $n.text, NULL, NULL, 1, $a); }
     | name[n] "(" types[l] ")"               { $$ = NAMED(TYPE_ARGS, @$, @n, $n.text, NULL, $l, 0); }
     | "(" params_list[l] ")"                 { $$ = N(TYPE_RECORD, @$, $l, 0); }
-    | name "(" error ")"                     { $$ = N(TYPE, @$, NULL, 0); yyerrok; }
-    | "(" error ")"                          { $$ = N(TYPE, @$, NULL, 0); yyerrok; };
+    | name "(" error ")"                     { $$ = N(TYPE, @$, NULL, 0); }
+    | "(" error ")"                          { $$ = N(TYPE, @$, NULL, 0); };
 types: type[t]                               { $$ = LIST($t); }
      | types[l] "," type[t]                  { $$ = ADD($l, $t); };
 axes: "[" "]"                                { $$ = N(AXES, @$, NULL, 0); }
     | "[" axes_list[l] "]"                   { $$ = N(AXES, @$, $l, 0); }
-    | "[" error "]"                          { $$ = N(AXES, @$, NULL, 0); yyerrok; };
+    | "[" error "]"                          { $$ = N(AXES, @$, NULL, 0); };
 axes_list: axis[a]                           { $$ = LIST($a); }
          | axes_list[l] "," axis[a]          { $$ = ADD($l, $a); };
 axis: name[n]                                { $$ = NAMED(AXIS, @$, @n, $n.text, NULL, NULL, 0); }
@@ -279,8 +279,8 @@ postfix_o: primary_o
 trailer: "(" args[l] ")"                     { $$ = N(CALL, @$, $l, 1, KD__NIL); }
        | "[" subs[l] "]"                     { $$ = N(INDEX, @$, $l, 1, KD__NIL); }
        | "." NAME[n]                         { $$ = NAMED(FIELD, @$, @n, $n.text, NULL, NULL, 1, KD__NIL); }
-       | "(" error ")"                       { $$ = ERROR(@$); yyerrok; }
-       | "[" error "]"                       { $$ = ERROR(@$); yyerrok; };
+       | "(" error ")"                       { $$ = ERROR(@$); }
+       | "[" error "]"                       { $$ = ERROR(@$); };
 primary_o: number
          | STRING[s]                         { $$ = NAMED(STRING, @$, @s, $s.text, NULL, NULL, 0); $$->num = $s.num; }
          | "true"                            { $$ = N(TRUE, @$, NULL, 0); }
@@ -290,12 +290,12 @@ primary_o: number
          | "(" ")"                           { $$ = N(RECORD, @$, NULL, 0); }
          | "(" fields[l] ")"                 { $$ = N(RECORD, @$, $l, 0); }
          | "(" fields[l] "," ")"             { $$ = N(RECORD, @$, $l, 0); }
-         | "(" error ")"                     { $$ = ERROR(@$); yyerrok; }
+         | "(" error ")"                     { $$ = ERROR(@$); }
          | "[" "]"                           { $$ = N(LIST, @$, NULL, 0); }
          | "[" elems[l] "]"                  { $$ = N(LIST, @$, $l, 0); }
          | "[" elems[l] "," "]"              { $$ = N(LIST, @$, $l, 0); }
          | "[" expr[e] comps[l] "]"          { $$ = N(COMPREHENSION, @$, $l, 1, $e); }
-         | "[" error "]"                     { $$ = ERROR(@$); yyerrok; };
+         | "[" error "]"                     { $$ = ERROR(@$); };
 number: NUMBER[n]                            { $$ = NAMED(NUMBER, @$, @n, $n.text, NULL, NULL, 0); $$->num = $n.num; if (!strpbrk($n.text, ".eE")) $$->flag |= KD_AST_INTEGER; };
 
 args: %empty                                 { $$ = LIST(NULL); }
@@ -326,17 +326,18 @@ sub: index[e]                                { $$ = N(SUB, @$, NULL, 1, $e); }
    | name[n] ":" index[e]                    { $$ = NAMED(SUB, @$, @n, $n.text, NULL, NULL, 1, $e); }
    | ".."                                    { $$ = N(REST, @$, NULL, 0); }
    | tname[s] "as" target[t]                 { $$ = kd__view(p, @$, LIST($s), $t, 0); }
-   | "(" tnames[l] ")" "as" target[t]        { $$ = kd__view(p, @$, $l, $t, KD_AST_MERGE); };
+   | merged[l] "as" target[t]                { $$ = kd__view(p, @$, $l, $t, KD_AST_MERGE); };
 index: expr
      | expr[a] ".."                          { $$ = N(RANGE_FROM, @$, NULL, 1, $a); }
      | ".." expr[b]                          { $$ = N(RANGE_TO, @$, NULL, 1, $b); };
+merged: "(" tnames[l] ")"                    { $$ = $l; };
 tnames: tname[a] "," tname[b]                { $$ = ADD(LIST($a), $b); }
       | tnames[l] "," tname[n]               { $$ = ADD($l, $n); };
 tname: name_node
      | ".."                                  { $$ = N(REST, @$, NULL, 0); };
 target: target_axis[a]                       { $$ = N(AXES, @$, LIST($a), 0); }
       | "(" target_axes[l] ")"               { $$ = N(AXES, @$, $l, 0); }
-      | "(" error ")"                        { $$ = ERROR(@$); yyerrok; };
+      | "(" error ")"                        { $$ = ERROR(@$); };
 target_axes: target_part[a]                  { $$ = LIST($a); }
            | target_axes[l] "," target_part[a]
                                              { $$ = ADD($l, $a); };
@@ -370,6 +371,7 @@ void kd__state_free(kd__state *s) { kd__yypstate_delete(s); }
 int kd__push(kd__state *s, kd__parser *p, const kd__token *t) {
   KD__YYSTYPE value = { .NAME = { t->text, t->num } };
   KD__YYLTYPE at = t->span;
+  s->yyerrstatus = 0;                            /* when to be silent after an error is the driver's, which sees brackets */
   switch (kd__yypush_parse(s, t->kind, &value, &at, p)) {
     case YYPUSH_MORE: return KD__PUSH_MORE;
     case 0: return KD__PUSH_DONE;

@@ -114,7 +114,7 @@ void kd__refuse(kd__parser *p, const char *const *names, int n) {
   const kd__token *t = &p->now;
   wanted w = { names, n };
   p->panic = true;
-  if (t->told || p->deep) return;
+  if (t->told || p->deep || p->calm) return;
   if (kd__sink_full(p->sink)) { kd__syntax_report(p, KD_D_SYNTAX, t->span, ""); return; }
   if (special(p, t, &w)) return;
   kd_diag *d = kd__syntax_report(p, KD_D_SYNTAX, t->span, kd__token_show(p, t));

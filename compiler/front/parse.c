@@ -64,6 +64,7 @@ static void run(kd__parser *p, kd__state *s) {
     p->now = t;
     p->panic = false;
     status = kd__push(s, p, &t);
+    p->calm = p->panic ? 3 : t.kind == SEP || kd__bracket_close(t.kind) || !p->calm ? 0 : p->calm - 1;
     bool fits = t.kind == 0 || t.kind == SEP || kd__bracket_close(t.kind) || t.kind == '{';
     kd__filter(p, &t);
     if (p->panic && !fits) resume(p, &t, depth);

@@ -42,6 +42,7 @@ typedef struct kd__parser {
   KD_VEC(kd__doc_at) docs;
   kd__token now;                                 /* the token being pushed */
   bool panic;                                    /* it was refused */
+  int calm;                                      /* tokens after a fault for which further ones are not reported */
 } kd__parser;
 
 kd__parser *kd__parser_new(kd__arena *a, kd_sink *sink, const kd_source *src);
