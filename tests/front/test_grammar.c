@@ -340,6 +340,32 @@ static void faults_do_not_hide_each_other(void **s) {
   front_end(&f);
 }
 
+/* Whatever bracket a fault is in, the text after it is read. */
+static void the_rest_is_always_read(void **s) {
+  (void)s;
+  static const char *const faults[] = {
+    "let a = x[(H, W) @ as N]", "let a = x[(H, W) y as N]", "let a = x[(H, W as N]", "let a = x[D as (h: 8 8, d)] y", "let a = f(x)(1 2)[3 4].y z", "let a = (b: 1 2, c: 3) d",
+    "let a = [b for c d in e] f", "let a: list([B C], int) = x", "let a: (l: [B] m) = x", "fn f(a b) -> [C D] = a b", "fn f(a) x = 1", "let a = fn(x y) = x y", "net f(x) { y z } w",
+    "net f(x) { a = (1 2 }", "stage a[1 2]: train B minimizing c d", "stage b c { train D minimizing e }", "if a b { c d } else e { f = 1 }", "for a, in b { c = 1 }",
+    "for a b epochs c { d = 1 }", "repeat 3 4 { a = 1 } until b", "scheme x { a = 1 }", "{ a = 1 }", "}", ")", "]", "@", "let a = \"x", "let a = 'x", "use a..b", "a, b c = d", "keep b",
+    "report", "save a b", "copy a", "update = = 3", "let a = b |> |> c", "let a = if b then c", "loss a(b) = from c", "/* x", "let a = {b c}", "let a = f({b c})", "x = [[1 2] [3 4]]" };
+  char text[256];
+  for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+    front f;
+    snprintf(text, sizeof text, "let first = 1\n%s\nlet last = 1 2\nlet final = 3\n", faults[i]);
+    front_parse(&f, text);
+    const kd_ast *file = f.syn->file, *end = file->n ? file->kid[file->n - 1] : file;
+    bool told = false;
+    for (size_t k = 0; k < f.sink.diag.n; k++) {
+      int line, col;
+      kd__source_pos(f.src, f.sink.diag.v[k]->label[0].span.at, &line, &col);
+      told = told || (line == 3 && col == 14);
+    }
+    if (f.sink.errors < 2 || !told || end->kind != KD_AST_BIND || strcmp(end->text, "final") != 0) fail_msg("after %s the rest is lost:\n%s", faults[i], front_diags(&f));
+    front_end(&f);
+  }
+}
+
 static void one_fault_one_message(void **s) {
   (void)s;
   static const char *const texts[] = {
@@ -360,6 +386,7 @@ int main(void) {
     cmocka_unit_test(precedence), cmocka_unit_test(literals_lists_records), cmocka_unit_test(indices_and_views), cmocka_unit_test(words_are_names),
     cmocka_unit_test(the_words_are_all), cmocka_unit_test(newlines), cmocka_unit_test(kids_of_definitions), cmocka_unit_test(kids_of_bindings),
     cmocka_unit_test(kids_of_statements), cmocka_unit_test(views_and_parentheses), cmocka_unit_test(strings_and_numbers), cmocka_unit_test(comments_are_kept),
-    cmocka_unit_test(faults_do_not_hide_each_other), cmocka_unit_test(one_fault_one_message) };
+    cmocka_unit_test(faults_do_not_hide_each_other), cmocka_unit_test(the_rest_is_always_read),
+    cmocka_unit_test(one_fault_one_message) };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
