@@ -86,32 +86,14 @@ static kd_status read_start(kd__input *in, kd__stored *st, kd_type *t, char *why
   return s;
 }
 
-kd_status kd__npy_read_input(kd__input *in, kd_array *out, char *why, size_t n) {
-  kd__stored st;
-  kd_type t;
-  *out = (kd_array){ 0 };
-  kd_status s = read_start(in, &st, &t, why, n);
-  return s == KD_OK ? kd__stored_read(in, &st, &t, out, why, n) : s;
-}
+kd_status kd__npy_read_input(kd__input *in, kd_array *out, char *why, size_t n) { return kd__start_array(in, read_start, out, why, n); }
 
 kd_status kd__npy_header(const char *path, const kd__read_spec *spec, kd_type *type, char *why, size_t n) {
   (void)spec;
-  kd__input *in;
-  kd__stored st;
-  kd_status s = kd__input_open(path, &in, why, n);
-  if (s != KD_OK) return s;
-  s = read_start(in, &st, type, why, n);
-  kd__input_close(in);
-  return s;
+  return kd__start_header(path, read_start, type, why, n);
 }
 
 kd_status kd__npy_read(const char *path, const kd__read_spec *spec, kd_array *out, char *why, size_t n) {
   (void)spec;
-  *out = (kd_array){ 0 };
-  kd__input *in;
-  kd_status s = kd__input_open(path, &in, why, n);
-  if (s != KD_OK) return s;
-  s = kd__npy_read_input(in, out, why, n);
-  kd__input_close(in);
-  return s;
+  return kd__start_read(path, read_start, out, why, n);
 }

@@ -113,3 +113,31 @@ kd_status kd__stored_read(kd__input *in, const kd__stored *st, kd_type *type, kd
   *out = a;
   return KD_OK;
 }
+
+kd_status kd__start_array(kd__input *in, kd__start_fn start, kd_array *out, char *why, size_t n) {
+  kd__stored st;
+  kd_type t;
+  *out = (kd_array){ 0 };
+  kd_status s = start(in, &st, &t, why, n);
+  return s == KD_OK ? kd__stored_read(in, &st, &t, out, why, n) : s;
+}
+
+kd_status kd__start_header(const char *path, kd__start_fn start, kd_type *type, char *why, size_t n) {
+  kd__input *in;
+  kd__stored st;
+  kd_status s = kd__input_open(path, &in, why, n);
+  if (s != KD_OK) return s;
+  s = start(in, &st, type, why, n);
+  kd__input_close(in);
+  return s;
+}
+
+kd_status kd__start_read(const char *path, kd__start_fn start, kd_array *out, char *why, size_t n) {
+  *out = (kd_array){ 0 };
+  kd__input *in;
+  kd_status s = kd__input_open(path, &in, why, n);
+  if (s != KD_OK) return s;
+  s = kd__start_array(in, start, out, why, n);
+  kd__input_close(in);
+  return s;
+}

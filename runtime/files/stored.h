@@ -18,6 +18,12 @@ void     kd__stored_widen(const kd__stored *st, const void *from, size_t count, 
 /* Reads the rest of `in`, which must be exactly type's elements stored as `st`; type->dtype is set. Uses the mapping where it can. */
 kd_status kd__stored_read(kd__input *in, const kd__stored *st, kd_type *type, kd_array *out, char *why, size_t n);
 
+/* Formats that are a header and then the elements, no more: `start` reads the header. */
+typedef kd_status (*kd__start_fn)(kd__input *in, kd__stored *st, kd_type *type, char *why, size_t n);
+kd_status kd__start_array(kd__input *in, kd__start_fn start, kd_array *out, char *why, size_t n);
+kd_status kd__start_header(const char *path, kd__start_fn start, kd_type *type, char *why, size_t n);
+kd_status kd__start_read(const char *path, kd__start_fn start, kd_array *out, char *why, size_t n);
+
 /* Gives the input's file mapping away, of which `bytes` bytes from the current position are wanted. False: gzip, or not a file. */
 bool kd__input_take(kd__input *in, size_t bytes, kd_array *out);
 size_t kd__input_position(const kd__input *in);  /* plain input: bytes read so far */
