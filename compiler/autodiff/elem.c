@@ -18,7 +18,6 @@ RULE1(expm1, add(r, g, mul(r, g, y)))
 RULE1(log, op2(r, KD_OP_DIV, g, x))
 RULE1(log1p, op2(r, KD_OP_DIV, g, add(r, fill(r, 1, x), x)))
 RULE1(sqrt, op2(r, KD_OP_DIV, scale(r, 0.5, g), y))
-RULE1(rsqrt, mul(r, scale(r, -0.5, g), mul(r, y, mul(r, y, y))))
 RULE1(recip, neg(r, mul(r, g, mul(r, y, y))))
 RULE1(sin, mul(r, g, op1(r, KD_OP_COS, x)))
 RULE1(cos, neg(r, mul(r, g, op1(r, KD_OP_SIN, x))))
@@ -26,8 +25,18 @@ RULE1(tanh, mul(r, g, one_minus(r, mul(r, y, y))))
 RULE1(sigmoid, mul(r, g, mul(r, y, one_minus(r, y))))
 RULE1(softplus, mul(r, g, op1(r, KD_OP_SIGMOID, x)))
 RULE1(relu, keep(r, op2(r, KD_OP_LT, fill(r, 0, x), x), g))
-RULE1(erf, mul(r, scale(r, 1.1283791670955125738961589031215, g), op1(r, KD_OP_EXP, neg(r, mul(r, x, x)))))
 RULE1(cast, kd__b_cast(&r->b, g, (kd_dtype)type_at(r, x).dtype))
+
+/* Operands that add nodes are made one after the other, in no order that a compiler may choose: the same graph everywhere. */
+void kd__grad_rsqrt(kd__rule *r) {
+  kd_value y = r->n.out, half = scale(r, -0.5, r->g[0]);
+  r->d[0] = mul(r, half, mul(r, y, mul(r, y, y)));
+}
+
+void kd__grad_erf(kd__rule *r) {
+  kd_value x = arg(r, 0), g = scale(r, 1.1283791670955125738961589031215, r->g[0]);
+  r->d[0] = mul(r, g, op1(r, KD_OP_EXP, neg(r, mul(r, x, x))));
+}
 
 void kd__grad_add(kd__rule *r) { r->d[0] = r->d[1] = r->g[0]; }
 
@@ -70,7 +79,7 @@ static kd_value power_slope(kd__rule *r, kd_value a, kd_value b) {
     if (k == 2) return mul(r, r->g[0], scale(r, 2, a));
     return mul(r, r->g[0], scale(r, k, op2(r, KD_OP_POW, a, fill(r, k - 1, a))));
   }
-  kd_value zero = fill(r, 0, a), both = op2(r, KD_OP_AND, op2(r, KD_OP_EQ, a, zero), op2(r, KD_OP_EQ, b, zero));
+  kd_value zero = fill(r, 0, a), no_a = op2(r, KD_OP_EQ, a, zero), no_b = op2(r, KD_OP_EQ, b, zero), both = op2(r, KD_OP_AND, no_a, no_b);
   kd_value safe = kd__b_where(&r->b, both, fill(r, 1, a), a);
   return mul(r, r->g[0], mul(r, b, op2(r, KD_OP_POW, safe, sub(r, b, fill(r, 1, b)))));
 }

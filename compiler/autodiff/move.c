@@ -144,7 +144,9 @@ static kd_value winners(kd__rule *r, int batch) {
 void kd__grad_scatter_set(kd__rule *r) {
   int batch = (int)r->n.attr[0].u.i, skip = (int)r->n.attr[1].u.i;
   if (r->need[0]) r->d[0] = kd__b_scatter(&r->b, KD_OP_SCATTER_SET, r->g[0], arg(r, 1), fill(r, 0, arg(r, 2)), batch, skip);
-  if (r->need[2]) r->d[2] = keep(r, over_rows(r, winners(r, batch)), kd__b_gather(&r->b, r->g[0], safe_index(r), batch));
+  if (!r->need[2]) return;
+  kd_value won = over_rows(r, winners(r, batch));
+  r->d[2] = keep(r, won, kd__b_gather(&r->b, r->g[0], safe_index(r), batch));
 }
 
 /* Also of top_k: adds each result's gradient at the position it came from, with the axis moved to the end. */

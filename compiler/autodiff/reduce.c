@@ -29,12 +29,16 @@ void kd__grad_moments(kd__rule *r) {
   double n = 1;
   for (uint32_t i = 0; i < r->n.attr[0].n; i++) n *= (double)t.dim[r->n.attr[0].u.list[i]];
   if (r->g[0]) dm = spread(r, scale(r, 1 / n, r->g[0]), x);
-  if (r->g[1]) dv = mul(r, spread(r, scale(r, 2 / n, r->g[1]), x), sub(r, x, spread(r, r->n.out, x)));
+  if (r->g[1]) {
+    kd_value slope = spread(r, scale(r, 2 / n, r->g[1]), x);
+    dv = mul(r, slope, sub(r, x, spread(r, r->n.out, x)));
+  }
   r->d[0] = dm && dv ? add(r, dm, dv) : dm ? dm : dv;
 }
 
 void kd__grad_logsumexp(kd__rule *r) {
-  r->d[0] = mul(r, spread(r, r->g[0], arg(r, 0)), over_axes(r, KD_OP_SOFTMAX, arg(r, 0)));
+  kd_value g = spread(r, r->g[0], arg(r, 0));
+  r->d[0] = mul(r, g, over_axes(r, KD_OP_SOFTMAX, arg(r, 0)));
 }
 
 void kd__grad_softmax(kd__rule *r) {

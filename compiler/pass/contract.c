@@ -82,8 +82,8 @@ static kd_value contracted(kd__simp *s, kd_value product, uint32_t reduced, cons
     a = b, b = f, c.row = c.column, c.column = axes;
   }
   a = reduce(s, a, reduced & ~b.axes), b = reduce(s, b, reduced & ~c.contracted);
-  kd_value r = kd__simp_2(s, KD_OP_MATMUL, matrix(s, &c, a, c.row, c.contracted), matrix(s, &c, b, c.contracted, c.column));
-  return unpack(s, &c, r, result);
+  kd_value left = matrix(s, &c, a, c.row, c.contracted), right = matrix(s, &c, b, c.contracted, c.column);
+  return unpack(s, &c, kd__simp_2(s, KD_OP_MATMUL, left, right), result);
 }
 
 /* By value: does someone other than a sum read it? */

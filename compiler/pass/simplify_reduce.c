@@ -109,8 +109,10 @@ static kd_value sum(kd__simp *s, const kd__term *t, uint32_t reduced) {
   double k;
   kd_type x = kd__simp_type(s, t->in[0]);
   if (elements(&x, reduced) == 0) return kd__simp_const(s, 0, &t->type);
-  if (kd__simp_number(s, t->in[0], &k))
-    return kd__simp_2(s, KD_OP_MUL, kd__simp_const(s, k, &t->type), kd__simp_const(s, (double)elements(&x, reduced), &t->type));
+  if (kd__simp_number(s, t->in[0], &k)) {
+    kd_value each = kd__simp_const(s, k, &t->type), times = kd__simp_const(s, (double)elements(&x, reduced), &t->type);
+    return kd__simp_2(s, KD_OP_MUL, each, times);
+  }
   if (kd__simp_is(s, t->in[0], KD_OP_NEG, &n)) return kd__simp_1(s, KD_OP_NEG, kd__simp_sum(s, KD_OP_SUM, n.in[0], reduced));
   if (kd__simp_is(s, t->in[0], KD_OP_MUL, &n)) return from_product(s, t, &n, reduced);
   if (kd__simp_is(s, t->in[0], KD_OP_DIV, &n) && (out = outside(s, t, n.in[1], reduced)))

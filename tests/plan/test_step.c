@@ -139,7 +139,7 @@ static void three_parameters(void **state) {
   begin(&s);
   kd_value x = add_slot(&s, "x", false, (int64_t[]){ 8, 4 }, 2);
   kd_value w = param(&s, "W", (int64_t[]){ 4, 3 }, 2), b = param(&s, "b", (int64_t[]){ 3 }, 1), u = param(&s, "U", (int64_t[]){ 3, 2 }, 2);
-  kd_value h = kd__b_op1(&s.b, KD_OP_RELU, op2(&s, KD_OP_ADD, kd__b_matmul(&s.b, x, w), spread(&s, b, kd__b_matmul(&s.b, x, w), 1)));
+  kd_value m = kd__b_matmul(&s.b, x, w), h = kd__b_op1(&s.b, KD_OP_RELU, op2(&s, KD_OP_ADD, m, spread(&s, b, m, 1)));
   kd_value y = kd__b_matmul(&s.b, h, u);
   sgd(&s, times(&s, all_sum(&s, op2(&s, KD_OP_MUL, y, y)), 0.0625));
   plan(&s, &r, "step_sgd");
@@ -169,11 +169,13 @@ static kd_value batch_norm(step *s, const char *const name[4], kd_value x) {
   for (int i = 0; i < 2; i++) {
     int64_t slot = s->nslot;
     kd_value old = add_slot(s, name[2 + i], false, &c, 1), now = kd__b_op1(&s->b, KD_OP_STOP, i ? v : m);
-    kd__graph_write(s->g, slot, op2(s, KD_OP_ADD, times(s, old, 0.9), times(s, now, 0.1)), 1);
+    old = times(s, old, 0.9), now = times(s, now, 0.1);
+    kd__graph_write(s->g, slot, op2(s, KD_OP_ADD, old, now), 1);
   }
   kd_value scale = op2(s, KD_OP_MUL, weight, kd__b_op1(&s->b, KD_OP_RSQRT, op2(s, KD_OP_ADD, v, kd__b_const_like(&s->b, 1e-5, v))));
   kd_value shift = op2(s, KD_OP_SUB, bias, op2(s, KD_OP_MUL, m, scale));
-  return op2(s, KD_OP_ADD, op2(s, KD_OP_MUL, x, spread(s, scale, x, 1)), spread(s, shift, x, 1));
+  kd_value y = op2(s, KD_OP_MUL, x, spread(s, scale, x, 1)), up = spread(s, shift, x, 1);
+  return op2(s, KD_OP_ADD, y, up);
 }
 
 /* Is the 4-d tensor laid out with channels innermost? */
@@ -194,8 +196,7 @@ static void residual_block(void **state) {
   kd_value h = kd__b_op1(&s.b, KD_OP_RELU, batch_norm(&s, n1, conv(&s, "conv1", stem)));
   kd_value out = kd__b_op1(&s.b, KD_OP_RELU, op2(&s, KD_OP_ADD, batch_norm(&s, n2, conv(&s, "conv2", h)), stem));
   kd_value pool = times(&s, kd__b_reduce(&s.b, KD_OP_SUM, out, (int64_t[]){ 2, 3 }, 2), 1.0 / (SIDE * SIDE));
-  kd_value logits = kd__b_matmul(&s.b, pool, param(&s, "fc", (int64_t[]){ CH, 3 }, 2));
-  kd_value target = add_slot(&s, "target", false, (int64_t[]){ BATCH, 3 }, 2);
+  kd_value target = add_slot(&s, "target", false, (int64_t[]){ BATCH, 3 }, 2), logits = kd__b_matmul(&s.b, pool, param(&s, "fc", (int64_t[]){ CH, 3 }, 2));
   kd_value logp = kd__b_reduce(&s.b, KD_OP_LOG_SOFTMAX, logits, (int64_t[]){ 1 }, 1);
   sgd(&s, times(&s, all_sum(&s, op2(&s, KD_OP_MUL, logp, target)), -1.0 / BATCH));
   plan(&s, &r, "step_residual");
