@@ -8,9 +8,18 @@ static const char *text_of(elab *e, const kd_ast *n) {
   return kd__arena_strndup(e->a, n->span.src->text + n->span.at, len);
 }
 
-/* A tensor read by name at experiment level remembers the words it was read by, for messages. */
+/* A tensor read by name at experiment level remembers the words it was read by, for messages; an application's value does too. */
 static val *with_source(elab *e, scope *s, val *v, const kd_ast *n) {
-  if (v->kind != V_TENSOR || v->u.t->from || s->place != e->top) return v;
+  if (s->place != e->top) return v;
+  if (v->kind == V_APP && v->u.app->ret->kind != V_POISON) {
+    val *ret = with_source(e, s, v->u.app->ret, n);
+    if (ret == v->u.app->ret) return v;
+    val *r = kd__v_new(e, V_APP);
+    r->u.app = kd__arena_copy(e->a, v->u.app, sizeof *v->u.app);
+    r->u.app->ret = ret;
+    return r;
+  }
+  if (v->kind != V_TENSOR || v->u.t->from) return v;
   val *r = kd__v_tensor(e, v->u.t);
   r->u.t->from = text_of(e, n);
   return r;
