@@ -330,7 +330,9 @@ static val *bi_require(B) {
 
 /* --- the rest of the language's own functions ----------------------------------------------------------------------------------------------- */
 static val *bi_grad(B) {
+  size_t before = e->prog->pending.n;
   PICK(2);
+  e->prog->pending.n = before;                   /* what is applied only to be differentiated moves no state (rule 3) */
   tensor *y = kd__want_tensor(e, p[0]->v, p[0]->ast), *x = kd__want_tensor(e, p[1]->v, p[1]->ast);
   if (!y || !x) return &kd__poison;
   if (y->rank) {

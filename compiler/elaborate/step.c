@@ -163,14 +163,15 @@ val *kd__param_mask(elab *e, const char *pattern, const kd_ast *at) {
 }
 
 /* --- commits ------------------------------------------------------------------------------------------------------------------------ */
-/* Updates of this step's networks, of losses and of the optimizer commit; those of networks that another step trains wait for it. */
-static void commit_step(elab *e, const models *m, const kd_ast *at) {
+/* Updates of this step's networks, of losses and of the optimizer commit. Those of other networks never do when this step's loss made them
+ * (from `own` on); made before it, by a value of the batch, they wait for the step that trains their network. */
+static void commit_step(elab *e, const models *m, size_t own, const kd_ast *at) {
   prog *p = e->prog;
   size_t kept = 0;
   for (size_t i = 0; i < p->pending.n; i++) {
     const net *w = p->pending.v[i].owner->root_net;
     if (!w || strcmp(w->role, "transform") == 0 || listed(m, w)) kd__slot_set(e, p, p->pending.v[i].slot, p->pending.v[i].value, at);
-    else p->pending.v[kept++] = p->pending.v[i];
+    else if (i < own) p->pending.v[kept++] = p->pending.v[i];
   }
   p->pending.n = kept;
 }
@@ -193,7 +194,7 @@ static val *default_optimizer(elab *e, const kd_ast *at) {
 
 bool kd__train_step(elab *e, scope *s, const models *m, const kd_ast *models_ast, const kd_ast *loss_ast, const kd_ast *using_ast, place *home) {
   prog *p = e->prog;
-  size_t memo_from = p->memo.n;
+  size_t memo_from = p->memo.n, own = p->pending.n;
   val *lv = kd__eval(e, s, loss_ast);
   if (lv->kind == V_POISON) return false;
   tensor *loss = kd__want_tensor(e, lv, loss_ast);
@@ -220,7 +221,7 @@ bool kd__train_step(elab *e, scope *s, const models *m, const kd_ast *models_ast
   e->opt_ctx.step = NULL;
   if (now->kind != V_TENSOR) return false;
   unflatten(e, &r, now->u.t, models_ast);
-  commit_step(e, m, models_ast);
+  commit_step(e, m, own, models_ast);
   char name[32] = "loss";
   for (int k = 2;; k++) {
     bool taken = false;
