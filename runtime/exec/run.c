@@ -14,7 +14,8 @@ static void run_call(const kd_bound *b, uint32_t i, const kd_exec *x) {
   else kd__copy_strided(&c->in[0], &c->out[0], x);
 }
 
-static void run_all(kd_bound *b, const kd_exec *x) {
+static void run_all(void *ctx, const kd_exec *x) {
+  kd_bound *b = ctx;
   for (uint32_t i = 0; i < b->plan->ncall; i++) {
     if (b->seconds) {
       double start = now();
@@ -29,9 +30,7 @@ static void run_all(kd_bound *b, const kd_exec *x) {
 
 void kd__bound_run(kd_bound *b, const kd_exec *x) {
   b->faulted = NULL;
-  kd__team_take();
-  run_all(b, x);
-  kd__team_give();
+  kd__team_run(x, run_all, b);
 }
 
 const kd_plan_call *kd__bound_faulted(const kd_bound *b) { return b->faulted; }

@@ -1,8 +1,8 @@
 /* conv_dnnl.c: convolutions and their adjoints through oneDNN, channels innermost.
  *
  * The batch is cut into pieces, each a primitive that runs on one thread, so that our team shares them and the bits depend on the cut alone; a
- * weight gradient's pieces are added in their order. Where there are fewer images than threads and order is free, oneDNN uses the team
- * itself. Weights are reordered to the layout that oneDNN likes at each call (they change each step); x and y only if they lie otherwise. */
+ * weight gradient's pieces are added in their order. Weights are reordered to the layout that oneDNN likes at each call (they change each step);
+ * x and y only if they lie otherwise. */
 #include "runtime/kernels/conv.h"
 #include "runtime/kernels/libs.h"
 #include "runtime/kernels/nest.h"
@@ -19,7 +19,7 @@ typedef struct turn { dnnl_primitive_t run; dnnl_memory_t from, to; } turn;
 typedef struct state {
   const kd__dnnl_api *d;
   kd__role wanted;
-  int threads, lib_threads;                      /* the team; and how many threads one library call uses */
+  int threads;                                   /* there are handles for so many */
   dnnl_engine_t engine;
   dnnl_stream_t *stream;                         /* one a thread */
   piece part[2];                                 /* the usual piece, and the smaller last one (images = 0: none) */
@@ -163,26 +163,23 @@ static bool make_turn(state *s, const kd__conv *v, const dnnl_memory_desc_t *min
          d->f_dnnl_memory_create(&s->weights.to, to, s->engine, DNNL_MEMORY_NONE) == dnnl_success;
 }
 
-/* How many pieces the batch is cut into; 0: none, the library takes the whole team. */
+/* How many pieces the batch is cut into. */
 static int64_t cut_batch(const kd__conv *v, const kd_kernel_settings *s) {
-  int64_t fixed = v->wanted == KD__W ? FIXED_PARTS : FIXED_PIECES;
-  if (s->deterministic) return kd__min(v->batch, fixed);
-  if (s->threads < 2) return 1;
-  if (v->batch < s->threads || v->wanted == KD__W) return 0;
-  return kd__min(v->batch, 4 * (int64_t)s->threads);
+  bool parts = v->wanted == KD__W;
+  if (s->deterministic) return kd__min(v->batch, parts ? FIXED_PARTS : FIXED_PIECES);
+  return s->threads < 2 ? 1 : kd__min(v->batch, (parts ? 2 : 4) * (int64_t)s->threads);
 }
 
 typedef struct building { state *s; const kd__conv *v; const kd_kernel_settings *set; bool ok; } building;
-static void build(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
+static void build(void *ctx) {
   building *b = ctx;
   state *s = b->s;
   const kd__conv *v = b->v;
-  (void)begin, (void)end, (void)chunk;
   if (s->d->f_dnnl_engine_create(&s->engine, dnnl_cpu, 0) != dnnl_success) return;
   s->stream = calloc((size_t)s->threads, sizeof(dnnl_stream_t));
   for (int t = 0; t < s->threads; t++)
     if (!s->stream || s->d->f_dnnl_stream_create(&s->stream[t], s->engine, dnnl_stream_default_flags) != dnnl_success) return;
-  int64_t wanted = kd__max(1, cut_batch(v, b->set)), size = kd__ceil_div(v->batch, wanted);
+  int64_t wanted = cut_batch(v, b->set), size = kd__ceil_div(v->batch, wanted);
   if (!make_piece(s, v, &s->part[0], size)) return;
   int64_t rest = v->batch % size;
   if (rest && !make_piece(s, v, &s->part[1], rest)) return;
@@ -215,9 +212,8 @@ static state *make_state(const kd_call *c, const kd_kernel_settings *set) {
   state *s = calloc(1, sizeof *s);
   if (!s) return NULL;
   s->d = kd__dnnl(), s->wanted = v.wanted, s->threads = set->threads < 1 ? 1 : set->threads;
-  s->lib_threads = cut_batch(&v, set) == 0 ? s->threads : 1;
   building b = { s, &v, set, false };
-  kd__par_scope(s->lib_threads, build, &b);
+  kd__par_alone(build, &b);
   if (b.ok) { lay_out(s, &v); return s; }
   kd__conv_dnnl_release(s);
   return NULL;
@@ -257,7 +253,7 @@ static void run_piece(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
   const job *w = ctx;
   const state *s = w->s;
   const kd__dnnl_api *d = s->d;
-  int t = s->lib_threads > 1 ? 0 : kd__par_thread();
+  int t = kd__par_thread();
   const piece *p = s->part[1].images && begin == s->pieces - 1 ? &s->part[1] : &s->part[0];
   (void)end, (void)chunk;
   dnnl_exec_arg_t arg[ARGS];
@@ -271,9 +267,8 @@ static void run_piece(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
   d->f_dnnl_primitive_execute(p->run, s->stream[t], ARGS, arg);
 }
 
-static void run_turn(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
+static void run_turn(void *ctx) {
   const state *s = ((const job *)ctx)->s;
-  (void)begin, (void)end, (void)chunk;
   dnnl_exec_arg_t arg[2] = { { DNNL_ARG_FROM, s->weights.from }, { DNNL_ARG_TO, s->weights.to } };
   s->d->f_dnnl_primitive_execute(s->weights.run, s->stream[0], 2, arg);
 }
@@ -306,7 +301,7 @@ void kd__conv_dnnl_run(const kd_call *c, const kd_exec *x) {
   kd__conv_describe(&v, c);
   job w = { .s = s, .scratch = x->scratch };
   kd_exec team = *x;
-  if (team.threads > s->threads) team.threads = s->threads;      /* there are handles for no more */
+  if (team.threads > s->threads) team.threads = 1;
   for (int i = 0; i < KD__ROLES; i++) {
     w.data[i] = s->pack[i] ? w.scratch + s->at[i] : v.t[i]->data;
     if (s->pack[i] && i != (int)s->wanted) copy_packed(v.t[i], w.data[i], i == KD__W, false, x);
@@ -318,15 +313,14 @@ void kd__conv_dnnl_run(const kd_call *c, const kd_exec *x) {
     s->d->f_dnnl_memory_set_data_handle(s->weights.to, out ? plain : blocked);
   }
   if (s->weights.run || parts) w.data[KD__W] = blocked;
-  if (s->weights.run && !out) kd__par_scope(s->lib_threads, run_turn, &w);
-  if (s->lib_threads > 1) kd__par_scope(s->lib_threads, run_piece, &w);
-  else kd__par_library(&team, s->pieces, run_piece, &w);
+  if (s->weights.run && !out) kd__par_alone(run_turn, &w);
+  kd__par_library(&team, s->pieces, run_piece, &w);
   if (parts) {
     int64_t n = (int64_t)(s->blocked_size / sizeof(float));
-    kd__par_static(x, n, kd__par_chunks(x, n), 16, add_range, &w);
+    kd__par_for(x, n, kd__par_chunks(x, n), 16, add_range, &w);
     if (!s->weights.run) memcpy(plain, blocked, s->d->f_dnnl_memory_desc_get_size(&s->part[0].desc[KD__W]));
   }
-  if (s->weights.run && out) kd__par_scope(s->lib_threads, run_turn, &w);
+  if (s->weights.run && out) kd__par_alone(run_turn, &w);
   if (s->pack[s->wanted]) copy_packed(v.t[s->wanted], s->wanted == KD__W ? plain : w.data[s->wanted], out, true, x);
 }
 #else

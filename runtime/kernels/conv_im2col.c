@@ -217,7 +217,7 @@ static void copy_packed(const work *w, int i, bool out, const kd_exec *x) {
 void kd__conv_im2col_run(const kd_call *c, const kd_exec *x) {
   work w = *(const work *)c->prepared;
   kd_exec team = *x;
-  if (team.threads > w.threads) team.threads = w.threads;          /* there is scratch for no more */
+  if (team.threads > w.threads) team.threads = 1;                  /* there is scratch for no more threads */
   kd__conv_describe(&w.v, c);                                      /* the tensors' addresses are those of this call */
   w.scratch = x->scratch;
   for (int i = 0; i < KD__ROLES; i++) {
@@ -225,6 +225,6 @@ void kd__conv_im2col_run(const kd_call *c, const kd_exec *x) {
     if (w.pack[i] && i != (int)w.v.wanted) copy_packed(&w, i, false, x);
   }
   kd__par_library(&team, w.v.wanted == KD__W ? w.parts : w.v.batch, run_part, &w);
-  if (w.v.wanted == KD__W) kd__par_static(x, w.wsize, kd__par_chunks(x, w.wsize), 16, add_parts, &w);
+  if (w.v.wanted == KD__W) kd__par_for(x, w.wsize, kd__par_chunks(x, w.wsize), 16, add_parts, &w);
   if (w.pack[w.v.wanted]) copy_packed(&w, w.v.wanted, true, x);
 }

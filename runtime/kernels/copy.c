@@ -96,14 +96,14 @@ void kd__copy_strided(const kd_tensor *from, const kd_tensor *to, const kd_exec 
   w.to += s->offset[0] * (int64_t)w.size, w.from += s->offset[1] * (int64_t)w.size;
   if (s->rank == 0) { memcpy(w.to, w.from, w.size); return; }
   int64_t chunks = kd__par_chunks(x, s->count);
-  if (s->rank == 1) { kd__par_static(x, s->dim[0], chunks, 256, run_flat, &w); return; }
+  if (s->rank == 1) { kd__par_for(x, s->dim[0], chunks, 256, run_flat, &w); return; }
   int cross = 0;
   for (int d = 1; d < s->rank; d++)
     if (s->stride[1][d] == 1) cross = d;
   if (cross && s->stride[0][0] == 1 && s->stride[1][0] > 1) {
     bring_to_front(s, cross);
-    kd__par_static(x, s->count / s->dim[0], chunks, BLOCK, run_planes, &w);
+    kd__par_for(x, s->count / s->dim[0], chunks, BLOCK, run_planes, &w);
   } else {
-    kd__par_static(x, s->count / s->dim[0], chunks, 1, run_rows, &w);
+    kd__par_for(x, s->count / s->dim[0], chunks, 1, run_rows, &w);
   }
 }

@@ -95,5 +95,5 @@ void kd__draw_run(const kd_call *c, const kd_exec *x) {
   if (w.s.count == 0) return;
   w.key = kd__random_key((uint64_t)*(const int64_t *)c->in[0].data, (uint64_t)c->attr[0].u.i);
   w.row_size = w.sample ? w.s.count / o->dim[0] : w.s.count;
-  kd__par_static(x, w.s.count, kd__par_chunks(x, w.s.count * 8), TILE, run_range, &w);
+  kd__par_for(x, w.s.count, kd__par_chunks(x, w.s.count * 8), TILE, run_range, &w);
 }

@@ -167,8 +167,8 @@ void kd__elem_run(const kd_call *c, const kd_exec *x) {
     return;
   }
   int64_t chunks = kd__par_chunks(x, w.s.count);
-  if (w.s.rank == 1) kd__par_static(x, w.s.dim[0], chunks, 256, run_flat, &w);
-  else kd__par_static(x, w.s.count / w.s.dim[0], chunks, 1, run_rows, &w);
+  if (w.s.rank == 1) kd__par_for(x, w.s.dim[0], chunks, 256, run_flat, &w);
+  else kd__par_for(x, w.s.count / w.s.dim[0], chunks, 1, run_rows, &w);
 }
 
 /* --- idiv and rem of i64 ------------------------------------------------------------------------------------------------------------ */

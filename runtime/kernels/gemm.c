@@ -228,6 +228,6 @@ void kd__matmul_run(const kd_call *c, const kd_exec *x) {
   if (p->a.pack) repack(p, &p->a, a, scratch + p->a.at, false, x);
   if (p->b.pack) repack(p, &p->b, b, scratch + p->b.at, false, x);
   kd__par_library(x, p->mp * p->np * p->kp * p->batch, run_piece, &w);
-  if (p->kp > 1) kd__par_static(x, p->batch * p->m, kd__par_chunks(x, p->batch * p->m * p->n), 1, add_pieces, &w);
+  if (p->kp > 1) kd__par_for(x, p->batch * p->m, kd__par_chunks(x, p->batch * p->m * p->n), 1, add_pieces, &w);
   if (p->c.pack) repack(p, &p->c, o, scratch + p->c.at, true, x);
 }

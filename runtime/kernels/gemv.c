@@ -110,7 +110,7 @@ static void run_vector(const kd_call *c, const kd_exec *x) {
     w.bdim[d] = o->dim[d], w.batch *= o->dim[d];
     w.sa[d] = mat->stride[d], w.sx[d] = vec->stride[d], w.sy[d] = o->stride[d];
   }
-  kd__par_static(x, w.batch * kd__ceil_div(w.m, BLOCK), kd__par_chunks(x, w.batch * w.m * w.k), 1, run_blocks, &w);
+  kd__par_for(x, w.batch * kd__ceil_div(w.m, BLOCK), kd__par_chunks(x, w.batch * w.m * w.k), 1, run_blocks, &w);
 }
 
 /* One row of a small product: sum[j] over j < n, with any strides. */

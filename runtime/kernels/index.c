@@ -161,7 +161,7 @@ static void run(work *w, const kd_exec *x) {
   int team = (int)kd__par_chunks(x, w->s.count);
   w->x = x, w->split = team > 1 ? choose_split(w, team) : -1;
   int64_t n = w->split < 0 ? 1 : w->s.dim[w->split], align = w->split == 0 && n >= 64 ? 16 : 1;
-  kd__par_static(x, n, team, align, run_range, w);
+  kd__par_for(x, n, team, align, run_range, w);
 }
 
 void kd__gather_run(const kd_call *c, const kd_exec *x) {

@@ -21,11 +21,13 @@ typedef struct kd_call {
 /* The first fault of a run; written with an atomic exchange of `set`. Reported after the program ran; its results are then void. */
 typedef struct kd_fault { int set; kd_op op; int64_t value, limit, position; } kd_fault;
 
+typedef struct kd__team kd__team;
 typedef struct kd_exec {
-  int threads;                                   /* size of the team for this call: `#pragma omp parallel num_threads(x->threads)` */
+  int threads;                                   /* size of the team */
   bool deterministic;                            /* chunks must not depend on `threads` */
   void *scratch;                                 /* 64-byte aligned, of the size that scratch() asked for */
   kd_fault *fault;
+  kd__team *team;                                /* set by kd__team_run; NULL: each loop gathers a team of its own */
 } kd_exec;
 void kd__fault(const kd_exec *x, kd_op op, int64_t value, int64_t limit, int64_t position);
 
@@ -53,10 +55,9 @@ void kd__ref_run(const kd_call *c, const kd_exec *x);
 /* Copies between any two layouts of one shape and type (what the plan inserts where a view cannot be an alias). */
 void kd__copy_strided(const kd_tensor *from, const kd_tensor *to, const kd_exec *x);
 
-/* Programs of several sessions in one process take turns, in the order in which they ask: each has the cores to itself from take to give.
- * A call made in between must not take again. */
-void kd__team_take(void);
-void kd__team_give(void);
+/* Runs fn(ctx, y), where y is x with a team of x->threads threads for the kernels that fn calls with it. Teams of several sessions in one
+ * process take turns, in the order in which they ask, so that each has the cores to itself; fn must not come back here. */
+void kd__team_run(const kd_exec *x, void (*fn)(void *ctx, const kd_exec *y), void *ctx);
 
 /* Names and versions of the libraries in use, for `kdc info` and the run folder: "OpenBLAS 0.3.21 (SkylakeX, openmp)". */
 void kd__kernel_libraries(kd__buf *out);

@@ -77,7 +77,7 @@ void kd__logic_run(const kd_call *c, const kd_exec *x) {
   int64_t z = (int64_t)kd__dtype_size(c->in[0].dtype), zo = (int64_t)kd__dtype_size(c->out[0].dtype);
   w.in = (const char *)c->in[0].data + (w.kept.offset[0] + w.red.offset[0]) * z;
   w.out = (char *)c->out[0].data + w.kept.offset[1] * zo;
-  kd__par_static(x, w.kept.count, kd__par_chunks(x, w.kept.count * w.red.count), 1, run_results, &w);
+  kd__par_for(x, w.kept.count, kd__par_chunks(x, w.kept.count * w.red.count), 1, run_results, &w);
 }
 
 /* --- argmax, argmin ------------------------------------------------------------------------------------------------------------------ */
@@ -111,5 +111,5 @@ void kd__arg_run(const kd_call *c, const kd_exec *x) {
   if (s.kept.count == 0) return;
   arg w = { s.kept, (const float *)t->data + s.kept.offset[0], (int64_t *)c->out[0].data + s.kept.offset[1], t->dim[axis], t->stride[axis],
             c->op == KD_OP_ARGMIN };
-  kd__par_static(x, s.kept.count, kd__par_chunks(x, s.kept.count * w.n), 1, run_arg, &w);
+  kd__par_for(x, s.kept.count, kd__par_chunks(x, s.kept.count * w.n), 1, run_arg, &w);
 }

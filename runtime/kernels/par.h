@@ -29,15 +29,14 @@ enum { KD__PAR_MIN = 32768 };                    /* below this many elements a t
 /* One piece of the work: items begin..end-1 of n; `chunk` numbers the piece. */
 typedef void (*kd__range_fn)(void *ctx, int64_t begin, int64_t end, int64_t chunk);
 
-/* Cuts 0..n-1 into `chunks` nearly equal ranges, their starts multiples of `align`, and runs them, chunk i on thread i*T/chunks. */
-void kd__par_static(const kd_exec *x, int64_t n, int64_t chunks, int64_t align, kd__range_fn fn, void *ctx);
-/* The same, but threads take the next chunk when free: for pieces that run long enough to be interrupted by other processes. */
-void kd__par_dynamic(const kd_exec *x, int64_t n, int64_t chunks, int64_t align, kd__range_fn fn, void *ctx);
-/* Like kd__par_dynamic with one item a chunk; every library call made by fn sees a one-thread OpenMP environment. */
+/* Cuts 0..n-1 into `chunks` nearly equal ranges, their starts multiples of `align`; each is run once, by any thread of the team. */
+void kd__par_for(const kd_exec *x, int64_t n, int64_t chunks, int64_t align, kd__range_fn fn, void *ctx);
+/* The same with one item a chunk; every library call made by fn sees a one-thread OpenMP environment. */
 void kd__par_library(const kd_exec *x, int64_t n, kd__range_fn fn, void *ctx);
-/* Runs fn(ctx, 0, 1, 0) with OpenMP libraries seeing exactly `threads` threads, without changing what the caller sees. */
-void kd__par_scope(int threads, kd__range_fn fn, void *ctx);
+/* Runs fn(ctx) so that OpenMP libraries called in it use one thread. */
+void kd__par_alone(void (*fn)(void *ctx), void *ctx);
 
+/* The number of this thread: 0 to x->threads - 1. */
 static inline int kd__par_thread(void) {
 #ifdef _OPENMP
   return omp_get_thread_num();

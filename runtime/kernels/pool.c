@@ -157,5 +157,5 @@ void kd__pool_run(const kd_call *c, const kd_exec *x) {
   if (c->nout > 1) w.at = volume_of(&c->out[1]);
   if (kd__count(&c->out[0]) == 0) return;
   find_boxes(&w, c, x->scratch);
-  kd__par_static(x, rows, kd__par_chunks(x, kd__count(&c->out[0]) + kd__count(&c->in[0])), 1, run_rows, &w);
+  kd__par_for(x, rows, kd__par_chunks(x, kd__count(&c->out[0]) + kd__count(&c->in[0])), 1, run_rows, &w);
 }

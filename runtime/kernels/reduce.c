@@ -193,7 +193,7 @@ void kd__reduce_run(const kd_call *c, const kd_exec *x) {
   for (uint32_t i = 0; i < c->nout; i++) w.out[i] = c->out[i].data;
   w.parts = x->scratch;
   int64_t team = kd__par_chunks(x, w.kept.count * w.red.count);
-  if (w.rows && w.direct && w.chunks == 1 && w.red.count > 0 && w.red.count <= KD__BLOCK_ROW) kd__par_static(x, w.items, team, 1, run_rows, &w);
-  else kd__par_static(x, w.items * w.chunks, team > 1 ? 4 * team : 1, 1, run_units, &w);
+  if (w.rows && w.direct && w.chunks == 1 && w.red.count > 0 && w.red.count <= KD__BLOCK_ROW) kd__par_for(x, w.items, team, 1, run_rows, &w);
+  else kd__par_for(x, w.items * w.chunks, team > 1 ? 4 * team : 1, 1, run_units, &w);
   if (w.chunks > 1) combine(&w);
 }

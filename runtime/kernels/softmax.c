@@ -114,7 +114,7 @@ void kd__softmax_run(const kd_call *c, const kd_exec *x) {
   w.out = (float *)c->out[0].data + w.kept.offset[0] + w.red.offset[0];
   int64_t items = w.cols ? w.kept.count / w.kept.dim[0] * kd__ceil_div(w.kept.dim[0], STRIP) : w.kept.count;
   /* An exponential costs several times a plain operation, so the team pays earlier. */
-  kd__par_static(x, items, kd__par_chunks(x, w.kept.count * w.red.count * 4), 1, w.cols ? run_strips : run_rows, &w);
+  kd__par_for(x, items, kd__par_chunks(x, w.kept.count * w.red.count * 4), 1, w.cols ? run_strips : run_rows, &w);
 }
 
 /* --- cumsum -------------------------------------------------------------------------------------------------------------------------- */
@@ -145,5 +145,5 @@ void kd__cumsum_run(const kd_call *c, const kd_exec *x) {
   split_axes(&s, c, 1u << w.axis);
   w.kept = s.kept;
   if (w.kept.count == 0 || w.in->dim[w.axis] == 0) return;
-  kd__par_static(x, w.kept.count, kd__par_chunks(x, w.kept.count * w.in->dim[w.axis]), 1, run_sums, &w);
+  kd__par_for(x, w.kept.count, kd__par_chunks(x, w.kept.count * w.in->dim[w.axis]), 1, run_sums, &w);
 }

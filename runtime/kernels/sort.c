@@ -129,5 +129,5 @@ void kd__sort_run(const kd_call *c, const kd_exec *x) {
   kd__nest_make_raw(&w.kept, 3, n, dim, stride);
   w.n = t[1]->dim[w.axis], w.keep = t[0]->dim[w.axis], w.descending = w.top || c->attr[1].u.i != 0;
   if (w.kept.count == 0 || w.keep == 0) return;
-  kd__par_static(x, w.kept.count, kd__par_chunks(x, w.kept.count * w.n * 8), 1, run_rows, &w);
+  kd__par_for(x, w.kept.count, kd__par_chunks(x, w.kept.count * w.n * 8), 1, run_rows, &w);
 }

@@ -23,30 +23,31 @@ static int64_t lay_out(t_tensor *o, char how) {
   return memory * (int64_t)kd__dtype_size((kd_dtype)o->t.dtype);
 }
 
-typedef struct bench { kd_call call; const kd_kernel *kernel; kd_exec x; } bench;
+typedef struct bench { kd_call call; const kd_kernel *kernel; kd_exec x; double ms; } bench;
 
-static double median_ms(const bench *b) {
+static void time_calls(void *ctx, const kd_exec *x) {
+  bench *b = ctx;
   double t[31], first = now(), spent = 0;
   int n = 0;
-  b->kernel->run(&b->call, &b->x);
+  b->kernel->run(&b->call, x);
   double one = now() - first;
   int inner = one < 5e-5 ? (int)(1e-4 / (one + 1e-7)) + 1 : 1;
   while (n < 31 && (n < 5 || spent < 0.2)) {
     double start = now();
-    for (int i = 0; i < inner; i++) b->kernel->run(&b->call, &b->x);
+    for (int i = 0; i < inner; i++) b->kernel->run(&b->call, x);
     double took = now() - start;
     spent += took;
     int k = n++;
     for (; k > 0 && t[k - 1] > took / inner; k--) t[k] = t[k - 1];
     t[k] = took / inner;
   }
-  return t[n / 2] * 1e3;
+  b->ms = t[n / 2] * 1e3;
 }
 
 /* Creates the kernel for a team and times it. `made`: milliseconds that choosing and preparing took. */
 static double time_on(const t_case *c, const kd_tensor *in, const kd_tensor *out, int threads, bool deterministic, const char **name, double *made) {
   kd_fault fault = { 0 };
-  bench b = { .call = { c->op, c->nin, c->nout, in, out, c->attr, NULL }, .x = { threads, deterministic, NULL, &fault } };
+  bench b = { .call = { c->op, c->nin, c->nout, in, out, c->attr, NULL }, .x = { .threads = threads, .deterministic = deterministic, .fault = &fault } };
   kd_kernel_settings set = { threads, deterministic, true, false };
   double start = now();
   b.kernel = kd__kernel_find(&b.call, &set);
@@ -56,10 +57,10 @@ static double time_on(const t_case *c, const kd_tensor *in, const kd_tensor *out
   b.x.scratch = aligned_alloc(64, (scratch + 127) / 64 * 64);
   memset(b.x.scratch, 0, scratch);
   *name = b.kernel->name;
-  double ms = median_ms(&b);
+  kd__team_run(&b.x, time_calls, &b);
   if (b.kernel->release) b.kernel->release(b.call.prepared);
   free(b.x.scratch);
-  return ms;
+  return b.ms;
 }
 
 static void measure(const char *op, const char *in, const char *out, const char *attrs, const char *layouts) {

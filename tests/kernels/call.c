@@ -182,13 +182,19 @@ void t_fill(t_tensor *o, const t_case *c, uint32_t i, bool special, uint64_t *st
 }
 
 /* --- running -------------------------------------------------------------------------------------------------------------------- */
-const char *t_run(const t_case *c, const t_tensor *in, t_tensor *out, t_settings s, bool twin) {
+typedef struct running { const kd_kernel *k; const kd_call *call; } running;
+static void run_kernel(void *ctx, const kd_exec *x) {
+  const running *r = ctx;
+  r->k->run(r->call, x);
+}
+
+static const char *run_call(const t_case *c, const t_tensor *in, t_tensor *out, t_settings s, bool twin, bool program, kd__team *team) {
   kd_tensor ti[T_MAX], to[T_MAX];
   for (uint32_t i = 0; i < c->nin; i++) ti[i] = in[i].t;
   for (uint32_t i = 0; i < c->nout; i++) to[i] = out[i].t;
   kd_call call = { c->op, c->nin, c->nout, ti, to, c->attr, NULL };
   kd_fault fault = { 0 };
-  kd_exec x = { s.threads, s.deterministic, NULL, &fault };
+  kd_exec x = { .threads = s.threads, .deterministic = s.deterministic, .fault = &fault, .team = team };
   if (twin) { kd__ref_run(&call, &x); return "ref"; }
   kd_kernel_settings set = { s.threads, s.deterministic, s.dnnl, false };
   const kd_kernel *k = kd__kernel_find(&call, &set);
@@ -197,13 +203,21 @@ const char *t_run(const t_case *c, const t_tensor *in, t_tensor *out, t_settings
   unsigned char *room = aligned_alloc(64, (scratch + 64 + 127) / 64 * 64);
   memset(room, PATTERN, scratch + 64);
   x.scratch = room;
-  k->run(&call, &x);
+  if (program) kd__team_run(&x, run_kernel, &(running){ k, &call });
+  else k->run(&call, &x);
   const char *name = k->name;
   for (int i = 0; i < 64; i++)
     if (room[scratch + (size_t)i] != PATTERN) name = "wrote behind its scratch";
   if (k->release) k->release(call.prepared);
   free(room);
   return name;
+}
+const char *t_run(const t_case *c, const t_tensor *in, t_tensor *out, t_settings s, bool twin) {
+  bool large = t_count(&out[0].t) > 30000 || (c->nin > 0 && t_count(&in[0].t) > 30000);  /* small ones would spend the test on making teams */
+  return run_call(c, in, out, s, twin, !s.deterministic && large, NULL);
+}
+const char *t_run_with(const t_case *c, const t_tensor *in, t_tensor *out, t_settings s, kd__team *team) {
+  return run_call(c, in, out, s, false, false, team);
 }
 
 const char *t_compare(const t_tensor *a, const t_tensor *want, double tol) {

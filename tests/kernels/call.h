@@ -29,8 +29,11 @@ double t_load(const kd_tensor *t, int64_t k);      /* element k in row-major ord
 int64_t t_count(const kd_tensor *t);
 
 typedef struct t_settings { int threads; bool deterministic, dnnl; } t_settings;
-/* Runs the kernel that the table chooses (or the twin) and returns its name. */
+/* Runs the kernel that the table chooses (or the twin) and returns its name: large calls as a program of its own,
+ * or, where order is fixed, without a team. */
 const char *t_run(const t_case *c, const t_tensor *in, t_tensor *out, t_settings s, bool twin);
+/* The same within kd__team_run. */
+const char *t_run_with(const t_case *c, const t_tensor *in, t_tensor *out, t_settings s, kd__team *team);
 /* "" when `a` agrees with `want` within tol * (|want| + largest |want|), or for tol < 0 within |tol| * |want|; otherwise says where not. */
 const char *t_compare(const t_tensor *a, const t_tensor *want, double tol);
 bool t_same_bits(const t_tensor *a, const t_tensor *b);

@@ -67,7 +67,7 @@ static kd_fault fault_of(const char *op, const char *in, const char *out, const 
   const double *from[3] = { a, b, v };
   uint64_t state = 1;
   kd_fault fault = { 0 };
-  kd_exec x = { threads, false, NULL, &fault };
+  kd_exec x = { .threads = threads, .fault = &fault };
   kd_kernel_settings set_ = { threads, false, true, false };
   assert_true(t_parse(&c, op, in, out, attrs));
   for (uint32_t i = 0; i < c.nin; i++) {
@@ -115,7 +115,7 @@ static void copy_between(const char *type, t_layout from, t_layout to, int threa
   t_make(&a, &c.in[0], from, true, state);
   t_fill(&a, &c, 0, true, state);
   t_make(&b, &c.in[0], to, false, state);
-  kd_exec x = { threads, false, NULL, NULL };
+  kd_exec x = { .threads = threads };
   kd__copy_strided(&a.t, &b.t, &x);
   const char *wrong = t_compare(&b, &a, 0);
   if (*wrong || !t_untouched(&b)) fail_msg("copy of %s from layout %d to %d on %d thread(s): %s", type, from, to, threads, *wrong ? wrong : "wrote outside");

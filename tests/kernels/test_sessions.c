@@ -41,25 +41,24 @@ static void close_session(session *s) {
 
 static int inside;                               /* sessions that have the team */
 
-static void run_once(session *s) {
+static void run_once(void *ctx, const kd_exec *x) {
+  session *s = ctx;
+  s->clashes += __atomic_fetch_add(&inside, s->turns, __ATOMIC_SEQ_CST) != 0;
   for (int k = 0; k < CASES; k++) {
     t_tensor out[T_MAX];
     uint64_t state = 1;
     for (uint32_t i = 0; i < s->c[k].nout; i++) t_make(&out[i], &s->c[k].out[i], T_NHWC, false, &state);
-    t_run(&s->c[k], s->in[k], out, (t_settings){ 2, false, true }, false);
+    t_run_with(&s->c[k], s->in[k], out, (t_settings){ 2, false, true }, x->team);
     for (uint32_t i = 0; i < s->c[k].nout; i++) s->wrong += !t_same_bits(&out[i], &s->want[k][i]), t_free(&out[i]);
   }
+  __atomic_fetch_sub(&inside, s->turns, __ATOMIC_SEQ_CST);
 }
 static void *run_session(void *ctx) {
   session *s = ctx;
-  for (int r = 0; r < ROUNDS; r++) {
-    if (!s->turns) { run_once(s); continue; }
-    kd__team_take();
-    s->clashes += __atomic_fetch_add(&inside, 1, __ATOMIC_SEQ_CST) != 0;
-    run_once(s);
-    __atomic_fetch_sub(&inside, 1, __ATOMIC_SEQ_CST);
-    kd__team_give();
-  }
+  kd_exec x = { .threads = 2 };
+  for (int r = 0; r < ROUNDS; r++)
+    if (s->turns) kd__team_run(&x, run_once, s);
+    else run_once(s, &x);
   return NULL;
 }
 
