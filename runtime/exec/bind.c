@@ -40,9 +40,10 @@ static kd_status bind_call(kd_bound *b, uint32_t i, kd_tensor *operand) {
   const kd_kernel *k = kd__kernel_find(c, &b->set);
   if (!k) return KD_E_UNAVAILABLE;
   b->kernel[i] = k;
-  size_t scratch = k->scratch ? k->scratch(c, &b->set) : 0;
+  kd_status st = k->prepare ? k->prepare(c, &b->set) : KD_OK;      /* first: the scratch of a prepared call is known at once */
+  size_t scratch = st == KD_OK && k->scratch ? k->scratch(c, &b->set) : 0;
   if (scratch > b->scratch) b->scratch = scratch;
-  return k->prepare ? k->prepare(c, &b->set) : KD_OK;
+  return st;
 }
 
 static kd_status bind_all(kd_bound *b, const kd_store *s, void *arena) {

@@ -38,7 +38,7 @@ typedef struct kd_kernel {
   const char *name;                              /* "gemm.openblas", "conv.dnnl", "elem.f32": recorded in the run folder */
   kd_op op;
   bool   (*takes)(const kd_call *c, const kd_kernel_settings *s);
-  size_t (*scratch)(const kd_call *c, const kd_kernel_settings *s);                      /* NULL: 0 bytes */
+  size_t (*scratch)(const kd_call *c, const kd_kernel_settings *s);                      /* NULL: 0 bytes; before prepare() or after it */
   kd_status (*prepare)(kd_call *c, const kd_kernel_settings *s);                         /* NULL: nothing; sets c->prepared */
   void   (*release)(void *prepared);
   void   (*run)(const kd_call *c, const kd_exec *x);

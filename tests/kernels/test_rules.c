@@ -132,6 +132,52 @@ static void copies(void **state) {
         for (int turn = 0; turn < (from == T_RANDOM || to == T_RANDOM ? 6 : 2); turn++) copy_between(types[k], (t_layout)from, (t_layout)to, 1 + turn % 2, &random);
 }
 
+/* --- accuracy of the special functions ------------------------------------------------------------------------------------------------ */
+/* Every 5003rd float, NaN and infinities among them: the largest error in units of the last place of the exact result. */
+static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+static double softplus(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
+static double rsqrt(double x) { return 1 / sqrt(x); }
+static double recip(double x) { return 1 / x; }
+
+static double units(float v, double exact) {
+  float near = (float)exact;
+  if (v != v || exact != exact) return v != v && exact != exact ? 0 : INF;
+  if (isinf(near) || isinf(v)) return v == near || fabs(exact) > 3.40282e38 ? 0 : INF;
+  int e;
+  frexp(exact, &e);
+  return fabs((double)v - exact) / ldexp(1, (e < -125 ? -125 : e) - 24);
+}
+
+static void accuracy(void **state) {
+  static const struct { const char *op; double (*exact)(double); double limit; } list[] = {
+    { "exp", exp, 1.2 }, { "expm1", expm1, 1.7 }, { "log", log, 1 }, { "log1p", log1p, 1 }, { "tanh", tanh, 1.7 }, { "sigmoid", sigmoid, 2.5 },
+    { "softplus", softplus, 2 }, { "erf", erf, 1.3 }, { "sin", sin, 1 }, { "cos", cos, 1 }, { "rsqrt", rsqrt, 1.6 }, { "recip", recip, .51 }, { "sqrt", sqrt, .51 },
+  };
+  enum { N = 858000 };
+  (void)state;
+  for (size_t f = 0; f < sizeof list / sizeof list[0]; f++) {
+    t_case c;
+    t_tensor in, out;
+    uint64_t random = 1;
+    double worst = 0;
+    float at = 0;
+    assert_true(t_parse(&c, list[f].op, "f32[858000]", "f32[858000]", ""));
+    t_make(&in, &c.in[0], T_DENSE, true, &random);
+    t_make(&out, &c.out[0], T_DENSE, false, &random);
+    for (uint32_t i = 0; i < N; i++) memcpy((float *)in.t.data + i, &(uint32_t){ i * 5003u }, sizeof(float));
+    t_run(&c, &in, &out, (t_settings){ 1, true, false }, false);
+    for (int64_t i = 0; i < N; i++) {
+      float x = ((float *)in.t.data)[i];
+      double u = units(((float *)out.t.data)[i], list[f].exact((double)x));
+      if (u > worst) worst = u, at = x;
+    }
+    if (getenv("KD_TEST_UNITS")) printf("%-9s %.2f units at %g\n", list[f].op, worst, (double)at);
+    if (worst > list[f].limit) fail_msg("%s is off by %.2f units in the last place at %.9g", list[f].op, worst, (double)at);
+    t_free(&in);
+    t_free(&out);
+  }
+}
+
 /* --- libraries -------------------------------------------------------------------------------------------------------------------------- */
 static bool loaded(const char *name) {
   char line[512];
@@ -156,6 +202,7 @@ static void libraries(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(corners), cmocka_unit_test(faults), cmocka_unit_test(copies), cmocka_unit_test(libraries) };
+  const struct CMUnitTest tests[] = { cmocka_unit_test(corners), cmocka_unit_test(faults), cmocka_unit_test(copies), cmocka_unit_test(accuracy),
+                                       cmocka_unit_test(libraries) };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
