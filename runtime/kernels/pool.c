@@ -5,8 +5,6 @@
 #include "runtime/kernels/par.h"
 #include <math.h>
 
-/* Not unrolled to single elements before it is made one vector. */
-#define KD_SIMD _Pragma("omp simd")
 enum { SPACE = 3, LANES = 16 };
 typedef struct span { int64_t lo, hi; } span;
 typedef struct volume { const kd_tensor *t; int64_t dim[SPACE], by[SPACE]; } volume;   /* fewer dimensions are filled up in front with size 1 */
@@ -55,99 +53,121 @@ static void find_boxes(work *w, const kd_call *c, span *box) {
   }
 }
 
-/* --- one box ------------------------------------------------------------------------------------------------------------------------------ */
-#define EACH_ROW(w, box, ...) \
-  for (int64_t i0 = (box)[0].lo; i0 < (box)[0].hi; i0++) \
-    for (int64_t i1 = (box)[1].lo; i1 < (box)[1].hi; i1++) { \
-      const float *row = x + i0 * (w)->in.by[0] + i1 * (w)->in.by[1]; \
-      int32_t number = (int32_t)((i0 * (w)->in.dim[1] + i1) * (w)->in.dim[2]); \
+/* --- a line of boxes ------------------------------------------------------------------------------------------------------------------- */
+/* All results of one image along the last axis, for some channels from pointers x, out and at on. */
+typedef struct line { const work *w; span box[2]; const float *x; float *out; int64_t *at; } line;
+
+#define EACH_POSITION(l) for (int64_t i = 0, n_ = (l)->w->out.dim[2]; i < n_; i++)
+#define EACH_ROW(l, ...) \
+  for (int64_t i0 = (l)->box[0].lo; i0 < (l)->box[0].hi; i0++) \
+    for (int64_t i1 = (l)->box[1].lo; i1 < (l)->box[1].hi; i1++) { \
+      const float *row = (l)->x + i0 * in->by[0] + i1 * in->by[1]; \
+      int32_t number = (int32_t)((i0 * in->dim[1] + i1) * in->dim[2]); \
       (void)number; \
       __VA_ARGS__ \
     }
-#define EACH_COLUMN(box) for (int64_t i2 = (box)[2].lo; i2 < (box)[2].hi; i2++)
+#define EACH_COLUMN(c) for (int64_t i2 = (c).lo; i2 < (c).hi; i2++)
+/* Not unrolled to single elements before it is made one vector. */
+#define KD_SIMD _Pragma("omp simd")
 
-/* m channels side by side, m a constant: 4, 8 or 16; or up to 16 in a buffer (from stride `sx`). A NaN wins once; of equal values the first. */
-KD_INLINE void max_some(const work *w, const span *box, const float *x, int64_t sx, int there, float *best, int32_t *place, const int m) {
+/* m channels side by side, m a constant; or, for any strides, `there` < m channels by way of a buffer. A NaN wins once; of equal values the first. */
+KD_INLINE void max_some(const line *l, const int m, const bool dense, int there) {
+  const volume *in = &l->w->in;
+  const span *column = l->w->box + l->w->first[2];
+  int64_t by = in->by[2], sx = in->t->stride[1], so = dense ? 1 : l->w->out.t->stride[1], sa = dense ? 1 : l->w->at.t->stride[1];
   float buffer[LANES] = { 0 };
-  int64_t by = w->in.by[2];
-  bool first = true;
-  EACH_ROW(w, box, EACH_COLUMN(box) {
-    const float *v = row + i2 * by;
-    int32_t here = number + (int32_t)i2;
-    if (there) {
-      for (int j = 0; j < there; j++) buffer[j] = v[j * sx];
-      v = buffer;
-    }
-    if (first) KD_SIMD for (int j = 0; j < m; j++) best[j] = v[j], place[j] = here;
-    else KD_SIMD for (int j = 0; j < m; j++) {
-      bool take = (v[j] > best[j]) | ((v[j] != v[j]) & (best[j] == best[j]));
-      best[j] = take ? v[j] : best[j], place[j] = take ? here : place[j];
-    }
-    first = false;
-  })
-}
-KD_CLONES static int64_t max_lanes(const work *w, const span *box, const float *x, int64_t sx, float *top, int64_t so, int64_t *at, int64_t sa, int64_t n) {
-  float best[LANES] = { 0 };
-  int32_t place[LANES] = { 0 };
-  int m = n >= 16 ? 16 : n >= 8 ? 8 : n >= 4 ? 4 : (int)n;
-  if (sx != 1 || m < 4) max_some(w, box, x, sx, m, best, place, LANES);
-  else if (m == 16) max_some(w, box, x, 1, 0, best, place, 16);
-  else if (m == 8) max_some(w, box, x, 1, 0, best, place, 8);
-  else max_some(w, box, x, 1, 0, best, place, 4);
-  for (int j = 0; j < m; j++) top[j * so] = best[j], at[j * sa] = place[j];
-  return m;
-}
-
-/* Rows of the box are added up first, so that large windows keep their digits. */
-KD_INLINE void sum_some(const work *w, const span *box, const float *x, int64_t sx, float *all, const int m) {
-  int64_t by = w->in.by[2];
-  for (int j = 0; j < m; j++) all[j] = 0;
-  EACH_ROW(w, box, {
-    float line[LANES] = { 0 };
-    EACH_COLUMN(box) KD_SIMD for (int j = 0; j < m; j++) line[j] += row[i2 * by + j * sx];
-    KD_SIMD for (int j = 0; j < m; j++) all[j] += line[j];
-  })
-}
-KD_CLONES static int64_t sum_lanes(const work *w, const span *box, const float *x, int64_t sx, float *sum, int64_t so, int64_t n) {
-  float all[LANES];
-  int m = n >= 16 ? 16 : n >= 8 ? 8 : n >= 4 ? 4 : (int)n;
-  if (sx != 1 || m < 4) sum_some(w, box, x, sx, all, m);
-  else if (m == 16) sum_some(w, box, x, 1, all, 16);
-  else if (m == 8) sum_some(w, box, x, 1, all, 8);
-  else sum_some(w, box, x, 1, all, 4);
-  for (int j = 0; j < m; j++) sum[j * so] = all[j];
-  return m;
-}
-
-static void run_box(const work *w, const span *box, const float *x, float *out, int64_t *at) {
-  int64_t n = w->out.t->dim[1], sx = w->in.t->stride[1], so = w->out.t->stride[1], sa = at ? w->at.t->stride[1] : 0;
-  bool empty = false;
-  for (int d = 0; d < SPACE; d++) empty = empty || box[d].lo >= box[d].hi;
-  if (empty) {
-    for (int64_t j = 0; j < n; j++) out[j * so] = at ? -INFINITY : 0.0f;
-    for (int64_t j = 0; at && j < n; j++) at[j * sa] = 0;
-  } else {
-    for (int64_t j = 0; j < n;)
-      j += at ? max_lanes(w, box, x + j * sx, sx, out + j * so, so, at + j * sa, sa, n - j) : sum_lanes(w, box, x + j * sx, sx, out + j * so, so, n - j);
+  EACH_POSITION(l) {
+    float *out = l->out + i * l->w->out.by[2];
+    int64_t *at = l->at + i * l->w->at.by[2];
+    float best[LANES];
+    int32_t place[LANES];
+    bool first = true;
+    for (int j = 0; j < m; j++) best[j] = -INFINITY, place[j] = 0;
+    EACH_ROW(l, EACH_COLUMN(column[i]) {
+      const float *v = row + i2 * by;
+      int32_t here = number + (int32_t)i2;
+      if (!dense) {
+        for (int j = 0; j < there; j++) buffer[j] = v[j * sx];
+        v = buffer;
+      }
+      if (first) KD_SIMD for (int j = 0; j < m; j++) best[j] = v[j], place[j] = here;
+      else KD_SIMD for (int j = 0; j < m; j++) {
+        bool take = (v[j] > best[j]) | ((v[j] != v[j]) & (best[j] == best[j]));
+        best[j] = take ? v[j] : best[j], place[j] = take ? here : place[j];
+      }
+      first = false;
+    })
+    if (dense) KD_SIMD for (int j = 0; j < m; j++) out[j] = best[j], at[j] = place[j];
+    else for (int j = 0; j < there; j++) out[j * so] = best[j], at[j * sa] = place[j];
   }
+}
+KD_CLONES static void max_line(const line *l, int m, bool dense) {
+  if (!dense) max_some(l, LANES, false, m);
+  else if (m == 16) max_some(l, 16, true, 16);
+  else if (m == 8) max_some(l, 8, true, 8);
+  else max_some(l, 4, true, 4);
+}
+
+/* Rows of a box are added up first, so that large windows keep their digits. */
+KD_INLINE void sum_some(const line *l, const int m, const bool dense, int there) {
+  const volume *in = &l->w->in;
+  const span *column = l->w->box + l->w->first[2];
+  int64_t by = in->by[2], sx = in->t->stride[1], so = l->w->out.t->stride[1];
+  EACH_POSITION(l) {
+    float *out = l->out + i * l->w->out.by[2];
+    float all[LANES];
+    for (int j = 0; j < m; j++) all[j] = 0;
+    EACH_ROW(l, {
+      float part[LANES];
+      for (int j = 0; j < m; j++) part[j] = 0;
+      EACH_COLUMN(column[i]) {
+        const float *v = row + i2 * by;
+        if (dense) KD_SIMD for (int j = 0; j < m; j++) part[j] += v[j];
+        else for (int j = 0; j < there; j++) part[j] += v[j * sx];
+      }
+      KD_SIMD for (int j = 0; j < m; j++) all[j] += part[j];
+    })
+    if (dense) KD_SIMD for (int j = 0; j < m; j++) out[j] = all[j];
+    else for (int j = 0; j < there; j++) out[j * so] = all[j];
+  }
+}
+KD_CLONES static void sum_line(const line *l, int m, bool dense) {
+  if (!dense) sum_some(l, LANES, false, m);
+  else if (m == 16) sum_some(l, 16, true, 16);
+  else if (m == 8) sum_some(l, 8, true, 8);
+  else sum_some(l, 4, true, 4);
 }
 
 /* --- all of them ---------------------------------------------------------------------------------------------------------------------------- */
-/* Rows of results: along the last axis. */
+/* Blocks of channels; the last one may overlap the one before it, rather than be narrow. */
+static void run_line(const work *w, line *l) {
+  int64_t n = w->out.t->dim[1], sx = w->in.t->stride[1], so = w->out.t->stride[1], sa = l->at ? w->at.t->stride[1] : 0;
+  const float *x = l->x;
+  float *out = l->out;
+  int64_t *at = l->at;
+  bool dense = sx == 1 && so == 1 && (!at || sa == 1) && n >= 4;
+  for (int64_t j = 0; j < n;) {
+    int64_t left = n - j;
+    int m = left >= 16 ? 16 : !dense ? (int)left : left > 8 ? 16 : left > 4 ? 8 : 4;
+    while (m > n) m /= 2;
+    if (dense && m > left) j = n - m;
+    l->x = x + j * sx, l->out = out + j * so, l->at = at ? at + j * sa : NULL;
+    if (at) max_line(l, m, dense);
+    else sum_line(l, m, dense);
+    j += m;
+  }
+}
+
 static void run_rows(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
   const work *w = ctx;
   const volume *o = &w->out;
   (void)chunk;
   for (int64_t r = begin; r < end; r++) {
     int64_t i1 = r % o->dim[1], i0 = r / o->dim[1] % o->dim[0], b = r / o->dim[1] / o->dim[0];
-    const float *x = (const float *)w->in.t->data + b * w->in.t->stride[0];
-    float *out = (float *)o->t->data + b * o->t->stride[0] + i0 * o->by[0] + i1 * o->by[1];
-    int64_t *at = w->op == KD_OP_MAX_POOL ? (int64_t *)w->at.t->data + b * w->at.t->stride[0] + i0 * w->at.by[0] + i1 * w->at.by[1] : NULL;
-    span box[SPACE] = { w->box[w->first[0] + i0], w->box[w->first[1] + i1] };
-    for (int64_t i2 = 0; i2 < o->dim[2]; i2++) {
-      box[2] = w->box[w->first[2] + i2];
-      run_box(w, box, x, out + i2 * o->by[2], at ? at + i2 * w->at.by[2] : NULL);
-    }
+    line l = { w, { w->box[w->first[0] + i0], w->box[w->first[1] + i1] }, (const float *)w->in.t->data + b * w->in.t->stride[0],
+               (float *)o->t->data + b * o->t->stride[0] + i0 * o->by[0] + i1 * o->by[1], NULL };
+    if (w->op == KD_OP_MAX_POOL) l.at = (int64_t *)w->at.t->data + b * w->at.t->stride[0] + i0 * w->at.by[0] + i1 * w->at.by[1];
+    run_line(w, &l);
   }
 }
 
