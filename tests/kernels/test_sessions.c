@@ -1,10 +1,12 @@
-/* test_sessions.c: two sessions in one process: kernels at the same time from two threads give the bits that they give alone, and programs
+/* test_sessions.c: the team runs each chunk of each job once; two sessions in one process: kernels at the same time from two threads give the bits that they give alone, and programs
  * take turns on the team. */
+#include "runtime/kernels/par.h"
 #include "tests/kernels/call.h"
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <time.h>
 #include <cmocka.h>
 
 static const struct { const char *op, *in, *out, *attrs; } list[] = {
@@ -78,7 +80,33 @@ static void run_two(bool turns) {
 static void at_the_same_time(void **state) { (void)state; run_two(false); }
 static void in_turns(void **state) { (void)state; run_two(true); }
 
+/* --- many short jobs -------------------------------------------------------------------------------------------------------------------- */
+enum { JOBS = 20000, PLACES = 64 };
+typedef struct jobs { int times[PLACES], bad_thread, threads; } jobs;
+static void count_chunk(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
+  jobs *w = ctx;
+  if (kd__par_thread() >= w->threads || chunk < 0) __atomic_fetch_add(&w->bad_thread, 1, __ATOMIC_RELAXED);
+  for (int64_t i = begin; i < end; i++) w->times[i]++;           /* not atomic: chunks do not overlap */
+}
+static void run_jobs(void *ctx, const kd_exec *x) {
+  jobs *w = ctx;
+  for (int i = 0; i < JOBS; i++) {
+    kd__par_for(x, PLACES, 1 + i % 9, 1 + i % 3, count_chunk, w);
+    if (i % 5000 == 0) nanosleep(&(struct timespec){ 0, 2000000 }, NULL);     /* long enough for the others to go to sleep */
+  }
+}
+static void every_chunk_once(void **state) {
+  (void)state;
+  for (int threads = 1; threads <= 4; threads++) {
+    jobs w = { .threads = threads };
+    kd_exec x = { .threads = threads };
+    kd__team_run(&x, run_jobs, &w);
+    for (int i = 0; i < PLACES; i++) assert_int_equal(w.times[i], JOBS);
+    assert_int_equal(w.bad_thread, 0);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(at_the_same_time), cmocka_unit_test(in_turns) };
+  const struct CMUnitTest tests[] = { cmocka_unit_test(every_chunk_once), cmocka_unit_test(at_the_same_time), cmocka_unit_test(in_turns) };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
