@@ -36,7 +36,9 @@ static kd_status bind_call(kd_bound *b, uint32_t i, kd_tensor *operand) {
   for (uint32_t k = 0; k < from->nin; k++) operand[k] = b->tensor[from->in[k]];
   for (uint32_t k = 0; k < from->nout; k++) operand[from->nin + k] = b->tensor[from->out[k]];
   *c = (kd_call){ .op = from->op, .nin = from->nin, .nout = from->nout, .in = operand, .out = operand + from->nin, .attr = from->attr };
-  if (from->op == KD_OP_COUNT) return from->nin == 1 && from->nout == 1 ? KD_OK : KD_E_USAGE;
+  if (from->op == KD_OP_COUNT && (from->nin != 1 || from->nout != 1)) return KD_E_USAGE;
+  b->team = b->team || kd__call_long(c);
+  if (from->op == KD_OP_COUNT) return KD_OK;
   const kd_kernel *k = kd__kernel_find(c, &b->set);
   if (!k) return KD_E_UNAVAILABLE;
   b->kernel[i] = k;

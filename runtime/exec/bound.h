@@ -11,6 +11,7 @@ struct kd_bound {
   kd_call *call;
   const kd_kernel **kernel;                      /* by call; NULL: a strided copy */
   size_t scratch;
+  bool team;                                     /* some call is worth one */
   const kd_plan_call *faulted;
   double *seconds;                               /* by call, or NULL */
 };

@@ -30,7 +30,10 @@ static void run_all(void *ctx, const kd_exec *x) {
 
 void kd__bound_run(kd_bound *b, const kd_exec *x) {
   b->faulted = NULL;
-  kd__team_run(x, run_all, b);
+  kd_exec alone = *x;
+  alone.threads = 1;
+  if (b->team) kd__team_run(x, run_all, b);
+  else run_all(b, &alone);
 }
 
 const kd_plan_call *kd__bound_faulted(const kd_bound *b) { return b->faulted; }

@@ -48,6 +48,9 @@ typedef struct kd_kernel {
  * settings->reference picks the twin. Data pointers of the call may be NULL here. */
 const kd_kernel *kd__kernel_find(const kd_call *c, const kd_kernel_settings *s);
 
+/* Is the call long enough for a team to share it? A program without such calls runs faster without a team. */
+bool kd__call_long(const kd_call *c);
+
 /* The naive twins (kernels/ref/): double precision (and integer) loops over multi-indices, one function a family, written for
  * clearness; they also accept f32 by converting element by element. Single-threaded. Used by tests and by --precision=double. */
 void kd__ref_run(const kd_call *c, const kd_exec *x);

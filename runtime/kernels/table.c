@@ -3,9 +3,14 @@
 #include "runtime/kernels/elem.h"
 #include "runtime/kernels/gemm.h"
 #include "runtime/kernels/move.h"
+#include "runtime/kernels/nest.h"
+#include "runtime/kernels/par.h"
 #include "runtime/kernels/pool.h"
 #include "runtime/kernels/reduce.h"
+#include <math.h>
 #include <stdlib.h>
+
+enum { LONG_PRODUCT = 500000 };
 
 static const kd_kernel table[] = {
 #define KD_KERNEL(OP, nm, takes_fn, scratch_fn, prepare_fn, release_fn, run_fn) \
@@ -30,4 +35,15 @@ const kd_kernel *kd__kernel_find(const kd_call *c, const kd_kernel_settings *s) 
   for (size_t i = 0; !s->reference && i < sizeof table / sizeof table[0]; i++)
     if (table[i].op == c->op && table[i].takes(c, s)) return &table[i];
   return &twins[c->op];
+}
+
+/* The root of the three sizes multiplied is, of a product, m n k; of a convolution, the multiplications divided by the root of the kernel's size. */
+bool kd__call_long(const kd_call *c) {
+  double product = 1;
+  for (uint32_t i = 0; i < c->nin + c->nout; i++) {
+    int64_t n = kd__count(i < c->nin ? &c->in[i] : &c->out[i - c->nin]);
+    if (n >= KD__PAR_MIN) return true;
+    product *= (double)n;
+  }
+  return c->op < KD_OP_COUNT && kd__op_info(c->op)->cls == KD_CLASS_CONTRACT && c->nin == 2 && sqrt(product) >= LONG_PRODUCT;
 }

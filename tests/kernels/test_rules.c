@@ -178,6 +178,25 @@ static void accuracy(void **state) {
   }
 }
 
+static bool is_long(const char *op, const char *in, const char *out) {
+  t_case c;
+  t_tensor t[T_MAX];
+  kd_tensor operand[T_MAX];
+  uint64_t random = 1;
+  assert_true(t_parse(&c, op, in, out, ""));
+  for (uint32_t i = 0; i <= c.nin; i++) t_make(&t[i], i < c.nin ? &c.in[i] : &c.out[0], T_DENSE, false, &random), operand[i] = t[i].t;
+  bool long_one = kd__call_long(&(kd_call){ .op = c.op, .nin = c.nin, .nout = 1, .in = operand, .out = operand + c.nin, .attr = c.attr });
+  for (uint32_t i = 0; i <= c.nin; i++) t_free(&t[i]);
+  return long_one;
+}
+static void worth_a_team(void **state) {
+  (void)state;
+  assert_false(is_long("add", "f32[100,100] f32[100,100]", "f32[100,100]"));
+  assert_true(is_long("add", "f32[300,300] f32[300,300]", "f32[300,300]"));
+  assert_false(is_long("matmul", "f32[64,64] f32[64,10]", "f32[64,10]"));
+  assert_true(is_long("matmul", "f32[128,64] f32[64,100]", "f32[128,100]"));
+}
+
 /* --- libraries -------------------------------------------------------------------------------------------------------------------------- */
 static bool loaded(const char *name) {
   char line[512];
@@ -202,7 +221,7 @@ static void libraries(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(corners), cmocka_unit_test(faults), cmocka_unit_test(copies), cmocka_unit_test(accuracy),
+  const struct CMUnitTest tests[] = { cmocka_unit_test(corners), cmocka_unit_test(faults), cmocka_unit_test(copies), cmocka_unit_test(accuracy), cmocka_unit_test(worth_a_team),
                                        cmocka_unit_test(libraries) };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
