@@ -22,7 +22,7 @@ static kd__token *peek(kd__parser *p, uint32_t i) {
   while (p->nahead <= i) {
     kd__token *t = &p->ahead[p->nahead], *before = p->nahead ? t - 1 : &p->last;
     kd__lex(p, t);
-    if (before->kind == '.' && class_of(t->kind)) t->kind = NAME;
+    if (before->kind == '.' && t->text && class_of(t->kind)) t->kind = NAME;
     p->nahead++;
   }
   return &p->ahead[i];
@@ -202,7 +202,7 @@ static bool step(kd__parser *p, kd__token *t) {
   if (r->line) suspect(p, r);
   if (inside(p)) {
     bool labels = top(p)->kind == '(' && (p->last.kind == '(' || p->last.kind == ',');
-    if (labels && class_of(r->kind) == KD__RESERVED && peek(p, 1)->kind == ':') r->kind = NAME;   /* stack(xs, as: m) */
+    if (labels && r->text && class_of(r->kind) == KD__RESERVED && peek(p, 1)->kind == ':') r->kind = NAME;   /* stack(xs, as: m) */
     if (r->line && begins_statement(p)) { unclosed(p, top(p), r); close_to_block(p); return false; }
     if (r->kind == '{' && p->last.kind != '(' && p->last.kind != '[' && p->last.kind != ',' && p->last.kind != ':' && p->last.kind != '=') {
       unclosed(p, top(p), r);
