@@ -287,10 +287,13 @@ static void for_batches(elab *e, scope *s, const kd_ast *n) {
     e->prog = up; b->batch = NULL;
     if (e->sink->errors != errors) return;
   }
-  b->stage.v[b->stage.n - 1].steps_per_epoch = steps_per_epoch(&e->data.v[data], split);
+  b->stage.v[b->stage.n - 1].steps_per_epoch += steps_per_epoch(&e->data.v[data], split);
   b->batch_data = data; b->batch_seen = true;
   for (size_t i = 0; i < m.n; i++) KD_PUSH(e->a, b->batch_models, m.v[i]);
   emit_training(e, p[0], p[1], rows[1], n);
+  if (b->epoch_loops) return;                    /* outside of a loop over epochs one pass is one epoch */
+  b->stage.v[b->stage.n - 1].epochs++;
+  kd__emit(e, KD_CODE_EPOCH, 0, 0, 0, n);
 }
 
 static void for_count(elab *e, scope *s, const kd_ast *n) {
@@ -311,7 +314,10 @@ static void for_count(elab *e, scope *s, const kd_ast *n) {
   in->definition = true;
   b->batch_seen = false;
   b->batch_models.n = 0;
+  b->stage.v[b->stage.n - 1].steps_per_epoch = 0;    /* its loops over batches add up */
+  b->epoch_loops++;
   kd__exec_block(e, in, n->kid[2]);
+  b->epoch_loops--;
   kd__emit(e, KD_CODE_EPOCH, 0, 0, 0, n);
   if ((b->keep || n->kid[1]) && !b->batch_seen) { kd__err(e, KD_D_NO_ON, n->kid[1] ? n->kid[1]->span : b->keep->span); return; }
   keep k = { 0 };

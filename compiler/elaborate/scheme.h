@@ -26,6 +26,7 @@ typedef struct mod_build {
   size_t slots_before;                             /* slots at the stage's start: later optimizer slots belong to it */
   models trained;                                  /* every network that some step trains, for the saved weights */
   prog *batch;                                     /* inside a loop over batches: its program */
+  uint32_t epoch_loops;                            /* loops over epochs around us */
   models batch_models; uint32_t batch_data; bool batch_seen;            /* the data set of the last loop over batches in this stage */
 } mod_build;
 
