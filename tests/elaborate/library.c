@@ -1,7 +1,10 @@
 /* library.c: see library.h. */
 #include "tests/elaborate/library.h"
+#include <dirent.h>
+#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <cmocka.h>
 
 char *kd_test_read(kd__arena *a, const char *path, size_t *size) {
   FILE *f = fopen(path, "rb");
@@ -40,4 +43,31 @@ kd_elab_options kd_test_options(kd__arena *a) {
 void kd_test_diagnostics(kd_sink *s, kd__buf *out) {
   kd__sink_finish(s);
   for (size_t i = 0; i < s->diag.n; i++) kd__diag_text(s->diag.v[i], false, out);
+}
+
+static int is_cases(const struct dirent *d) { const char *dot = strrchr(d->d_name, '.'); return dot && strcmp(dot, ".txt") == 0; }
+
+size_t kd_test_each_file(const char *folder, size_t (*run)(const char *path)) {
+  char path[4096];
+  struct dirent **file;
+  assert_true(snprintf(path, sizeof path, "%s/%s", KD_TEST_DIR, folder) < (int)sizeof path);
+  int n = scandir(path, &file, is_cases, alphasort);
+  assert_true(n > 0);
+  size_t bad = 0;
+  for (int i = 0; i < n; i++) {
+    assert_true(snprintf(path, sizeof path, "%s/%s/%s", KD_TEST_DIR, folder, file[i]->d_name) < (int)sizeof path);
+    bad += run(path);
+    free(file[i]);
+  }
+  free(file);
+  return bad;
+}
+
+bool kd_test_update(const char *path, const kd__buf *whole) {
+  if (!getenv("KD_UPDATE_GOLDEN")) return false;
+  FILE *f = fopen(path, "wb");
+  assert_non_null(f);
+  assert_int_equal(fwrite(whole->p, 1, whole->n, f), whole->n);
+  assert_int_equal(fclose(f), 0);
+  return true;
 }

@@ -9,4 +9,8 @@ char *kd_test_read(kd__arena *a, const char *path, size_t *size);
 kd_elab_options kd_test_options(kd__arena *a);
 /* All diagnostics of the sink as text, in their final order. */
 void kd_test_diagnostics(kd_sink *s, kd__buf *out);
+/* Runs `run` on every .txt file of a folder beside this one, in the order of their names; the sum of what it gives (bad cases). */
+size_t kd_test_each_file(const char *folder, size_t (*run)(const char *path));
+/* KD_UPDATE_GOLDEN=1: writes the file anew and gives true. */
+bool kd_test_update(const char *path, const kd__buf *whole);
 #endif

@@ -10,7 +10,6 @@
  * The graph runs on the naive twins in double precision. */
 #include "tests/elaborate/library.h"
 #include "tests/eval/eval.h"
-#include <dirent.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdio.h>
@@ -147,14 +146,15 @@ static char *cut(char *p, const char *mark) {
   return at + strlen(mark);
 }
 
-static size_t run_file(const char *path, size_t *count) {
+static size_t ncases;
+static size_t run_file(const char *path) {
   kd__arena a;
   kd__arena_init(&a, NULL, NULL);
   size_t size, bad = 0;
   char *text = kd_test_read(&a, path, &size);
   assert_non_null(text);
   text = kd__arena_printf(&a, "\n%s", text);
-  for (char *p = cut(text, "\n== "); p; (*count)++) {
+  for (char *p = cut(text, "\n== "); p; ncases++) {
     char *next = cut(p, "\n== "), *program = cut(p, "\n"), *args = program ? cut(program, "\n--") : NULL, *expect = args ? cut(args, "\n") : NULL;
     if (!expect) { print_error("%s: case %s is not whole\n", path, p); bad++; }
     else bad += !run_case(p, kd__arena_printf(&a, "%s\n", program), args, expect);
@@ -164,22 +164,10 @@ static size_t run_file(const char *path, size_t *count) {
   return bad;
 }
 
-static int is_cases(const struct dirent *d) { const char *dot = strrchr(d->d_name, '.'); return dot && strcmp(dot, ".txt") == 0; }
-
 static void test_right_programs(void **state) {
   (void)state;
-  struct dirent **file;
-  int n = scandir(KD_TEST_DIR "/right", &file, is_cases, alphasort);
-  assert_true(n > 0);
-  size_t bad = 0, count = 0;
-  for (int i = 0; i < n; i++) {
-    char path[4096];
-    assert_true(snprintf(path, sizeof path, "%s/right/%s", KD_TEST_DIR, file[i]->d_name) < (int)sizeof path);
-    bad += run_file(path, &count);
-    free(file[i]);
-  }
-  free(file);
-  print_message("%zu programs\n", count);
+  size_t bad = kd_test_each_file("right", run_file);
+  print_message("%zu programs\n", ncases);
   assert_int_equal(bad, 0);
 }
 

@@ -8,7 +8,6 @@
  * So the rules of design 2.7 about what a step trains, what commits and which mode holds are visible as names of slots.
  * KD_UPDATE_GOLDEN=1 writes what is made now into the files. */
 #include "tests/elaborate/library.h"
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,14 +69,15 @@ static void run_case(const char *name, const char *text, size_t n, kd__buf *out)
   kd__arena_free(&a);
 }
 
-static size_t run_file(const char *path, size_t *count) {
+static size_t ncases;
+static size_t run_file(const char *path) {
   kd__arena a;
   kd__arena_init(&a, NULL, NULL);
   size_t size, bad = 0;
   char *text = kd_test_read(&a, path, &size);
   assert_non_null(text);
   kd__buf whole = { 0 };
-  for (char *p = strncmp(text, "== ", 3) == 0 ? text : NULL; p; (*count)++) {
+  for (char *p = strncmp(text, "== ", 3) == 0 ? text : NULL; p; ncases++) {
     char *head = strchr(p, '\n'), *cut = head ? strstr(head, "\n--\n") : NULL;
     if (!cut) { print_error("%s: a case lacks its `--`\n", path); bad++; break; }
     char *next = strstr(cut, "\n== "), *name = kd__arena_strndup(&a, p + 3, (size_t)(head - p - 3));
@@ -92,35 +92,17 @@ static size_t run_file(const char *path, size_t *count) {
     kd__buf_free(&got);
     p = next ? next + 1 : NULL;
   }
-  if (getenv("KD_UPDATE_GOLDEN")) {
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(whole.p, 1, whole.n, f), whole.n);
-    assert_int_equal(fclose(f), 0);
-    bad = 0;
-  }
+  if (kd_test_update(path, &whole)) bad = 0;
   kd__buf_free(&whole);
   kd__arena_free(&a);
   return bad;
 }
 
-static int is_cases(const struct dirent *d) { const char *dot = strrchr(d->d_name, '.'); return dot && strcmp(dot, ".txt") == 0; }
-
 static void test_schemes(void **state) {
   (void)state;
-  struct dirent **file;
-  int n = scandir(KD_TEST_DIR "/schemes", &file, is_cases, alphasort);
-  assert_true(n > 0);
-  size_t bad = 0, count = 0;
-  for (int i = 0; i < n; i++) {
-    char path[4096];
-    assert_true(snprintf(path, sizeof path, "%s/schemes/%s", KD_TEST_DIR, file[i]->d_name) < (int)sizeof path);
-    bad += run_file(path, &count);
-    free(file[i]);
-  }
-  free(file);
-  print_message("%zu schemes\n", count);
-  assert_true(count > 0);
+  size_t bad = kd_test_each_file("schemes", run_file);
+  print_message("%zu schemes\n", ncases);
+  assert_true(ncases > 0);
   assert_int_equal(bad, 0);
 }
 

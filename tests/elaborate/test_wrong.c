@@ -7,7 +7,6 @@
  *
  * KD_UPDATE_GOLDEN=1 writes what is said now into the files. Every row of diag_elab.def must be said in some case. */
 #include "tests/elaborate/library.h"
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,33 +97,15 @@ static size_t run_file(const char *path) {
     }
     kd__buf_free(&got);
   }
-  if (getenv("KD_UPDATE_GOLDEN")) {
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(whole.p, 1, whole.n, f), whole.n);
-    assert_int_equal(fclose(f), 0);
-    bad = 0;
-  }
+  if (kd_test_update(path, &whole)) bad = 0;
   kd__buf_free(&whole);
   kd__arena_free(&a);
   return bad;
 }
 
-static int is_cases(const struct dirent *d) { const char *dot = strrchr(d->d_name, '.'); return dot && strcmp(dot, ".txt") == 0; }
-
 static void test_wrong_programs(void **state) {
   (void)state;
-  struct dirent **file;
-  int n = scandir(KD_TEST_DIR "/wrong", &file, is_cases, alphasort);
-  assert_true(n > 0);
-  size_t bad = 0;
-  for (int i = 0; i < n; i++) {
-    char path[4096];
-    assert_true(snprintf(path, sizeof path, "%s/wrong/%s", KD_TEST_DIR, file[i]->d_name) < (int)sizeof path);
-    bad += run_file(path);
-    free(file[i]);
-  }
-  free(file);
+  size_t bad = kd_test_each_file("wrong", run_file);
   print_message("%zu wrong programs\n", ncases);
   assert_int_equal(bad, 0);
 }
