@@ -16,7 +16,7 @@ typedef struct prog prog;
 
 /* --- named axes (language-notes, section 4) ----------------------------------------------------------------------------- */
 typedef enum root_kind { ROOT_FEATURE, ROOT_SAMPLE, ROOT_MERGED, ROOT_OPEN } root_kind;
-typedef struct root { uint8_t kind; const char *text; const uint32_t *part; uint32_t nparts; } root;   /* text: for messages ("fashion", "H 14, W 14") */
+typedef struct root { uint8_t kind; const char *text; } root;   /* text: for messages ("fashion", "H 14, W 14") */
 typedef struct axis { const char *label; int64_t size; uint32_t root; bool guessed; } axis;   /* labels are interned; rest axes begin with '.' */
 typedef struct tensor { kd_value v; uint8_t rank; kd_dtype dtype; axis ax[KD_MAX_RANK]; const char *from, *shown; kd_span made; prog *in; } tensor;   /* from: words it was read by; shown: as the caller names it; in: its program */
 
@@ -92,19 +92,17 @@ typedef struct slot_info {
   axis ax[KD_MAX_RANK];
   place *owner; kd_span at;
   bool frozen;
-  prog *init_in;                                   /* program that writes its initial value */
 } slot_info;
 
 /* --- programs --------------------------------------------------------------------------------------------------------------------- */
 typedef enum prog_kind { PROG_PROBE, PROG_INIT, PROG_TRAIN, PROG_EVAL, PROG_FINISH } prog_kind;
-typedef struct pending { int64_t slot; kd_value value; place *owner; kd_span at; bool done; } pending;
+typedef struct pending { int64_t slot; kd_value value; place *owner; kd_span at; } pending;
 typedef struct memo { const void *key; uint64_t version; val *v; } memo;
 typedef struct slot_version { int64_t slot; kd_value now; uint32_t version; } slot_version;
 struct prog {
   prog_kind kind; const char *name;
   kd_graph *g;
   int64_t data; uint32_t split; int64_t rows;      /* the stream: data set, split, batch rows; data -1: none */
-  bool free_data;                                  /* the probe takes any data set */
   KD_VEC(memo) memo;
   KD_VEC(slot_version) version;   /* slots that were written inside the program */
   KD_VEC(pending) pending;
@@ -150,7 +148,6 @@ struct elab {
   struct mod_build *build;                         /* the module under construction (scheme.c) */
   KD_VEC(const char *) settings_seen;
   KD_VEC(net *) nets;                              /* experiment-level networks in order */
-  int64_t steps_budget;
 };
 
 /* --- value.c ----- */

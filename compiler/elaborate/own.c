@@ -229,7 +229,7 @@ void kd__update(elab *e, scope *s, const kd_ast *n) {
   if (!v) return;
   kd_build bb = kd__b(e, n);
   kd_value now = masked(e, kd__b_op1(&bb, KD_OP_STOP, v->v), old->v, n);
-  KD_PUSH(e->a, e->prog->pending, (pending){ b->slot, now, e->slot.v[b->slot].owner, n->span, false });
+  KD_PUSH(e->a, e->prog->pending, (pending){ b->slot, now, e->slot.v[b->slot].owner, n->span });
 }
 
 val *kd__next(elab *e, scope *s, const kd_ast *name) {

@@ -129,7 +129,6 @@ static uint32_t begin_stage(elab *e, const char *name, const kd_ast *at) {
     if (strcmp(b->stage.v[i].name, name) == 0) kd__err(e, KD_D_DUPLICATE_NAME, at->span, name);
   b->stage_name = name;
   b->keep = NULL;
-  b->slots_before = e->slot.n;
   b->home = kd__place_at(e, e->top, at, kd__arena_printf(e->a, "optimizer.%s", name), name);
   KD_PUSH(e->a, b->stage, (kd_stage_info){ .name = name });
   return kd__emit(e, KD_CODE_STAGE, (int64_t)b->stage.n - 1, 0, 0, at);

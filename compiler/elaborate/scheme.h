@@ -22,8 +22,6 @@ typedef struct mod_build {
   const char *stage_name;
   place *home;                                     /* owner of the optimizer states of the stage at hand */
   const kd_ast *keep;                              /* `keep best by` of the stage at hand */
-  int64_t keep_data; uint32_t keep_split;
-  size_t slots_before;                             /* slots at the stage's start: later optimizer slots belong to it */
   models trained;                                  /* every network that some step trains, for the saved weights */
   prog *batch;                                     /* inside a loop over batches: its program */
   uint32_t epoch_loops;                            /* loops over epochs around us */
