@@ -66,8 +66,11 @@ static int collect(pid_t pid, int from_out, int from_err) {
 static pid_t begin(char *const *argv, bool terminal, int *from_out, int *from_err) {
   int o[2], e[2];
   assert_int_equal(pipe(o), 0);
-  if (terminal) assert_int_equal(openpty(&e[0], &e[1], NULL, NULL, &(struct winsize){ .ws_row = 24, .ws_col = 60 }), 0);
-  else assert_int_equal(pipe(e), 0);
+  if (!terminal) assert_int_equal(pipe(e), 0);
+  else if (openpty(&e[0], &e[1], NULL, NULL, &(struct winsize){ .ws_row = 24, .ws_col = 60 }) != 0) {
+    print_message("skipped: there are no pseudo terminals here (is devpts mounted?)\n");
+    skip();
+  }
   pid_t pid = fork();
   assert_true(pid >= 0);
   if (pid == 0) {
