@@ -43,13 +43,16 @@ static kd_ast *widened(kd_ast *n, kd_span at) { n->span = at; n->flag |= KD_AST_
        ASSIGN 61 "=" PLUS 43 "+" MINUS 45 "-" TIMES 42 "*" DIVIDE 47 "/" REMAINDER 37 "%" POWER 94 "^" LT 60 "<" GT 62 ">"
 %token EQ "==" NE "!=" LE "<=" GE ">=" DOTS ".." ARROW "->" PIPE "|>"
 %token <kd__text> IF "if" THEN "then" ELSE "else" FOR "for" IN "in" RETURN "return" LET "let" USE "use" FN "fn" AS "as" AND "and" OR "or"
-                  NOT "not" TRUE "true" FALSE "false" NONE "none" LOSS "loss" NET "net" TRANSFORM "transform" SCHEME "scheme" OPTIMIZER "optimizer"
-                  METRIC "metric" DATA "data" TEACHER "teacher" STUDENT "student" TAP "tap" PARAM "param" STATE "state" STAGE "stage" TRAIN "train"
+                  NOT "not" TRUE "true" FALSE "false" NONE "none" YIELD "yield" LOSS "loss" NET "net" TRANSFORM "transform" SCHEME "scheme" OPTIMIZER "optimizer"
+                  METRIC "metric" DATA "data" TEACHER "teacher" STUDENT "student" MODEL "model" TAP "tap" PARAM "param" STATE "state" STAGE "stage" TRAIN "train"
                   STEP "step" UPDATE "update" COPY "copy" RESET "reset" FREEZE "freeze" UNFREEZE "unfreeze" EVERY "every" REPEAT "repeat"
-                  EVALUATE "evaluate" KEEP "keep" SAVE "save" REPORT "report" MINIMIZING "minimizing" ON "on" USING "using" UNTIL "until" FROM "from"
-                  TO "to" BEST "best" BY "by" EPOCHS "epochs" BATCHES "batches" STEPS "steps"
+                  EVALUATE "evaluate" KEEP "keep" SAVE "save" REPORT "report" WRITE "write" MINIMIZING "minimizing" ON "on" USING "using" UNTIL "until" FROM "from"
+                  TO "to" BEST "best" BY "by" ALONG "along" EXCEPT "except" KEYED "keyed" WITH "with" AT "at" LIKE "like" OF "of"
+                  WHERE "where" EPOCHS "epochs" BATCHES "batches" STEPS "steps"
 
 /* Loosest first (language-notes, section 3). */
+%precedence REPEAT_NAME                           /* `repeat steps {` is a loop: `repeat` is a name of its own before other words */
+%precedence "epochs" "batches" "steps"
 %precedence LAMBDA
 %left "|>"
 %precedence "else"
@@ -63,7 +66,9 @@ static kd_ast *widened(kd_ast *n, kd_span at) { n->span = at; n->flag |= KD_AST_
 %precedence NEGATIVE
 %right "^"
 
-%type <kd__text> name kind_word bind_word own_word unit
+%type <kd__text> name kind_word own_word net_word unit
+%type <kd_ast *> evaluated opt_index stream pattern opt_where opt_keyed record renamed plain_n
+%type <kd__list *> streams excepted
 %type <kd_ast *> file block stmt junk use use_item path define body bind control loop if_stmt scheme_stmt stage_name train clause models shown shown_first
 %type <kd_ast *> params param initial result type plain_type opt_type opt_from opt_until axes axis expr expr_n postfix postfix_n postfix_o trailer
 %type <kd_ast *> primary_o number arg field elem comp sub index tname target target_axis target_part name_node
@@ -102,18 +107,27 @@ result: %empty                               { $$ = NULL; }
       | "->" type[t]                         { $$ = $t; };
 bind: kind_word[w] name[n] opt_type[t] "=" expr[e] opt_from[f]
                                              { $$ = kd__document(p, NAMED(BIND, @$, @n, $n.text, $w.text, NULL, 3, $t, $e, $f)); }
-    | bind_word[w] name[n] opt_type[t] "=" expr[e] opt_from[f]
+    | net_word[w] name[n] opt_type[t] "=" expr[e] opt_from[f]
                                              { $$ = kd__document(p, NAMED(BIND, @$, @n, $n.text, $w.text, NULL, 3, $t, $e, $f)); }
+    | "tap"[w] name[n] opt_type[t] "=" expr[e] opt_from[f]
+                                             { $$ = kd__document(p, NAMED(BIND, @$, @n, $n.text, $w.text, NULL, 3, $t, $e, $f)); }
+    | net_word[w] name[n] "like" expr[e]     { $$ = kd__document(p, NAMED(BIND, @$, @n, $n.text, $w.text, NULL, 3, KD__NIL, N(LIKE, @e, NULL, 1, $e), KD__NIL)); }
+    | net_word[w] name[n] opt_type[t] "=" expr[c] "of" expr[e]
+                                             { $$ = kd__document(p, NAMED(BIND, @$, @n, $n.text, $w.text, NULL, 3, $t, N(OF, @$, NULL, 2, $c, $e), KD__NIL)); }
     | own_word[w] name[n] ":" type[t]        { $$ = kd__document(p, NAMED(BIND, @$, @n, $n.text, $w.text, NULL, 3, $t, KD__NIL, KD__NIL)); }
     | own_word[w] name[n] opt_type[t] "=" expr[e]
                                              { $$ = kd__document(p, NAMED(BIND, @$, @n, $n.text, $w.text, NULL, 3, $t, $e, KD__NIL)); }
     | "fn"[w] name[n] "=" expr[e]            { $$ = kd__document(p, NAMED(BIND, @$, @n, $n.text, $w.text, NULL, 3, KD__NIL, $e, KD__NIL)); }
     | "let"[w] name[n] opt_type[t] "=" expr[e]
                                              { $$ = kd__document(p, NAMED(BIND, @$, @n, $n.text, $w.text, NULL, 3, $t, $e, KD__NIL)); }
+    | "let"[w] name[n] opt_type[t] "=" evaluated[e]
+                                             { $$ = kd__document(p, NAMED(BIND, @$, @n, $n.text, $w.text, NULL, 3, $t, $e, KD__NIL)); }
     | "let" several[l] opt_type[t] "=" expr[e]
                                              { $$ = N(LET_MANY, @$, $l, 2, $t, $e); }
     | targets[l] "=" expr[e]                 { $$ = N(ASSIGN, @$, $l, 1, $e); }
     | postfix_n[e]                           { $$ = kd__statement(p, $e); };
+evaluated: "evaluate" plain_n[e] "on" expr[d]
+                                             { $$ = N(EVALUATE, @$, NULL, 2, N(SHOWN, @e, LIST(N(ARG, @e, NULL, 1, $e)), 0), $d); };
 several: name_node[a] "," name_node[b]       { $$ = ADD(LIST($a), $b); }
        | several[l] "," name_node[n]         { $$ = ADD($l, $n); };
 targets: postfix_n[e]                        { $$ = LIST($e); }
@@ -123,20 +137,23 @@ opt_type: %empty                             { $$ = NULL; }
 opt_from: %empty                             { $$ = NULL; }
         | "from" expr[e]                     { $$ = $e; };
 kind_word: "loss" | "net" | "transform" | "scheme" | "optimizer" | "metric" | "data";
-bind_word: "teacher" | "student" | "tap";
+net_word: "teacher" | "student" | "model";
 own_word: "param" | "state";
 
 /* --- control --- */
 control: "return" expr[e]                    { $$ = N(RETURN, @$, NULL, 1, $e); }
+       | "yield" expr[e]                     { $$ = N(YIELD, @$, NULL, 1, $e); }
        | if_stmt
        | loop;
 loop: "for" names[l] "in" expr[e] block[b]
                                              { $$ = N(FOR_IN, @$, $l, 2, $e, $b); }
+    | "for" stream[s] "," streams[l] block[b]
+                                             { $$ = N(FOR_STREAMS, @$, kd__list_before(p, $s, $l), 1, $b); }
     | "for" expr[e] unit[u] opt_until[t] block[b]
                                              { $$ = NAMED(FOR_COUNT, @$, @u, $u.text, NULL, NULL, 3, $e, $t, $b); }
     | "for" expr[e] block[b]                 { $$ = N(FOR_COUNT, @$, NULL, 3, $e, KD__NIL, $b); }
-    | "repeat" expr_n[e] opt_until[t] block[b]
-                                             { $$ = N(REPEAT, @$, NULL, 3, $e, $t, $b); }
+    | "repeat" expr_n[e] opt_index[i] opt_until[t] block[b]
+                                             { $$ = N(REPEAT, @$, NULL, 4, $e, $t, $b, $i); }
     | "every" expr_n[e] unit[u] block[b]     { $$ = NAMED(EVERY, @$, @u, $u.text, NULL, NULL, 2, $e, $b); };
 if_stmt: "if" expr[c] block[a]               { $$ = N(IF, @$, NULL, 2, $c, $a); }
        | "if" expr[c] block[a] "else" block[b]
@@ -145,6 +162,11 @@ if_stmt: "if" expr[c] block[a]               { $$ = N(IF, @$, NULL, 2, $c, $a); 
                                              { $$ = N(IF, @$, NULL, 3, $c, $a, $b); };
 opt_until: %empty                            { $$ = NULL; }
          | "until" expr[e]                   { $$ = $e; };
+opt_index: %empty                            { $$ = NULL; }
+         | "as" name_node[n]                 { $$ = $n; };
+stream: names[l] "in" expr[e]                { $$ = kd__stream(p, @$, $l, $e); };
+streams: stream[s]                           { $$ = LIST($s); }
+       | streams[l] "," stream[s]            { $$ = ADD($l, $s); };
 unit: "epochs" | "batches" | "steps";
 
 /* --- schemes --- */
@@ -162,10 +184,18 @@ scheme_stmt: "stage" stage_name[n] ":" train[b]
                                              { $$ = N(STEP, @$, NULL, 2, $m, $e); }
            | "step" models[m] "minimizing" expr[e] "using" expr[u]
                                              { $$ = N(STEP, @$, NULL, 3, $m, $e, $u); }
-           | "update" postfix_n[t] "=" expr[e]
-                                             { $$ = N(UPDATE, @$, NULL, 2, $t, $e); }
+           | "step" models[m] "along" expr[e]
+                                             { $$ = N(STEP_ALONG, @$, NULL, 2, $m, $e); }
+           | "step" models[m] "along" expr[e] "using" expr[u]
+                                             { $$ = N(STEP_ALONG, @$, NULL, 3, $m, $e, $u); }
+           | "update" postfix_n[t] "=" expr[e] opt_where[c]
+                                             { $$ = N(UPDATE, @$, NULL, 3, $t, $e, $c); }
            | "copy" postfix_n[a] "to" postfix_n[b]
                                              { $$ = N(COPY, @$, NULL, 2, $a, $b); }
+           | "copy" postfix_n[a] "to" postfix_n[b] "by" name[n]
+                                             { $$ = NAMED(COPY, @$, @n, $n.text, NULL, NULL, 2, $a, $b); }
+           | "write" name[n] record[r] opt_keyed[k] opt_where[c]
+                                             { $$ = NAMED(WRITE, @$, @n, $n.text, NULL, NULL, 3, $r, $k, $c); }
            | "reset" models[m]               { $$ = N(RESET, @$, NULL, 1, $m); }
            | "freeze" models[m]              { $$ = N(FREEZE, @$, NULL, 1, $m); }
            | "unfreeze" models[m]            { $$ = N(UNFREEZE, @$, NULL, 1, $m); }
@@ -186,7 +216,18 @@ clause: "on"[w] expr[e]                      { $$ = NAMED(CLAUSE, @$, @w, $w.tex
       | "for"[w] expr[e] unit[u]             { $$ = NAMED(CLAUSE, @$, @w, $w.text, $u.text, NULL, 1, $e); }
       | "until"[w] expr[e]                   { $$ = NAMED(CLAUSE, @$, @w, $w.text, NULL, NULL, 1, $e); }
       | "using"[w] expr[e]                   { $$ = NAMED(CLAUSE, @$, @w, $w.text, NULL, NULL, 1, $e); };
-models: models_list[l]                       { $$ = N(MODELS, @$, $l, 0); };
+models: models_list[l]                       { $$ = N(MODELS, @$, $l, 0); }
+      | models_list[l] "except" excepted[x]  { $$ = N(MODELS, @$, ADD($l, N(EXCEPT, @x, $x, 0)), 0); };
+excepted: pattern[e]                         { $$ = LIST($e); }
+        | excepted[l] "," pattern[e]         { $$ = ADD($l, $e); };
+pattern: postfix_n
+       | STRING[s]                           { $$ = NAMED(STRING, @$, @s, $s.text, NULL, NULL, 0); $$->num = $s.num; };
+opt_where: %empty                            { $$ = NULL; }
+         | "where" expr[e]                   { $$ = $e; };
+opt_keyed: %empty                            { $$ = NULL; }
+         | "keyed" expr[e]                   { $$ = $e; };
+record: "(" fields[l] ")"                    { $$ = N(RECORD, @$, $l, 0); }
+      | "(" fields[l] "," ")"                { $$ = N(RECORD, @$, $l, 0); };
 models_list: postfix_n[e]                    { $$ = LIST($e); }
            | models_list[l] "," postfix_n[e] { $$ = ADD($l, $e); };
 shown: shown_list[l]                         { $$ = N(SHOWN, @$, $l, 0); };
@@ -230,6 +271,11 @@ axis: name[n]                                { $$ = NAMED(AXIS, @$, @n, $n.text,
 
 /* --- expressions; expr_n are those that begin with a name or a number --- */
 expr: postfix
+    | postfix[a] "at" postfix[b]             { $$ = N(AT, @$, NULL, 2, $a, $b); }
+    | postfix[a] "with" record[r]            { $$ = kd__with(p, @$, $a, $r); }
+    | "for" names[l] "in" expr[e] block[b]   { $$ = N(FOR_IN, @$, $l, 2, $e, $b); }
+    | "repeat" plain_n[e] opt_index[i] opt_until[t] block[b]
+                                             { $$ = N(REPEAT, @$, NULL, 4, $e, $t, $b, $i); }
     | expr[a] "|>"[o] expr[b]                { $$ = BINARY(@$, @o, "|>", $a, $b); }
     | expr[a] "or"[o] expr[b]                { $$ = BINARY(@$, @o, "or", $a, $b); }
     | expr[a] "and"[o] expr[b]               { $$ = BINARY(@$, @o, "and", $a, $b); }
@@ -271,6 +317,10 @@ expr_n: postfix_n
     | expr_n[a] "%"[o] expr[b]               { $$ = BINARY(@$, @o, "%", $a, $b); }
     | expr_n[a] "^"[o] expr[b]               { $$ = BINARY(@$, @o, "^", $a, $b); };
 
+plain_n: NUMBER[n]                           { $$ = kd__number(p, NAMED(NUMBER, @$, @n, $n.text, NULL, NULL, 0), $n.num); }
+       | NAME[n]                             { $$ = NAMED(NAME, @$, @n, $n.text, NULL, NULL, 0); }
+       | unit[n]                             { $$ = NAMED(NAME, @$, @n, $n.text, NULL, NULL, 0); }
+       | plain_n[a] trailer[t]               { $$ = kd__attach(p, @$, $a, $t); };
 postfix: postfix_n | postfix_o;
 postfix_n: name[n]                           { $$ = NAMED(NAME, @$, @n, $n.text, NULL, NULL, 0); }
          | postfix_n[a] trailer[t]           { $$ = kd__attach(p, @$, $a, $t); };
@@ -288,15 +338,14 @@ primary_o: number
          | "none"                            { $$ = N(NONE, @$, NULL, 0); }
          | "(" expr[e] ")"                   { $$ = widened($e, @$); }
          | "(" ")"                           { $$ = N(RECORD, @$, NULL, 0); }
-         | "(" fields[l] ")"                 { $$ = N(RECORD, @$, $l, 0); }
-         | "(" fields[l] "," ")"             { $$ = N(RECORD, @$, $l, 0); }
+         | record
          | "(" error ")"                     { $$ = ERROR(@$); }
          | "[" "]"                           { $$ = N(LIST, @$, NULL, 0); }
          | "[" elems[l] "]"                  { $$ = N(LIST, @$, $l, 0); }
          | "[" elems[l] "," "]"              { $$ = N(LIST, @$, $l, 0); }
          | "[" expr[e] comps[l] "]"          { $$ = N(COMPREHENSION, @$, $l, 1, $e); }
          | "[" error "]"                     { $$ = ERROR(@$); };
-number: NUMBER[n]                            { $$ = NAMED(NUMBER, @$, @n, $n.text, NULL, NULL, 0); $$->num = $n.num; if (!strpbrk($n.text, ".eE")) $$->flag |= KD_AST_INTEGER; };
+number: NUMBER[n]                            { $$ = kd__number(p, NAMED(NUMBER, @$, @n, $n.text, NULL, NULL, 0), $n.num); };
 
 args: %empty                                 { $$ = LIST(NULL); }
     | args_list
@@ -325,8 +374,11 @@ subs: sub[a]                                 { $$ = LIST($a); }
 sub: index[e]                                { $$ = N(SUB, @$, NULL, 1, $e); }
    | name[n] ":" index[e]                    { $$ = NAMED(SUB, @$, @n, $n.text, NULL, NULL, 1, $e); }
    | ".."                                    { $$ = N(REST, @$, NULL, 0); }
-   | tname[s] "as" target[t]                 { $$ = kd__view(p, @$, LIST($s), $t, 0); }
-   | merged[l] "as" target[t]                { $$ = kd__view(p, @$, $l, $t, KD_AST_MERGE); };
+   | name_node[s] "where" expr[c]            { $$ = N(MASK, @$, NULL, 2, $s, $c); }
+   | renamed
+   | renamed[v] "where" expr[c]              { $$ = N(MASK, @$, NULL, 2, $v, $c); };
+renamed: tname[s] "as" target[t]             { $$ = kd__view(p, @$, LIST($s), $t, 0); }
+       | merged[l] "as" target[t]            { $$ = kd__view(p, @$, $l, $t, KD_AST_MERGE); };
 index: expr
      | expr[a] ".."                          { $$ = N(RANGE_FROM, @$, NULL, 1, $a); }
      | ".." expr[b]                          { $$ = N(RANGE_TO, @$, NULL, 1, $b); };
@@ -348,9 +400,9 @@ target_axis: name[n]                         { $$ = NAMED(AXIS, @$, @n, $n.text,
 names: name_node[a]                          { $$ = LIST($a); }
      | names[l] "," name_node[a]             { $$ = ADD($l, $a); };
 name_node: name[n]                           { $$ = NAMED(NAME, @$, @n, $n.text, NULL, NULL, 0); };
-name: NAME | LOSS | NET | TRANSFORM | SCHEME | OPTIMIZER | METRIC | DATA | TEACHER | STUDENT | TAP | PARAM | STATE | STAGE | TRAIN | STEP
-      | UPDATE | COPY | RESET | FREEZE | UNFREEZE | EVERY | REPEAT | EVALUATE | KEEP | SAVE | REPORT | MINIMIZING | ON | USING | UNTIL | FROM | TO
-      | BEST | BY | EPOCHS | BATCHES | STEPS;
+name: NAME | LOSS | NET | TRANSFORM | SCHEME | OPTIMIZER | METRIC | DATA | TEACHER | STUDENT | MODEL | TAP | PARAM | STATE | STAGE | TRAIN | STEP
+      | UPDATE | COPY | RESET | FREEZE | UNFREEZE | EVERY | REPEAT %prec REPEAT_NAME | EVALUATE | KEEP | SAVE | REPORT | MINIMIZING | ON | USING | UNTIL | FROM | TO
+      | BEST | BY | WRITE | ALONG | EXCEPT | KEYED | WITH | AT | LIKE | OF | WHERE | EPOCHS | BATCHES | STEPS;
 
 %%
 

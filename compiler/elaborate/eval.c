@@ -350,6 +350,9 @@ static val *eval_node(elab *e, scope *s, const kd_ast *n) {
     case KD_AST_ARG: return kd__eval(e, s, n->kid[0]);
     case KD_AST_COMPREHENSION: { val_vec out = { 0 }; comprehend(e, s, n, 1, &out); return kd__v_list(e, out.v, (uint32_t)out.n); }
     case KD_AST_ERROR: return &kd__poison;
+    case KD_AST_AT: case KD_AST_WITH: case KD_AST_LIKE: case KD_AST_OF: case KD_AST_REPEAT: case KD_AST_FOR_IN: case KD_AST_EVALUATE:
+      kd__err(e, KD_D_LATER, n->span, kd__ast_kind_name((kd_ast_kind)n->kind));
+      return &kd__poison;
     default: kd__err(e, KD_D_INTERNAL, n->span, "this is not a value"); return &kd__poison;
   }
 }

@@ -452,7 +452,8 @@ static void reset(elab *e, scope *s, const kd_ast *n) {
 bool kd__scheme_is_stmt(const kd_ast *n) {
   switch (n->kind) {
     case KD_AST_STAGE: case KD_AST_TRAIN: case KD_AST_STEP: case KD_AST_FOR_COUNT: case KD_AST_EVALUATE: case KD_AST_REPORT: case KD_AST_KEEP_BEST:
-    case KD_AST_SAVE: case KD_AST_FREEZE: case KD_AST_UNFREEZE: case KD_AST_RESET: case KD_AST_COPY: case KD_AST_EVERY: return true;
+    case KD_AST_SAVE: case KD_AST_FREEZE: case KD_AST_UNFREEZE: case KD_AST_RESET: case KD_AST_COPY: case KD_AST_EVERY:
+    case KD_AST_STEP_ALONG: case KD_AST_FOR_STREAMS: case KD_AST_WRITE: return true;
     default: return false;
   }
 }

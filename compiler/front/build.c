@@ -14,7 +14,7 @@ static bool is_part(int kind) {
   switch (kind) {
     case KD_AST_FILE: case KD_AST_BLOCK: case KD_AST_USE_ITEM: case KD_AST_PARAMS: case KD_AST_PARAM: case KD_AST_CLAUSE: case KD_AST_MODELS: case KD_AST_SHOWN:
     case KD_AST_TYPE: case KD_AST_TYPE_ARGS: case KD_AST_TYPE_RECORD: case KD_AST_AXES: case KD_AST_AXIS: case KD_AST_ARG: case KD_AST_SUB: case KD_AST_VIEW:
-    case KD_AST_COMP: return true;
+    case KD_AST_COMP: case KD_AST_EXCEPT: case KD_AST_STREAM: case KD_AST_MASK: return true;
     default: return false;
   }
 }
@@ -80,6 +80,34 @@ kd_ast *kd__view(kd__parser *p, kd_span at, kd__list *sources, kd_ast *target, i
   kd_ast *n = kd__node(p, KD_AST_VIEW, at, kd__list_add(p, sources, target), 0);
   n->flag |= (uint16_t)flag;
   return n;
+}
+
+kd_ast *kd__number(kd__parser *p, kd_ast *n, double value) {
+  (void)p;
+  n->num = value;
+  if (!strpbrk(n->text, ".eE")) n->flag |= KD_AST_INTEGER;
+  return n;
+}
+
+kd__list *kd__list_before(kd__parser *p, kd_ast *first, kd__list *l) {
+  kd__list *r = kd__list_new(p, first);
+  for (size_t i = 0; i < l->n; i++) kd__list_add(p, r, l->v[i]);
+  return r;
+}
+
+kd_ast *kd__stream(kd__parser *p, kd_span at, kd__list *names, kd_ast *expr) {
+  if (names->n != 1) {
+    kd__syntax_report(p, KD_D_STREAM_NAME, kd__span_join(names->v[0]->span, names->v[names->n - 1]->span));
+    return kd__node(p, KD_AST_ERROR, at, NULL, 0);
+  }
+  const kd_ast *n = names->v[0];
+  return kd__named(p, KD_AST_STREAM, at, n->span, n->text, NULL, NULL, 1, expr);
+}
+
+kd_ast *kd__with(kd__parser *p, kd_span at, kd_ast *base, const kd_ast *record) {
+  kd__list fields = { 0 };
+  for (uint32_t i = 0; i < record->n; i++) kd__list_add(p, &fields, record->kid[i]);
+  return kd__node(p, KD_AST_WITH, at, &fields, 1, base);
 }
 
 kd_ast *kd__statement(kd__parser *p, kd_ast *expr) {

@@ -73,6 +73,7 @@ static bool inside(kd__parser *p) { return p->nopen && (top(p)->kind != '{' || t
 /* Whether the line that begins with the token ahead can only be a statement: nothing in brackets begins so. */
 static bool begins_statement(kd__parser *p) {
   int k = peek(p, 0)->kind, class = class_of(k), next;
+  if (k == REPEAT && (p->last.kind == '(' || p->last.kind == ',' || p->last.kind == ':')) return false;   /* a loop as a value */
   if (k == LET || k == USE || k == RETURN) return true;
   if (k == FN) return is_name(peek(p, 1)->kind);
   if (class != KD__KIND && class != KD__BIND && class != KD__OWN && class != KD__STATEMENT) return false;
@@ -152,8 +153,10 @@ static void fit_closer(kd__parser *p, kd__token *t) {
 
 /* An opener ahead: pushes it. Braces where a value stands are read as a record, so that what is in them is understood. */
 static void open_bracket(kd__parser *p, kd__token *t) {
-  kd__open o = { t->kind, t->span, false, t->kind == '{' ? indent(p, t->span.at) : 0 };
-  if (t->kind == '{' && (inside(p) || p->last.kind == '=')) {      /* in brackets only after what needs a value: see step */
+  kd__open o = { .kind = t->kind, .span = t->span, .indent = t->kind == '{' ? indent(p, t->span.at) : 0 };
+  bool body = t->kind == '{' && inside(p) && top(p)->loop;
+  if (body) top(p)->loop = false;
+  if (!body && t->kind == '{' && (inside(p) || p->last.kind == '=')) {      /* in brackets only after what needs a value: see step */
     kd_diag *d = kd__syntax_report(p, KD_D_BRACES, t->span);
     o.record = inside(p) || (is_name(peek(p, 1)->kind) && peek(p, 2)->kind == ':') || peek(p, 1)->kind == '}';
     if (d) kd__diag_help(p->sink, d, o.record ? "a record is written (a: 1, b: 2)" : "a body in braces has no `=` before it");
@@ -186,6 +189,12 @@ static void give(kd__parser *p, kd__token *t) {
   p->last = *t;
 }
 
+/* After what is handed to the parser, a value begins: `for` and `repeat` here are loops, not parts of a comprehension. */
+static bool begins_value(const kd__parser *p) {
+  int k = p->last.kind;
+  return k == '(' || k == '[' || k == ',' || k == ':' || k == '=' || binary(k) || k == THEN || k == ELSE;
+}
+
 /* Looks at the token ahead; true: t was given, or (nclose) closers are due first. */
 static bool step(kd__parser *p, kd__token *t) {
   kd__token *r = peek(p, 0);
@@ -204,7 +213,8 @@ static bool step(kd__parser *p, kd__token *t) {
     bool labels = top(p)->kind == '(' && (p->last.kind == '(' || p->last.kind == ',');
     if (labels && r->text && class_of(r->kind) == KD__RESERVED && peek(p, 1)->kind == ':') r->kind = NAME;   /* stack(xs, as: m) */
     if (r->line && begins_statement(p)) { unclosed(p, top(p), r); close_to_block(p); return false; }
-    if (r->kind == '{' && p->last.kind != '(' && p->last.kind != '[' && p->last.kind != ',' && p->last.kind != ':' && p->last.kind != '=') {
+    if ((r->kind == FOR || r->kind == REPEAT) && begins_value(p)) top(p)->loop = true;
+    if (r->kind == '{' && !top(p)->loop && p->last.kind != '(' && p->last.kind != '[' && p->last.kind != ',' && p->last.kind != ':' && p->last.kind != '=') {
       unclosed(p, top(p), r);
       close_to_block(p);
       r->told = true;                            /* a statement that has no block may be the bracket's fault */

@@ -35,8 +35,8 @@ static bool is_contextual(const char *s) {
 
 /* A short list: whole families of tokens by one name. */
 static const char *expected(kd__parser *p, const wanted *w) {
-  static const char *const operators[] = { "+", "-", "*", "/", "%", "^", "<", ">", "<=", ">=", "==", "!=", "..", "|>", "and", "or", "(", "[", ".", NULL };
-  static const char *const values[] = { "a name", "a number", "a string", "true", "false", "none", "(", "[", "-", "not", "if", "fn", NULL };
+  static const char *const operators[] = { "+", "-", "*", "/", "%", "^", "<", ">", "<=", ">=", "==", "!=", "..", "|>", "and", "or", "(", "[", ".", "with", "at", NULL };
+  static const char *const values[] = { "a name", "a number", "a string", "true", "false", "none", "(", "[", "-", "not", "if", "fn", "for", "repeat", NULL };
   static const char *const never[] = { "end of the file", "invalid token", "error", "end of the statement", "?", NULL };
   bool trailers = wants(w, "(") && wants(w, "[") && wants(w, ".");
   bool operator = wants(w, "*"), value = wants(w, "a number") && wants(w, "a string"), name = wants(w, "a name"), statement = wants(w, "return") && wants(w, "use");

@@ -18,7 +18,7 @@ typedef struct kd__word { const char *text; int kind; enum { KD__RESERVED = 1, K
 const kd__word *kd__word_of(int kind);           /* NULL: not a word */
 
 typedef KD_VEC(kd_ast *) kd__list;
-typedef struct kd__open { int kind; kd_span span; bool record; uint32_t indent; } kd__open;   /* record: a `{` that stands for `(`, already reported */
+typedef struct kd__open { int kind; kd_span span; bool record, loop; uint32_t indent; } kd__open;   /* record: a `{` that stands for `(`, already reported; loop: a loop begins in it, a block may follow */
 typedef struct kd__doc_at { uint32_t at, doc, n; bool used; } kd__doc_at;
 
 typedef struct kd__parser {
@@ -74,6 +74,10 @@ kd_ast *kd__named(kd__parser *p, int kind, kd_span at, kd_span name, const char 
 kd_ast *kd__binary_node(kd__parser *p, kd_span at, kd_span sign, const char *op, kd_ast *a, kd_ast *b);
 kd_ast *kd__attach(kd__parser *p, kd_span at, kd_ast *base, kd_ast *trailer);   /* a call, index or field, made without its first kid */
 kd_ast *kd__view(kd__parser *p, kd_span at, kd__list *sources, kd_ast *target, int flag);
+kd_ast *kd__stream(kd__parser *p, kd_span at, kd__list *names, kd_ast *expr);   /* `name in expr` of a loop over several streams */
+kd__list *kd__list_before(kd__parser *p, kd_ast *first, kd__list *l);
+kd_ast *kd__with(kd__parser *p, kd_span at, kd_ast *base, const kd_ast *record);
+kd_ast *kd__number(kd__parser *p, kd_ast *n, double value);
 kd_ast *kd__statement(kd__parser *p, kd_ast *expr);              /* an expression as a statement: must be a call */
 kd_ast *kd__document(kd__parser *p, kd_ast *n);                  /* attaches the `///` lines before it */
 #endif

@@ -88,9 +88,9 @@ static void indices_and_views(void **s) {
 }
 
 static const char *const contextual[] = {
-  "loss", "net", "transform", "scheme", "optimizer", "metric", "data", "teacher", "student", "tap", "param", "state", "stage", "train", "step", "update",
-  "copy", "reset", "freeze", "unfreeze", "every", "repeat", "evaluate", "keep", "save", "report", "minimizing", "on", "using", "until", "from", "to", "best",
-  "by", "epochs", "batches", "steps" };
+  "loss", "net", "transform", "scheme", "optimizer", "metric", "data", "teacher", "student", "model", "tap", "param", "state", "stage", "train", "step", "update",
+  "copy", "reset", "freeze", "unfreeze", "every", "repeat", "evaluate", "keep", "save", "report", "write", "minimizing", "on", "using", "until", "from", "to", "best",
+  "by", "along", "except", "keyed", "with", "at", "like", "of", "where", "epochs", "batches", "steps" };
 
 /* Every contextual word in every place of a name. `%s` is the word. */
 static const char *const places[] = {
@@ -112,6 +112,7 @@ static void words_are_names(void **s) {
   char text[512];
   for (size_t w = 0; w < sizeof contextual / sizeof *contextual; w++)
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+      if (strcmp(contextual[w], "repeat") == 0 && strstr(places[i], "for %s ") && !strstr(places[i], " in ")) continue;   /* `repeat epochs {` is a loop */
       char *o = text;
       for (const char *p = places[i]; *p; p++) {
         if (*p != '%') { *o++ = *p; continue; }
