@@ -1,14 +1,16 @@
 /* witness.c: each typed definition of a file elaborated without a caller (language-notes A16).
  *
  * Every formal axis gets its own prime size, so that no two agree by accident; `..` stands for 0, 1 and 2 axes, `?` is there and is not,
- * lists have 1 and 3 items, truth values and strings take each value that the body tells apart. What fails only because the primes do not
- * divide (splits, requirements, windows) is tried again with sizes that do, and is otherwise left to the calls. */
+ * lists have 1 and 3 items, which differ in all but their first axis (and then are alike, where that is wrong), truth
+ * values and strings take each value that the body tells apart. What fails only because the primes do not divide (splits, requirements,
+ * windows) is tried again with sizes that do, and is otherwise left to the calls. */
 #include "compiler/elaborate/scheme.h"
 
 typedef struct named_axis { const char *name; axis ax; } named_axis;
 typedef struct witness {
   elab *e; def *d;
   int rest, items; bool optional;                /* what `..`, list(...) and `?` stand for */
+  bool alike;                                    /* items of a list have equal axes */
   int64_t scale;                                 /* multiplies every prime */
   int8_t mode;                                   /* 1: evaluation mode */
   int twist; val *twisted;                       /* parameter that takes another value than its default, or -1 */
@@ -46,6 +48,18 @@ static val *input(witness *w, const axis *ax, int rank, const char *word, const 
   return kd__read_slot(e, slot, at);
 }
 
+static bool has_axes(const kd_ast *type) { return type && type->kind == KD_AST_TYPE && type->n && type->kid[0]; }
+
+/* Whether a parameter that is no list has the axis too: then the items of a list share it. */
+static bool of_another(const witness *w, const char *name) {
+  const kd_ast *params = w->d->ast->kid[0];
+  for (uint32_t i = 0; i < params->n; i++) {
+    const kd_ast *type = params->kid[i]->n ? params->kid[i]->kid[0] : NULL, *axes = has_axes(type) ? type->kid[0] : NULL;
+    for (uint32_t k = 0; axes && k < axes->n; k++) if (axes->kid[k]->text && strcmp(axes->kid[k]->text, name) == 0) return true;
+  }
+  return false;
+}
+
 static val *tensor_of(witness *w, const kd_ast *type, int item, const kd_ast *at) {
   const kd_ast *axes = type->kid[0];
   axis ax[KD_MAX_RANK];
@@ -56,7 +70,7 @@ static val *tensor_of(witness *w, const kd_ast *type, int item, const kd_ast *at
     if (!rest && (k->flag & KD_AST_OPTIONAL) && !w->optional) continue;
     for (int j = 0; j < (rest ? w->rest : 1); j++) {
       const char *name = rest ? kd__arena_printf(w->e->a, ".%s.%d", k->text ? k->text : "", j) : k->text;
-      if (item >= 0 && i > 0) name = kd__arena_printf(w->e->a, "%s.%d", name, item);       /* items of a list differ in all but their first axis */
+      if (item >= 0 && i > 0 && !w->alike && !of_another(w, name)) name = kd__arena_printf(w->e->a, "%s.%d", name, item);
       if (rank == KD_MAX_RANK || !axis_of(w, name, rest || !k->n ? NULL : k->kid[0], &ax[rank])) { w->skip = true; return &kd__poison; }
       if (rest) ax[rank].label = kd__intern(w->e, kd__arena_printf(w->e->a, "R%d", j));
       else ax[rank].label = kd__intern(w->e, k->text);
@@ -67,7 +81,6 @@ static val *tensor_of(witness *w, const kd_ast *type, int item, const kd_ast *at
 }
 
 static bool type_is(const kd_ast *type, const char *word) { return type && type->kind == KD_AST_TYPE && type->text && strcmp(type->text, word) == 0; }
-static bool has_axes(const kd_ast *type) { return type && type->kind == KD_AST_TYPE && type->n && type->kid[0]; }
 
 /* The value of one parameter; NULL: none is given, its default serves. */
 static val *argument(witness *w, uint32_t i, const kd_ast *p) {
@@ -176,7 +189,14 @@ static bool try_sizes(elab *e, def *d, int rest, bool optional, int items, int t
   kd_sink sink;
   for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
     witness w = { .e = e, .d = d, .rest = rest, .items = items, .optional = optional, .scale = scales[i], .twist = twist, .twisted = twisted, .mode = mode };
+    witness again = w;
     *last = attempt(&w, &sink);
+    if (*last == WRONG && items > 1) {               /* a body may ask for items of one shape */
+      kd_sink other;
+      again.alike = true;
+      outcome alike = attempt(&again, &other);
+      if (alike != WRONG) *last = alike;
+    }
     if (*last == WRONG) {
       for (size_t k = 0; k < sink.diag.n; k++) {
         kd_diag *dg = sink.diag.v[k];                /* nobody called it: the last frame is this trial */
