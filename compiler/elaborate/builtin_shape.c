@@ -35,7 +35,7 @@ val *bi_stack(B) {
 }
 
 /* An axis by name in sight: of the definition, or bound to a variable. */
-static bool named_axis(elab *e, scope *s, const kd_ast *n, axis *out) {
+bool kd__named_axis(elab *e, scope *s, const kd_ast *n, axis *out) {
   if (n->kind == KD_AST_NAME) {
     const char *label = kd__intern(e, n->text);
     const axis *known = kd__scope_axis(s, label);
@@ -62,14 +62,14 @@ val *bi_iota(B) {
   }
   PICK(1);
   axis ax;
-  return named_axis(e, s, p[0]->ast, &ax) ? kd__v_tensor(e, positions(e, ax, KD_I64, call)) : &kd__poison;
+  return kd__named_axis(e, s, p[0]->ast, &ax) ? kd__v_tensor(e, positions(e, ax, KD_I64, call)) : &kd__poison;
 }
 
 val *bi_onehot(B) {
   PICK(2);
   tensor *x = kd__want_tensor(e, p[0]->v, p[0]->ast);
   axis ax;
-  if (!x || !named_axis(e, s, p[1]->ast, &ax)) return &kd__poison;
+  if (!x || !kd__named_axis(e, s, p[1]->ast, &ax)) return &kd__poison;
   if (x->dtype != KD_I64) { kd__err(e, KD_D_WANT_KIND, p[0]->ast->span, "`onehot`", "whole numbers", kd__t_show(e, x)); return &kd__poison; }
   if (x->rank == KD_MAX_RANK || kd__t_find(x, ax.label) >= 0) { kd__err(e, KD_D_AXIS_TWICE, call->span, "onehot", ax.label); return &kd__poison; }
   axis out[KD_MAX_RANK];

@@ -13,6 +13,7 @@ typedef struct val val;
 typedef struct scope scope;
 typedef struct place place;
 typedef struct prog prog;
+struct pick;
 
 /* --- named axes (language-notes, section 4) ----------------------------------------------------------------------------- */
 typedef enum root_kind { ROOT_FEATURE, ROOT_SAMPLE, ROOT_MERGED, ROOT_OPEN } root_kind;
@@ -199,14 +200,26 @@ tensor *kd__t_keep(elab *e, kd_op op, tensor *x, const int64_t *axes, int n, con
 tensor *kd__t_dot(elab *e, tensor *a, tensor *b, const char *const *over, int n, const kd_ast *at);
 tensor *kd__t_concat(elab *e, tensor **x, int n, const char *label, const kd_ast *at);
 tensor *kd__t_stack(elab *e, tensor **x, int n, const char *label, const kd_ast *at);
-tensor *kd__t_gather(elab *e, tensor *x, int axis, tensor *idx, const kd_ast *at);
 tensor *kd__t_align(elab *e, tensor *x, const tensor *to, const kd_ast *at);   /* broadcasts and permutes x to to's axes; NULL after reporting */
 tensor *kd__t_const(elab *e, double v, kd_dtype t, const axis *ax, int rank, const kd_ast *at);
 tensor *kd__t_wrap(elab *e, kd_value v, const axis *ax, int rank, const kd_ast *at);
 /* The axes named in an `over:` argument (a name, `..`, or a list of them): positions in x, ascending. False after reporting. */
 bool kd__over(elab *e, scope *s, const kd_ast *over, const tensor *x, int64_t *axes, int *n, const char *what);
 val *kd__index(elab *e, scope *s, val *x, const kd_ast *n);             /* x[...] : list and record items, views, gathers, slices */
-tensor *kd__t_scatter(elab *e, kd_op op, tensor *x, int p, tensor *idx, tensor *v, int skip, const kd_ast *at);
+bool kd__t_unique(elab *e, const tensor *t, const kd_ast *at);         /* no label twice */
+tensor *kd__t_merge(elab *e, tensor *x, const int64_t *pos, int n, const char *label, const kd_ast *at);   /* axes into one, at the first one's place */
+tensor *kd__index_tensor(elab *e, const tensor *x, int p, val *i, const kd_ast *at);                        /* a number, range or tensor as index of axis p */
+const char *kd__index_label(elab *e, scope *s, const tensor *x, const char *text);   /* the axis that a label in brackets means */
+tensor *kd__t_slice(elab *e, tensor *x, int p, int64_t from, int64_t to, bool drop, const kd_ast *at);
+bool kd__picks(elab *e, scope *s, const tensor *x, const kd_ast *n, struct pick *picks, int *npick);         /* the indices of an INDEX node, for writing */
+
+/* --- gather.c: tensors as indices --- */
+typedef struct pick { const char *label; tensor *idx; const kd_ast *at; } pick;    /* axis `label` of a tensor, indexed by idx */
+tensor *kd__t_gather(elab *e, tensor *x, int axis, tensor *idx, const kd_ast *at);
+tensor *kd__t_gather_at(elab *e, tensor *x, const pick *p, int n, const kd_ast *at);       /* at several indices at once, aligned by name */
+tensor *kd__t_scatter_at(elab *e, kd_op op, tensor *x, const pick *p, int n, tensor *v, tensor *where, const kd_ast *at);
+bool kd__picks_distinct(elab *e, const tensor *x, const pick *p, int n);
+void kd__say_equal_indices(elab *e, const char *name, const kd_ast *at);
 /* A list of axes in brackets as a shape ([B, M: n]); new labels get the sizes given. */
 bool kd__shape(elab *e, scope *s, const kd_ast *list, axis *ax, uint32_t *rank);
 bool kd__axes_type(elab *e, scope *s, const kd_ast *axes, axis *ax, uint32_t *rank);    /* the same for a declared type `[O: out, D]` */

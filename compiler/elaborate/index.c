@@ -140,7 +140,7 @@ bool kd__axes_type(elab *e, scope *s, const kd_ast *axes, axis *ax, uint32_t *ra
 }
 
 /* --- views ------------------------------------------------------------------------------------------------------------------------ */
-static tensor *merge_axes(elab *e, tensor *x, const int64_t *pos, int n, const char *label, const kd_ast *at) {
+tensor *kd__t_merge(elab *e, tensor *x, const int64_t *pos, int n, const char *label, const kd_ast *at) {
   kd_build b = kd__b(e, at);
   if (n == 0) {                                  /* an empty rest merges to size 1 */
     axis ax[KD_MAX_RANK];
@@ -201,7 +201,7 @@ static tensor *split_axis(elab *e, scope *s, tensor *x, int p, const kd_ast *tar
   return kd__t_wrap(e, kd__b_reshape(&b, x->v, d, r), ax, r, at);
 }
 
-static bool unique_labels(elab *e, const tensor *t, const kd_ast *at) {
+bool kd__t_unique(elab *e, const tensor *t, const kd_ast *at) {
   for (int i = 0; i < t->rank; i++)
     for (int j = 0; j < i; j++)
       if (t->ax[i].label == t->ax[j].label) { kd__err(e, KD_D_AXIS_TWICE, at->span, "the result", t->ax[i].label); return false; }
@@ -228,7 +228,7 @@ static tensor *view(elab *e, scope *s, tensor *x, const kd_ast *n) {
       if (np != 1) { kd__err(e, KD_D_SPLIT_OPEN, k->span); return NULL; }
       x = split_axis(e, s, x, (int)pos[0], target, k);
     } else if ((k->flag & KD_AST_MERGE) || np != 1 || rest) {
-      x = merge_axes(e, x, pos, np, kd__intern(e, kd__arena_printf(e->a, "\001%s", target->kid[0]->text)), k);
+      x = kd__t_merge(e, x, pos, np, kd__intern(e, kd__arena_printf(e->a, "\001%s", target->kid[0]->text)), k);
       if (x) { from[renames] = kd__intern(e, kd__arena_printf(e->a, "\001%s", target->kid[0]->text)); to[renames++] = kd__intern(e, target->kid[0]->text); }
     } else {
       from[renames] = x->ax[pos[0]].label;
@@ -245,11 +245,11 @@ static tensor *view(elab *e, scope *s, tensor *x, const kd_ast *n) {
   for (int i = 0; i < y->rank; i++)
     for (int r = 0; r < renames; r++)
       if (x->ax[i].label == from[r]) { y->ax[i].label = to[r]; y->ax[i].guessed = false; }
-  return unique_labels(e, y, n) ? y : NULL;
+  return kd__t_unique(e, y, n) ? y : NULL;
 }
 
 /* --- indices ------------------------------------------------------------------------------------------------------------------------ */
-static tensor *slice(elab *e, tensor *x, int p, int64_t from, int64_t to, bool drop, const kd_ast *at) {
+tensor *kd__t_slice(elab *e, tensor *x, int p, int64_t from, int64_t to, bool drop, const kd_ast *at) {
   int64_t size = x->ax[p].size;
   if (from < 0) from += size;
   if (to < 0) to += size;
@@ -276,77 +276,6 @@ static tensor *slice(elab *e, tensor *x, int p, int64_t from, int64_t to, bool d
   return kd__t_wrap(e, v, ax, r, at);
 }
 
-/* x as [*shared, N, *rest] for gather and scatter; `order` lists x's axes in that order. */
-static int gather_order(const tensor *x, int p, const tensor *idx, int64_t *order) {
-  int k = 0, batch = 0;
-  for (int i = 0; i < x->rank; i++)
-    if (i != p && kd__t_find(idx, x->ax[i].label) >= 0) { order[k++] = i; batch++; }
-  order[k++] = p;
-  for (int i = 0; i < x->rank; i++)
-    if (i != p && kd__t_find(idx, x->ax[i].label) < 0) order[k++] = i;
-  return batch;
-}
-
-/* idx with the shared axes first, in x's order; own axes follow. Returns the number of own axes, filled in `own`. */
-static kd_value index_order(kd_build *b, const tensor *x, int p, const tensor *idx, axis *own, int *nown) {
-  int64_t perm[KD_MAX_RANK];
-  int k = 0;
-  *nown = 0;
-  for (int i = 0; i < x->rank; i++)
-    if (i != p && kd__t_find(idx, x->ax[i].label) >= 0) perm[k++] = kd__t_find(idx, x->ax[i].label);
-  for (int i = 0; i < idx->rank; i++)
-    if (kd__t_find(x, idx->ax[i].label) < 0 || kd__t_find(x, idx->ax[i].label) == p) { perm[k++] = i; own[(*nown)++] = idx->ax[i]; }
-  return kd__b_permute(b, idx->v, perm);
-}
-
-tensor *kd__t_gather(elab *e, tensor *x, int p, tensor *idx, const kd_ast *at) {
-  if (idx->dtype != KD_I64) { kd__err(e, KD_D_WANT_KIND, at->span, "an index", "whole numbers", "real numbers"); return NULL; }
-  for (int i = 0; i < x->rank; i++) {
-    int j = kd__t_find(idx, x->ax[i].label);
-    if (i == p || j < 0 || idx->ax[j].size == x->ax[i].size) continue;
-    kd_diag *d = kd__err(e, KD_D_SIZE_DIFFERS, at->span, "index", x->ax[i].label, (long long)x->ax[i].size, (long long)idx->ax[j].size);
-    kd__diag_help(e->sink, d, "rename the index's axis if all pairs are meant: idx[%s as b]", x->ax[i].label);
-    return NULL;
-  }
-  kd_build b = kd__b(e, at);
-  int64_t order[KD_MAX_RANK];
-  axis own[KD_MAX_RANK], made[2 * KD_MAX_RANK], out[KD_MAX_RANK];
-  int nown, batch = gather_order(x, p, idx, order);
-  kd_value iv = index_order(&b, x, p, idx, own, &nown);
-  if (x->rank - 1 + nown > KD_MAX_RANK) { kd__err(e, KD_D_RANK, at->span, KD_MAX_RANK); return NULL; }
-  kd_value g = kd__b_gather(&b, kd__b_permute(&b, x->v, order), iv, batch);
-  int r = 0, k = 0;
-  int64_t perm[KD_MAX_RANK];
-  for (int i = 0; i < batch; i++) made[r++] = x->ax[order[i]];
-  for (int i = 0; i < nown; i++) made[r++] = own[i];
-  for (int i = batch + 1; i < x->rank; i++) made[r++] = x->ax[order[i]];
-  for (int i = 0; i < x->rank; i++) {            /* the index's own axes stand where N was */
-    if (i == p) { for (int j = 0; j < nown; j++) { perm[k] = batch + j; out[k++] = own[j]; } continue; }
-    for (int j = 0; j < r; j++)
-      if (made[j].label == x->ax[i].label && !(j >= batch && j < batch + nown)) { perm[k] = j; out[k++] = made[j]; }
-  }
-  tensor *t = kd__t_wrap(e, kd__b_permute(&b, g, perm), out, k, at);
-  return unique_labels(e, t, at) ? t : NULL;
-}
-
-/* base with v written (or added) at index along axis p: used by `update x[N: idx] = v` and add_at. */
-tensor *kd__t_scatter(elab *e, kd_op op, tensor *x, int p, tensor *idx, tensor *v, int skip, const kd_ast *at) {
-  kd_build b = kd__b(e, at);
-  int64_t order[KD_MAX_RANK], back[KD_MAX_RANK];
-  axis own[KD_MAX_RANK];
-  int nown, batch = gather_order(x, p, idx, order);
-  kd_value iv = index_order(&b, x, p, idx, own, &nown);
-  tensor want = { .dtype = x->dtype };
-  for (int i = 0; i < batch; i++) want.ax[want.rank++] = x->ax[order[i]];
-  for (int i = 0; i < nown; i++) want.ax[want.rank++] = own[i];
-  for (int i = batch + 1; i < x->rank; i++) want.ax[want.rank++] = x->ax[order[i]];
-  tensor *u = kd__t_align(e, v, &want, at);
-  if (!u) return NULL;
-  kd_value r = kd__b_scatter(&b, op, kd__b_permute(&b, x->v, order), iv, u->v, batch, skip);
-  for (int i = 0; i < x->rank; i++) back[order[i]] = i;
-  return kd__t_wrap(e, kd__b_permute(&b, r, back), x->ax, x->rank, at);
-}
-
 static val *index_list(elab *e, scope *s, val *x, const kd_ast *n) {
   const kd_ast *sub = n->kid[1];
   if (n->n != 2 || sub->kind != KD_AST_SUB || !sub->n || !sub->kid[0]) { kd__err(e, KD_D_LIST_INDEX, n->span); return &kd__poison; }
@@ -363,16 +292,44 @@ static val *index_list(elab *e, scope *s, val *x, const kd_ast *n) {
   return x->u.list.v[k];
 }
 
-static tensor *index_one(elab *e, scope *s, tensor *x, int p, const kd_ast *at, const kd_ast *expr) {
+/* One index of axis p: a number drops it, a range slices it, a tensor is put among the picks. NULL after reporting. */
+static tensor *index_one(elab *e, scope *s, tensor *x, int p, const kd_ast *at, const kd_ast *expr, pick *picks, int *npick) {
   val *i = kd__force_app(kd__eval(e, s, expr));
   if (i->kind == V_POISON) return NULL;
-  if (i->kind == V_RANGE) return slice(e, x, p, i->u.range.from, i->u.range.to == INT64_MAX ? x->ax[p].size : i->u.range.to, false, at);
+  if (i->kind == V_RANGE) return kd__t_slice(e, x, p, i->u.range.from, i->u.range.to == INT64_MAX ? x->ax[p].size : i->u.range.to, false, at);
   if (i->kind == V_INT) {
     int64_t k = i->u.i < 0 ? i->u.i + x->ax[p].size : i->u.i;
-    return slice(e, x, p, k, k + 1, true, at);
+    return kd__t_slice(e, x, p, k, k + 1, true, at);
   }
   tensor *t = kd__want_tensor(e, i, expr);
-  return t ? kd__t_gather(e, x, p, t, at) : NULL;
+  if (t) picks[(*npick)++] = (pick){ x->ax[p].label, t, expr };
+  return t ? x : NULL;
+}
+
+/* The axis that a label in brackets means: of the operand first, else what a variable of type axis holds (A10). */
+const char *kd__index_label(elab *e, scope *s, const tensor *x, const char *text) {
+  const char *label = kd__intern(e, text);
+  binding *b = kd__t_find(x, label) < 0 ? kd__scope_find(s, text, NULL) : NULL;
+  if (!b || b->kind != B_VALUE || !b->v || b->v->kind != V_AXIS) return label;
+  b->used = true;
+  return b->v->u.ax.label;
+}
+
+/* The axes that the indices of one bracket stand for, in `label`. False after reporting. */
+static bool index_axes(elab *e, scope *s, const tensor *t, const kd_ast *n, const char **label) {
+  int at = 0;
+  for (uint32_t i = 1; i < n->n; i++) {
+    const kd_ast *k = n->kid[i];
+    label[i] = NULL;
+    if (k->kind == KD_AST_REST) { at = t->rank - (int)(n->n - 1 - i); continue; }
+    if (!k->text && at >= t->rank) { kd__err(e, KD_D_INDEX_MANY, k->span, kd__t_show(e, t)); return false; }
+    label[i] = k->text ? kd__index_label(e, s, t, k->text) : t->ax[at].label;
+    if (kd__t_find(t, label[i]) < 0) return missing_axis(e, s, t, label[i], k);
+    for (uint32_t j = 1; j < i; j++)
+      if (label[j] == label[i]) { kd__err(e, KD_D_AXIS_TWICE, k->span, "this index", label[i]); return false; }
+    at++;
+  }
+  return true;
 }
 
 val *kd__index(elab *e, scope *s, val *x, const kd_ast *n) {
@@ -387,22 +344,45 @@ val *kd__index(elab *e, scope *s, val *x, const kd_ast *n) {
   if (!t) return &kd__poison;
   for (uint32_t i = 1; i < n->n; i++)
     if (n->kid[i]->kind == KD_AST_VIEW) return kd__v_tensor(e, view(e, s, t, n));
-  const char *label[KD_MAX_RANK], *whole = kd__t_show(e, t);
-  int at = 0, rank0 = t->rank;
-  for (int i = 0; i < rank0; i++) label[i] = t->ax[i].label;
+  const char **label = KD_NEWN(e->a, const char *, n->n);
+  pick picks[KD_MAX_RANK];
+  int npick = 0;
+  if (!index_axes(e, s, t, n, label)) return &kd__poison;
+  for (uint32_t i = 1; i < n->n && t; i++)
+    if (label[i] && n->kid[i]->n && n->kid[i]->kid[0]) t = index_one(e, s, t, kd__t_find(t, label[i]), n->kid[i], n->kid[i]->kid[0], picks, &npick);
+  return kd__v_tensor(e, t && npick ? kd__t_gather_at(e, t, picks, npick, n) : t);
+}
+
+/* An index of axis p as a tensor, for writing: numbers and ranges too. NULL after reporting. */
+tensor *kd__index_tensor(elab *e, const tensor *x, int p, val *i, const kd_ast *at) {
+  i = kd__force_app(i);
+  int64_t size = x->ax[p].size;
+  if (i->kind != V_RANGE && i->kind != V_INT) return kd__want_tensor(e, i, at);
+  int64_t from = i->kind == V_INT ? i->u.i : i->u.range.from, to = i->kind == V_INT ? from + 1 : i->u.range.to;
+  if (from < 0) from += size;
+  if (to <= 0 && i->kind == V_INT) to += size;
+  if (to == INT64_MAX) to = size;
+  if (to < 0) to += size;
+  if (from < 0 || to > size || from >= to) { kd__err(e, KD_D_SLICE_RANGE, at->span, (long long)from, (long long)to, x->ax[p].label, (long long)size); return NULL; }
+  if (i->kind == V_INT) return kd__t_const(e, (double)from, KD_I64, NULL, 0, at);
+  axis a = x->ax[p];
+  a.size = to - from;
+  kd_build b = kd__b(e, at);
+  tensor *run = kd__t_wrap(e, kd__b_iota(&b, KD_I64, &a.size, 1, 0), &a, 1, at);
+  return from ? kd__t_binary(e, KD_OP_ADD, run, kd__t_const(e, (double)from, KD_I64, NULL, 0, at), at, at, at) : run;
+}
+
+bool kd__picks(elab *e, scope *s, const tensor *x, const kd_ast *n, pick *picks, int *npick) {
+  const char **label = KD_NEWN(e->a, const char *, n->n);
+  *npick = 0;
+  if (!index_axes(e, s, x, n, label)) return false;
   for (uint32_t i = 1; i < n->n; i++) {
     const kd_ast *k = n->kid[i];
-    if (k->kind == KD_AST_REST) { at = rank0 - (int)(n->n - 1 - i); continue; }
-    int p = k->text ? kd__t_find(t, kd__intern(e, k->text)) : at < rank0 ? kd__t_find(t, label[at]) : -1;
-    if (p < 0) {
-      if (k->text) missing_axis(e, s, t, kd__intern(e, k->text), k);
-      else kd__err(e, KD_D_INDEX_MANY, k->span, whole);
-      return &kd__poison;
-    }
-    at++;
-    if (!k->n || !k->kid[0]) continue;
-    t = index_one(e, s, t, p, k, k->kid[0]);
-    if (!t) return &kd__poison;
+    if (!label[i] || !k->n || !k->kid[0]) continue;
+    if (k->kind != KD_AST_SUB) { kd__err(e, KD_D_WRITE_INDEX, k->span); return false; }
+    tensor *t = kd__index_tensor(e, x, kd__t_find(x, label[i]), kd__eval(e, s, k->kid[0]), k->kid[0]);
+    if (!t) return false;
+    picks[(*npick)++] = (pick){ label[i], t, k->kid[0] };
   }
-  return kd__v_tensor(e, t);
+  return true;
 }

@@ -189,14 +189,14 @@ static void update_param(elab *e, scope *s, const kd_ast *n) {
   if (v) e->opt_ctx.now = kd__v_tensor(e, kd__t_wrap(e, masked(e, v->v, old->v, n), old->ax, old->rank, n));
 }
 
-/* `update bank[N: idx] = v`: the state with v written at idx. */
-static tensor *scattered(elab *e, scope *s, tensor *base, const kd_ast *target, tensor *v) {
-  if (target->n != 2 || target->kid[1]->kind != KD_AST_SUB || !target->kid[1]->n) { kd__err(e, KD_D_LATER, target->span, "an update at several indices"); return NULL; }
-  const kd_ast *sub = target->kid[1];
-  int p = sub->text ? kd__t_find(base, kd__intern(e, sub->text)) : 0;
-  if (p < 0 || base->rank == 0) { kd__err(e, KD_D_NO_AXIS, sub->span, kd__t_show(e, base), sub->text ? sub->text : "0"); return NULL; }
-  tensor *idx = kd__want_tensor(e, kd__eval(e, s, sub->kid[0]), sub->kid[0]);
-  return idx ? kd__t_scatter(e, KD_OP_SCATTER_SET, base, p, idx, v, 0, target) : NULL;
+/* `update bank[N: idx, K: k] = v where m`: the state with v written there. */
+static tensor *scattered(elab *e, scope *s, tensor *base, const kd_ast *target, tensor *v, tensor *where) {
+  pick p[KD_MAX_RANK];
+  int n;
+  if (!kd__picks(e, s, base, target, p, &n)) return NULL;
+  if (!n) { kd__err(e, KD_D_WRITE_INDEX, target->span); return NULL; }
+  if (!kd__picks_distinct(e, base, p, n)) kd__say_equal_indices(e, target->kid[0]->text, target);
+  return kd__t_scatter_at(e, KD_OP_SCATTER_SET, base, p, n, v, where, target);
 }
 
 void kd__update(elab *e, scope *s, const kd_ast *n) {
@@ -223,8 +223,12 @@ void kd__update(elab *e, scope *s, const kd_ast *n) {
   e->prog->chain = b->slot + 1;
   tensor *old = kd__read_slot(e, b->slot, name)->u.t;
   tensor *v = kd__want_tensor(e, kd__eval(e, s, n->kid[1]), n->kid[1]);
-  if (v && target->kind == KD_AST_INDEX) v = scattered(e, s, old, target, v);
-  else if (v) v = kd__t_align(e, v, old, n->kid[1]);
+  const kd_ast *mask = n->n > 2 ? n->kid[2] : NULL;
+  tensor *where = v && mask ? kd__want_tensor(e, kd__eval(e, s, mask), mask) : NULL;
+  if (mask && !where) v = NULL;
+  if (v && target->kind == KD_AST_INDEX) v = scattered(e, s, old, target, v, where);
+  else if (v && where) v = kd__t_where(e, where, kd__t_cast(e, v, old->dtype, n), old, mask);
+  if (v && target->kind != KD_AST_INDEX) v = kd__t_align(e, v, old, n->kid[1]);
   e->prog->chain = chain;
   if (!v) return;
   kd_build bb = kd__b(e, n);

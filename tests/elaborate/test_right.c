@@ -32,6 +32,7 @@ static void parse_tensor(fixture *f, const char *p) {
   g->type.dtype = KD_F64;
   g->grad = true;
   if (strncmp(p, "int", 3) == 0) { g->type.dtype = KD_I64; g->grad = false; p += 3; }
+  if (strncmp(p, "bool", 4) == 0) { g->type.dtype = KD_BOOL; g->grad = false; p += 4; }
   char *end = NULL;
   assert_int_equal(*p++, '[');
   while (*p != ']') { g->type.dim[g->type.rank++] = strtoll(p, &end, 10); p = *end == ',' ? end + 1 : end; }
@@ -39,9 +40,10 @@ static void parse_tensor(fixture *f, const char *p) {
   assert_true(n <= MAX_VALUES && p[1] == ':');
   double *v = KD_NEWN(&f->a, double, n);
   int64_t *w = KD_NEWN(&f->a, int64_t, n);
+  uint8_t *b = KD_NEWN(&f->a, uint8_t, n);
   p += 2;
-  for (int64_t i = 0; i < n; i++) { v[i] = strtod(p, &end); w[i] = (int64_t)v[i]; assert_true(end != p); p = *end == ',' ? end + 1 : end; }
-  f->data[f->narg] = g->type.dtype == KD_I64 ? (void *)w : (void *)v;
+  for (int64_t i = 0; i < n; i++) { v[i] = strtod(p, &end); w[i] = (int64_t)v[i]; b[i] = v[i] != 0; assert_true(end != p); p = *end == ',' ? end + 1 : end; }
+  f->data[f->narg] = g->type.dtype == KD_I64 ? (void *)w : g->type.dtype == KD_BOOL ? (void *)b : (void *)v;
 }
 
 static void parse_args(fixture *f, char *line) {
