@@ -3,7 +3,7 @@
 #include "compiler/autodiff/rule.h"
 #include <assert.h>
 
-/* The part of the graph between what is differentiated for and the loss: nodes lo..hi, values first..last. */
+/* The part of the graph between what is differentiated for and what is differentiated: nodes lo..hi, values first..last. */
 typedef struct walk {
   kd_graph *g;
   uint32_t lo, hi, most_in;
@@ -31,15 +31,30 @@ void kd__grad_none(kd__rule *r) { (void)r; assert(!"this operator has no gradien
 
 static bool real(const kd_graph *g, kd_value v) { return kd__dtype_real((kd_dtype)g->type.v[v].dtype); }
 
+static bool is_active(const walk *w, kd_value v) { return v >= w->first && w->active[v - w->first]; }
+
 static bool any_active(const walk *w, const kd_node *n) {
   for (uint32_t i = 0; i < n->nin; i++)
-    if (n->in[i] >= w->first && w->active[n->in[i] - w->first]) return true;
+    if (is_active(w, n->in[i])) return true;
   return false;
 }
 
-/* Finds the part between wrt and `end` and marks what depends on wrt. False when it is empty or memory ran out. */
-static bool walk_begin(walk *w, kd_graph *g, const kd_value *wrt, size_t n, kd_value end) {
-  *w = (walk){ .g = g, .hi = g->def.v[end], .lo = UINT32_MAX };
+/* Of a loop only those results that the body makes of active operands. False when memory ran out. */
+static bool activate_loop(walk *w, const kd_node *n) {
+  bool *in = KD_NEWN(w->g->arena, bool, n->nin + 1), *out = KD_NEWN(w->g->arena, bool, n->nout + 1);
+  if (!in || !out) return false;
+  for (uint32_t i = 0; i < n->nin; i++) in[i] = is_active(w, n->in[i]);
+  if (!kd__loop_active(n, in, out)) return false;
+  for (uint32_t k = 0; k < n->nout; k++)
+    if (out[k] && real(w->g, n->out + k)) w->active[n->out + k - w->first] = true;
+  return true;
+}
+
+/* Finds the part between wrt and the ends and marks what depends on wrt. False when it is empty or memory ran out. */
+static bool walk_begin(walk *w, kd_graph *g, const kd_value *wrt, size_t n, const kd_value *end, size_t nend) {
+  *w = (walk){ .g = g, .lo = UINT32_MAX };
+  for (size_t i = 0; i < nend; i++)
+    if (end[i] && g->def.v[end[i]] > w->hi) w->hi = g->def.v[end[i]];
   for (size_t i = 0; i < n; i++)
     if (wrt[i] && real(g, wrt[i]) && g->def.v[wrt[i]] < w->lo) w->lo = g->def.v[wrt[i]];
   if (w->lo > w->hi) return false;
@@ -54,16 +69,31 @@ static bool walk_begin(walk *w, kd_graph *g, const kd_value *wrt, size_t n, kd_v
     const kd_node *node = &g->node.v[i];
     if (rules[node->op] == kd__grad_zero || !any_active(w, node)) continue;
     if (node->nin > w->most_in) w->most_in = node->nin;
+    if (node->op == KD_OP_LOOP) {
+      w->failed = !activate_loop(w, node);
+      if (w->failed) return false;
+      continue;
+    }
     for (kd_value v = node->out; v < node->out + node->nout; v++)
       if (real(g, v)) w->active[v - w->first] = true;
   }
-  return w->active[end - w->first];
+  for (size_t i = 0; i < nend; i++)
+    if (end[i] && is_active(w, end[i])) return true;
+  return false;
+}
+
+bool kd__active(kd_graph *g, const kd_value *from, size_t n, const kd_value *to, bool *reached, size_t nto) {
+  walk w;
+  for (size_t i = 0; i < nto; i++) reached[i] = false;
+  if (!walk_begin(&w, g, from, n, to, nto)) return !w.failed;
+  for (size_t i = 0; i < nto; i++) reached[i] = to[i] && is_active(&w, to[i]);
+  return true;
 }
 
 bool kd__reaches(const kd_graph *g, kd_value from, kd_value to) {
   walk w;
   if (!from || !to) return false;
-  return walk_begin(&w, (kd_graph *)(uintptr_t)g, &from, 1, to);     /* only its arena is used */
+  return walk_begin(&w, (kd_graph *)(uintptr_t)g, &from, 1, &to, 1);   /* only its arena is used */
 }
 
 static void accumulate(walk *w, kd_build *b, kd_value v, kd_value d) {
@@ -74,7 +104,8 @@ static void accumulate(walk *w, kd_build *b, kd_value v, kd_value d) {
 
 /* Runs the rule of node `id` where a gradient has arrived at one of its results. False if the operator forbids it. */
 static bool step_back(walk *w, kd_build *b, uint32_t id, bool *need, kd_value *d, kd_grad_error *err) {
-  kd__rule r = { .b = *b, .n = w->g->node.v[id], .need = need, .d = d };
+  kd_grad_error inner = { 0 };
+  kd__rule r = { .b = *b, .n = w->g->node.v[id], .need = need, .d = d, .err = &inner };
   bool arrived = false;
   r.g = &w->adjoint[r.n.out - w->first];
   for (uint32_t i = 0; i < r.n.nout; i++) arrived |= r.g[i] != 0;
@@ -84,32 +115,45 @@ static bool step_back(walk *w, kd_build *b, uint32_t id, bool *need, kd_value *d
     return false;
   }
   for (uint32_t i = 0; i < r.n.nin; i++) {
-    need[i] = r.n.in[i] >= w->first && w->active[r.n.in[i] - w->first];
+    need[i] = is_active(w, r.n.in[i]);
     d[i] = 0;
   }
   rules[r.n.op](&r);
+  if (r.failed) {
+    if (err) *err = (kd_grad_error){ .at = inner.at ? r.n.out : 0, .op = inner.op };
+    return false;
+  }
   for (uint32_t i = 0; i < r.n.nin; i++)
     if (need[i] && d[i]) accumulate(w, b, r.n.in[i], d[i]);
   return true;
 }
 
-bool kd__gradients(kd_graph *g, kd_value loss, const kd_value *wrt, size_t n, kd_value *grad, kd_origin origin, kd_grad_error *err) {
+bool kd__pull_back(kd_graph *g, const kd_value *end, const kd_value *seed, size_t nend, const kd_value *wrt, size_t n, kd_value *grad,
+                   kd_origin origin, kd_grad_error *err) {
   walk w;
   kd_build b = { g, origin };
   for (size_t i = 0; i < n; i++) grad[i] = 0;
-  if (!loss) return true;
-  assert(real(g, loss) && kd__type_of(g, loss)->rank == 0);
   if (err) *err = (kd_grad_error){ 0 };
-  if (!walk_begin(&w, g, wrt, n, loss)) return !w.failed;
-  const kd_node *end = kd__node_of(g, loss);
-  w.adjoint = KD_NEWN(g->arena, kd_value, end->out + end->nout - w.first);
+  if (!walk_begin(&w, g, wrt, n, end, nend)) return !w.failed;
+  const kd_node *last = &g->node.v[w.hi];
+  w.adjoint = KD_NEWN(g->arena, kd_value, last->out + last->nout - w.first);
   bool *need = KD_NEWN(g->arena, bool, w.most_in + 1);
   kd_value *d = KD_NEWN(g->arena, kd_value, w.most_in + 1);
   if (!w.adjoint || !need || !d) return false;
-  w.adjoint[loss - w.first] = kd__b_const_like(&b, 1, loss);
+  for (size_t i = 0; i < nend; i++)
+    if (end[i] && seed[i] && is_active(&w, end[i])) accumulate(&w, &b, end[i], seed[i]);
   for (uint32_t id = w.hi; id > w.lo; id--)
     if (!step_back(&w, &b, id, need, d, err)) return false;
   for (size_t i = 0; i < n; i++)
     if (wrt[i] && real(g, wrt[i]) && g->def.v[wrt[i]] <= w.hi) grad[i] = w.adjoint[wrt[i] - w.first];
   return true;
+}
+
+bool kd__gradients(kd_graph *g, kd_value loss, const kd_value *wrt, size_t n, kd_value *grad, kd_origin origin, kd_grad_error *err) {
+  kd_build b = { g, origin };
+  for (size_t i = 0; i < n; i++) grad[i] = 0;
+  if (!loss) return true;
+  assert(real(g, loss) && kd__type_of(g, loss)->rank == 0);
+  kd_value one = kd__b_const_like(&b, 1, loss);
+  return kd__pull_back(g, &loss, &one, 1, wrt, n, grad, origin, err);
 }

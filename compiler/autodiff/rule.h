@@ -6,7 +6,7 @@
  * the second derivative would multiply the discarded infinity by 0. */
 #ifndef KD_AUTODIFF_RULE_H
 #define KD_AUTODIFF_RULE_H
-#include "compiler/ir/graph.h"
+#include "compiler/autodiff/autodiff.h"
 
 typedef struct kd__rule {
   kd_build b;
@@ -14,7 +14,18 @@ typedef struct kd__rule {
   const kd_value *g;                             /* by result: its gradient, or 0 where there is none; at least one is there */
   const bool *need;                              /* by operand: is its gradient asked for? */
   kd_value *d;                                   /* by operand: all 0 at first; left 0 where no gradient flows */
+  bool failed;                                   /* set by a rule that differentiates a body: that has something that forbids it */
+  kd_grad_error *err;                            /* what (its value is one of the body; 0: memory ran out) */
 } kd__rule;
+
+/* Gradients of several values at once: grad[i] = sum over k of the derivative of end[k] for wrt[i], weighted with seed[k] (of end[k]'s type).
+ * Where an end is a wrt itself its seed is the first term. Else as kd__gradients. */
+bool kd__pull_back(kd_graph *g, const kd_value *end, const kd_value *seed, size_t nend, const kd_value *wrt, size_t n, kd_value *grad,
+                   kd_origin origin, kd_grad_error *err);
+/* Which of `to` depend on some of `from` through differentiable paths. Adds nothing to g. False: memory ran out. */
+bool kd__active(kd_graph *g, const kd_value *from, size_t n, const kd_value *to, bool *reached, size_t nto);
+/* Which results of a loop depend on its active operands, over any number of turns. False: memory ran out. */
+bool kd__loop_active(const kd_node *n, const bool *in, bool *out);
 
 #define KD_OP(ID, name, class, nin, nout, attrs, shape, grad, ...) void kd__grad_##grad(kd__rule *r);
 #include "runtime/op/ops.def"

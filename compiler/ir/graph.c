@@ -106,7 +106,8 @@ kd_value kd__graph_add(kd_graph *g, kd_op op, const kd_value *in, uint32_t nin, 
     assert(in[i] < g->type.n);
     types[i] = &g->type.v[in[i]];
   }
-  kd_type out[KD_MAX_RESULTS];
+  uint32_t nout = kd__result_count(op, attr);
+  kd_type usual[KD_MAX_RESULTS], *out = nout <= KD_MAX_RESULTS ? usual : KD_NEWN(g->arena, kd_type, nout);
   kd_shape_error why;
   if (!kd__infer(op, types, nin, attr, out, err ? err : &why)) {
     assert(err && "operands or attributes do not fit, though the caller claimed so: see `why`");
@@ -115,7 +116,7 @@ kd_value kd__graph_add(kd_graph *g, kd_op op, const kd_value *in, uint32_t nin, 
   kd_attr settled[KD_MAX_ATTRS];
   int64_t list[KD_MAX_ATTRS][KD_MAX_RANK];
   settle_attrs(info, attr, settled, list);
-  kd_node n = { .op = (uint16_t)op, .nout = (uint16_t)info->nout, .nin = nin, .in = in, .attr = settled, .origin = origin };
+  kd_node n = { .op = (uint16_t)op, .nout = (uint16_t)nout, .nin = nin, .in = in, .attr = settled, .origin = origin };
   size_t slot = find_slot(g, &n);
   if (g->cons[slot]) return g->node.v[g->cons[slot]].out;
 
@@ -123,7 +124,7 @@ kd_value kd__graph_add(kd_graph *g, kd_op op, const kd_value *in, uint32_t nin, 
   n.out = (kd_value)g->type.n;
   uint32_t id = (uint32_t)g->node.n;
   KD_PUSH(g->arena, g->node, n);
-  for (int i = 0; i < info->nout; i++) {
+  for (uint32_t i = 0; i < nout; i++) {
     KD_PUSH(g->arena, g->type, out[i]);
     KD_PUSH(g->arena, g->def, id);
   }

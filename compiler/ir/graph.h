@@ -43,7 +43,9 @@ kd_graph *kd__graph_new(kd__arena *a);
 /* Why a node could not be made. The text names operands by number ("size of axis 1 differs: 8 in operand 1, 7 in operand 2"). */
 typedef struct kd_shape_error { char text[240]; } kd_shape_error;
 
-/* Infers the result types of an op. False and `err` filled when operands or attributes do not fit. `out` has room for nout. */
+/* How many results a node of these attributes has (of the right kinds): the row's number, or what a loop's body says. */
+uint32_t kd__result_count(kd_op op, const kd_attr *attr);
+/* Infers the result types of an op. False and `err` filled when operands or attributes do not fit. `out` has room for kd__result_count. */
 bool kd__infer(kd_op op, const kd_type *const *in, uint32_t nin, const kd_attr *attr, kd_type *out, kd_shape_error *err);
 
 /* Adds a node (or finds its equal) and returns its first result; 0 with `err` filled on a shape error, 0 silently when an operand is 0.
@@ -76,6 +78,16 @@ kd_value kd__b_matmul(kd_build *b, kd_value x, kd_value y);
 kd_value kd__b_gather(kd_build *b, kd_value x, kd_value index, int batch);
 kd_value kd__b_scatter(kd_build *b, kd_op op, kd_value base, kd_value index, kd_value v, int batch, int skip);
 
+/* A loop (the row in ops.def says what its body is). The body must not change any more; it lives in the same arena. */
+kd_value kd__b_loop(kd_build *b, const kd_graph *body, int64_t times, int64_t carries, const kd_value *in, uint32_t nin);
+/* The body's value of a slot of its own, or 0 where it does not read it. */
+kd_value kd__body_input(const kd_graph *body, int64_t slot);
+/* What the body leaves in a slot: 0 where it leaves it as it was. */
+kd_value kd__body_write(const kd_graph *body, int64_t slot);
+/* Lets the body yield its first `carries` slots as they are when a turn starts: what the loop's gradient starts from (it runs the loop once more
+ * where they are missing; a pass takes out what nobody asks for). */
+void kd__body_save(kd_graph *body, int64_t carries, const kd_type *type);
+
 void kd__graph_write(kd_graph *g, int64_t slot, kd_value v, kd_origin origin);   /* a later write to the same slot replaces the earlier */
 void kd__graph_result(kd_graph *g, const char *name, kd_value v);
 
@@ -84,6 +96,7 @@ const kd_attr *kd__attr(const kd_node *n, const char *name);
 static inline kd_attr kd__ai(int64_t v) { return (kd_attr){ .kind = 'i', .u.i = v }; }
 static inline kd_attr kd__af(double v) { return (kd_attr){ .kind = 'f', .u.f = v }; }
 static inline kd_attr kd__at(kd_dtype v) { return (kd_attr){ .kind = 't', .u.i = (int64_t)v }; }
+static inline kd_attr kd__ag(const kd_graph *v) { return (kd_attr){ .kind = 'g', .u.graph = v }; }
 static inline kd_attr kd__al(const int64_t *v, uint32_t n) { return (kd_attr){ .kind = 'I', .n = n, .u.list = v }; }
 
 /* Text form (print.c, read.c): one node a line,
@@ -91,6 +104,8 @@ static inline kd_attr kd__al(const int64_t *v, uint32_t n) { return (kd_attr){ .
  *   %6, %7 = moments %5 {axes=[0]} : f32[10], f32[10]
  *   write 3 %8            (slot, value)
  *   result "loss" %9
+ *   body b1 {             (a loop's body, before the node that names it; what it says inside is a graph of its own)
+ *   }
  * Reading what was printed gives an equal graph. Lines beginning with `//` are comments. */
 void kd__graph_print(const kd_graph *g, kd__buf *out);
 /* "f32[128,10]"; cut to n bytes, the NUL included. KD_TYPE_TEXT is always enough. */

@@ -3,7 +3,7 @@
 #define KD_IR_GRAPH_PRIVATE_H
 #include "compiler/ir/graph.h"
 
-/* The most results that any operator has; the table is checked against it where it is used. */
+/* The most results that any operator has whose row says how many; the table is checked against it where it is used. */
 enum { KD_MAX_RESULTS = 2 };
 #define KD_OP(ID, name, cls, nin, nout, ...) _Static_assert((nout) <= KD_MAX_RESULTS, #name " has too many results");
 #include "runtime/op/ops.def"

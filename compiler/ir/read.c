@@ -6,16 +6,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* A graph that is being read: the file's, or a loop's body in it. */
+typedef struct level {
+  struct level *up;
+  kd_graph *g;
+  kd__map name;                                  /* "%x" -> value */
+  kd__map body;                                  /* its loops' bodies */
+  const char *called;
+} level;
+
 typedef struct reader {
   const char *p, *end;                           /* end: of the line */
   size_t line;
-  kd_graph *g;
-  kd__map name;                                  /* "%x" -> value */
+  kd_graph *g;                                   /* the one at hand: of `at` */
+  level *at;
+  int depth;
   KD_VEC(kd_value) in;                           /* operands of the line at hand */
   kd_shape_error *err;
 } reader;
 
-enum { MAX_TOKEN = 64 };
+enum { MAX_TOKEN = 64, MAX_DEPTH = 16 };
 
 static bool fail(reader *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static bool fail(reader *r, const char *fmt, ...) {
@@ -60,7 +70,7 @@ static bool take_name(reader *r, char to[MAX_TOKEN]) { return expect(r, '%') && 
 static bool take_value(reader *r, kd_value *v) {
   char name[MAX_TOKEN];
   if (!take_name(r, name)) return false;
-  *v = (kd_value)(uintptr_t)kd__map_get(&r->name, name);
+  *v = (kd_value)(uintptr_t)kd__map_get(&r->at->name, name);
   return *v || fail(r, "no value %%%s above", name);
 }
 
@@ -135,6 +145,13 @@ static bool take_string(reader *r, char **to) {
 
 typedef struct attrs { kd_attr v[KD_MAX_ATTRS]; int64_t list[KD_MAX_ATTRS][KD_MAX_RANK]; } attrs;
 
+static bool take_body(reader *r, kd_attr *to) {
+  char name[MAX_TOKEN];
+  if (!take_word(r, "_", name)) return false;
+  *to = kd__ag(kd__map_get(&r->at->body, name));
+  return to->u.graph || fail(r, "no body %s above", name);
+}
+
 static bool take_attr(reader *r, const kd_op_info *info, attrs *a) {
   char name[MAX_TOKEN];
   if (!take_word(r, "_", name) || !expect(r, '=')) return false;
@@ -148,6 +165,7 @@ static bool take_attr(reader *r, const kd_op_info *info, attrs *a) {
   switch (to->kind) {
     case 'i': return take_int(r, &to->u.i);
     case 'f': return take_double(r, &to->u.f);
+    case 'g': return take_body(r, to);
     case 't':
       if (!take_dtype(r, &t)) return false;
       *to = kd__at(t);
@@ -194,31 +212,62 @@ static bool check_types(reader *r, kd_value v, uint32_t n) {
   return true;
 }
 
-enum { MAX_RESULTS = 8 };
+/* The names before the `=`. Each is there at once, without a value, so that it is not taken twice. */
+typedef KD_VEC(const char *) names;
+static bool take_results(reader *r, names *to) {
+  do {
+    char name[MAX_TOKEN];
+    if (!take_name(r, name)) return false;
+    if (kd__map_has(&r->at->name, name)) return fail(r, kd__map_get(&r->at->name, name) ? "%%%s is there already" : "%%%s twice", name);
+    *kd__map_at(&r->at->name, name) = NULL;
+    KD_PUSH(r->g->arena, *to, kd__arena_strndup(r->g->arena, name, strlen(name)));
+  } while (take(r, ','));
+  return true;
+}
 
 static bool read_node(reader *r) {
-  char name[MAX_RESULTS][MAX_TOKEN], word[MAX_TOKEN];
-  uint32_t n = 0;
-  do {
-    if (n == MAX_RESULTS) return fail(r, "too many results");
-    if (!take_name(r, name[n])) return false;
-    if (kd__map_has(&r->name, name[n])) return fail(r, "%%%s is there already", name[n]);
-    for (uint32_t i = 0; i < n; i++)
-      if (strcmp(name[i], name[n]) == 0) return fail(r, "%%%s twice", name[n]);
-    n++;
-  } while (take(r, ','));
+  char word[MAX_TOKEN];
+  names name = { 0 };
+  if (!take_results(r, &name)) return false;
   kd_op op;
   if (!expect(r, '=') || !take_word(r, "_", word)) return false;
   if (!kd__op_parse(word, strlen(word), &op)) return fail(r, "no operator `%s`", word);
   const kd_op_info *info = kd__op_info(op);
   attrs a = { 0 };
   if (!take_operands(r) || !take_attrs(r, info, &a)) return false;
-  if (n != (uint32_t)info->nout) return fail(r, "%s has %d result%s, not %u", info->name, info->nout, info->nout == 1 ? "" : "s", n);
+  uint32_t n = (uint32_t)name.n, nout = kd__result_count(op, a.v);
+  if (n != nout) return fail(r, "%s has %u result%s, not %u", info->name, nout, nout == 1 ? "" : "s", n);
   kd_shape_error why;
   kd_value v = kd__graph_add(r->g, op, r->in.v, (uint32_t)r->in.n, a.v, 0, &why);
   if (!v) return fail(r, "%s", why.text);
-  for (uint32_t i = 0; i < n; i++) *kd__map_at(&r->name, name[i]) = (void *)(uintptr_t)(v + i);
+  for (uint32_t i = 0; i < n; i++) *kd__map_at(&r->at->name, name.v[i]) = (void *)(uintptr_t)(v + i);
   return check_types(r, v, n);
+}
+
+static void enter(reader *r, const char *called, kd__arena *a) {
+  level *l = KD_NEW(a, level);
+  *l = (level){ .up = r->at, .g = kd__graph_new(a), .called = called };
+  kd__map_init(&l->name, a);
+  kd__map_init(&l->body, a);
+  r->at = l, r->g = l->g;
+}
+
+static bool begin_body(reader *r) {
+  char name[MAX_TOKEN];
+  if (!take_word(r, "_", name) || !expect(r, '{')) return false;
+  if (kd__map_has(&r->at->body, name)) return fail(r, "body %s is there already", name);
+  if (++r->depth > MAX_DEPTH) return fail(r, "bodies in bodies, more than %d deep", MAX_DEPTH);
+  enter(r, kd__arena_strndup(r->g->arena, name, strlen(name)), r->g->arena);
+  return true;
+}
+
+static bool end_body(reader *r) {
+  level *l = r->at;
+  if (!l->up) return fail(r, "no body is open");
+  r->depth--;
+  r->at = l->up, r->g = l->up->g;
+  *kd__map_at(&r->at->body, l->called) = l->g;
+  return true;
 }
 
 static bool read_line(reader *r) {
@@ -229,6 +278,8 @@ static bool read_line(reader *r) {
   if (r->p == r->end || (r->end - r->p >= 2 && r->p[0] == '/' && r->p[1] == '/')) return true;
   if (at(r, '%')) {
     if (!read_node(r)) return false;
+  } else if (take(r, '}')) {
+    if (!end_body(r)) return false;
   } else {
     if (!take_word(r, "", word)) return false;
     if (strcmp(word, "write") == 0) {
@@ -238,8 +289,10 @@ static bool read_line(reader *r) {
     } else if (strcmp(word, "result") == 0) {
       if (!take_string(r, &name) || !take_value(r, &v)) return false;
       kd__graph_result(r->g, name, v);
+    } else if (strcmp(word, "body") == 0) {
+      if (!begin_body(r)) return false;
     } else {
-      return fail(r, "`%s` begins no line: `%%`, `write` or `result`", word);
+      return fail(r, "`%s` begins no line: `%%`, `write`, `result` or `body`", word);
     }
   }
   skip_space(r);
@@ -248,9 +301,9 @@ static bool read_line(reader *r) {
 
 kd_graph *kd__graph_read(kd__arena *a, const char *text, size_t n, kd_shape_error *err) {
   kd_shape_error ignored;
-  reader r = { .g = kd__graph_new(a), .err = err ? err : &ignored };
+  reader r = { .err = err ? err : &ignored };
   r.err->text[0] = 0;
-  kd__map_init(&r.name, a);
+  enter(&r, NULL, a);
   for (const char *p = text, *stop = text + n; p < stop; p = r.end + 1) {
     const char *nl = memchr(p, '\n', (size_t)(stop - p));
     r.p = p;
@@ -258,5 +311,6 @@ kd_graph *kd__graph_read(kd__arena *a, const char *text, size_t n, kd_shape_erro
     r.line++;
     if (!read_line(&r)) return NULL;
   }
+  if (r.at->up) return fail(&r, "the body %s has no end", r.at->called), NULL;
   return r.g;
 }

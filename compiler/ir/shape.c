@@ -127,7 +127,7 @@ void kd__shape_drop(const kd_type *in, uint32_t axes, kd_dtype t, kd_type *out) 
 
 static bool check_arity(const kd__shape_call *c) {
   int want = c->info->nin, have = (int)c->nin;
-  if (want == -1 && have >= 1) return true;
+  if (want == -3 || (want == -1 && have >= 1)) return true;
   if (want == -2 && (have == 1 || have == 2)) return true;
   if (want == have) return true;
   if (want == -1) return kd__no(c, "%s takes one operand or more, not %d", c->info->name, have);
@@ -159,7 +159,7 @@ bool kd__infer(kd_op op, const kd_type *const *in, uint32_t nin, const kd_attr *
   err->text[0] = 0;
   kd__shape_call c = { op, kd__op_info(op), in, nin, attr, out, err };
   if (!check_arity(&c) || !check_attrs(&c) || !rules[op](&c)) return false;
-  for (int i = 0; i < c.info->nout; i++)
+  for (uint32_t i = 0; i < kd__result_count(op, attr); i++)
     if (!check_result(&c, &out[i])) return false;
   return true;
 }

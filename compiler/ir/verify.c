@@ -16,7 +16,7 @@ static bool check_types(const kd_graph *g, size_t id, kd_shape_error *err) {
   const kd_node *n = &g->node.v[id];
   const kd_type *few[8], **in = n->nin <= 8 ? few : KD_NEWN(g->arena, const kd_type *, n->nin);
   for (uint32_t i = 0; i < n->nin; i++) in[i] = &g->type.v[n->in[i]];
-  kd_type out[KD_MAX_RESULTS];
+  kd_type usual[KD_MAX_RESULTS], *out = n->nout <= KD_MAX_RESULTS ? usual : KD_NEWN(g->arena, kd_type, n->nout);
   kd_shape_error why;
   if (!kd__infer((kd_op)n->op, in, n->nin, n->attr, out, &why)) return breach(err, "node %zu: %s", id, why.text);
   for (uint32_t i = 0; i < n->nout; i++) {
@@ -30,17 +30,26 @@ static bool check_types(const kd_graph *g, size_t id, kd_shape_error *err) {
   return true;
 }
 
+/* A loop's body is a graph like any other; that its slots fit the operands is a matter of the shape rule. */
+static bool check_body(const kd_node *n, size_t id, kd_shape_error *err) {
+  kd_shape_error why;
+  if (n->attr[0].kind != 'g' || !n->attr[0].u.graph) return breach(err, "node %zu: no body", id);
+  return kd__graph_verify(n->attr[0].u.graph, &why) || breach(err, "in the body of node %zu: %.200s", id, why.text);
+}
+
 static bool check_node(const kd_graph *g, size_t id, kd_value next, kd_shape_error *err) {
   const kd_node *n = &g->node.v[id];
   if (n->op >= KD_OP_COUNT) return breach(err, "node %zu: no operator has number %u", id, n->op);
   const kd_op_info *info = kd__op_info((kd_op)n->op);
-  if (n->nout != info->nout) return breach(err, "node %zu: %s has %d results, not %u", id, info->name, info->nout, n->nout);
+  if (info->nattr && !n->attr) return breach(err, "node %zu: no attributes", id);
+  if (n->op == KD_OP_LOOP && !check_body(n, id, err)) return false;
+  uint32_t nout = kd__result_count((kd_op)n->op, n->attr);
+  if (n->nout != nout) return breach(err, "node %zu: %s has %u results, not %u", id, info->name, nout, n->nout);
   if (n->out != next || n->nout > g->type.n - next) return breach(err, "node %zu: its results are not the next values", id);
   for (uint32_t i = 0; i < n->nin; i++)
     if (n->in[i] == 0 || n->in[i] >= n->out) return breach(err, "node %zu: operand %u, %%%u, is not made above", id, i + 1, n->in[i]);
   for (uint32_t i = 0; i < n->nout; i++)
     if (g->def.v[n->out + i] != id) return breach(err, "%%%u: its node is %zu, not %u", n->out + i, id, g->def.v[n->out + i]);
-  if (info->nattr && !n->attr) return breach(err, "node %zu: no attributes", id);
   return check_types(g, id, err);
 }
 

@@ -157,14 +157,26 @@ static bool is_number(const kd__simp *s, kd_value v, double want) {
 }
 static bool real(const kd__term *t) { return kd__dtype_real((kd_dtype)t->type.dtype); }
 
+/* a + b, where b is zeros with values at one place a batch: they can as well be added to a, which then need not move. With several places
+ * the order of sums would be another. */
+static kd_value add_at(kd__simp *s, kd_value a, kd_value b) {
+  kd_node n;
+  if (!kd__simp_is(s, b, KD_OP_SCATTER_ADD, &n) || !is_number(s, n.in[0], 0)) return 0;
+  kd_type index = kd__simp_type(s, n.in[1]);
+  for (int d = (int)n.attr[0].u.i; d < index.rank; d++)
+    if (index.dim[d] != 1) return 0;
+  return kd__simp_add(s, KD_OP_SCATTER_ADD, (kd_value[]){ a, n.in[1], n.in[2] }, 3, n.attr);
+}
+
 static kd_value add(kd__simp *s, const kd__term *t) {
-  kd_value a = t->in[0], b = t->in[1];
+  kd_value a = t->in[0], b = t->in[1], v;
   kd_node n;
   if (is_number(s, b, 0)) return a;
   if (is_number(s, a, 0)) return b;
   if (a == b) return kd__simp_2(s, KD_OP_MUL, a, kd__simp_const(s, 2, &t->type));
   if (kd__simp_is(s, b, KD_OP_NEG, &n)) return kd__simp_2(s, KD_OP_SUB, a, n.in[0]);
   if (kd__simp_is(s, a, KD_OP_NEG, &n)) return kd__simp_2(s, KD_OP_SUB, b, n.in[0]);
+  if ((v = add_at(s, a, b)) || (v = add_at(s, b, a))) return v;
   return kd__simp_apart(s, t);
 }
 

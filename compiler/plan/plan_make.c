@@ -7,7 +7,8 @@ static const kd_attr *copy_attrs(kd__arena *a, kd_op op, const kd_attr *attr) {
   if (n == 0) return NULL;
   kd_attr *to = kd__arena_copy(a, attr, sizeof *attr * (size_t)n);
   for (int i = 0; i < n; i++)
-    if (to[i].kind == 'I') to[i].u.list = to[i].n ? kd__arena_copy(a, to[i].u.list, sizeof(int64_t) * to[i].n) : NULL;
+    if (to[i].kind == 'g') to[i].u.graph = NULL;           /* the plan outlives graphs */
+    else if (to[i].kind == 'I') to[i].u.list = to[i].n ? kd__arena_copy(a, to[i].u.list, sizeof(int64_t) * to[i].n) : NULL;
   return to;
 }
 
@@ -45,7 +46,7 @@ static const uint32_t *name_tensors(kd__planner *p, kd_plan *plan, const uint32_
 
 static void write_call(kd__planner *p, kd_plan *plan, const kd__pl_step *s) {
   kd_plan_call *c = &plan->call[plan->ncall++];
-  *c = (kd_plan_call){ .op = (kd_op)s->op, .nin = s->nin, .nout = s->nout, .origin = s->origin };
+  *c = (kd_plan_call){ .op = (kd_op)s->op, .nin = s->nin, .nout = s->nout, .origin = s->origin, .loop = s->loop };
   c->in = name_tensors(p, plan, s->in, s->nin);
   c->out = name_tensors(p, plan, s->out, s->nout);
   if (s->op != KD__STEP_COPY) c->attr = copy_attrs(p->out, c->op, s->attr);

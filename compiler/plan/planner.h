@@ -36,6 +36,7 @@ typedef struct kd__pl_step {
   uint32_t *in, *out;                            /* views */
   const kd_attr *attr;                           /* the graph's */
   kd_origin origin;
+  const kd_plan_loop *loop;                      /* of a loop: its body's plan */
   uint32_t succ;                                 /* list of edges to the steps that wait for this one; 0 ends */
 } kd__pl_step;
 
@@ -98,6 +99,9 @@ uint32_t kd__pl_materialise(kd__planner *p, uint32_t view, const int64_t *stride
 /* Makes the view of value `v` in a store of its own, or where its concat wants it. */
 void     kd__pl_place(kd__planner *p, kd_value v, const int64_t *natural, bool strict);
 void     kd__pl_lower(kd__planner *p);
+
+/* --- loop.c: the step of a loop, with the plan of its body ----------------------------------------------------------------------- */
+void kd__pl_loop(kd__planner *p, const kd_node *n);
 
 /* --- concat.c ------------------------------------------------------------------------------------------------------------------ */
 void kd__pl_find_homes(kd__planner *p);

@@ -39,6 +39,7 @@ static kd_status bind_call(kd_bound *b, uint32_t i, kd_tensor *operand) {
   if (from->op == KD_OP_COUNT && (from->nin != 1 || from->nout != 1)) return KD_E_USAGE;
   b->team = b->team || kd__call_long(c);
   if (from->op == KD_OP_COUNT) return KD_OK;
+  if (from->op == KD_OP_LOOP) return kd__bind_loop(b, i);
   const kd_kernel *k = kd__kernel_find(c, &b->set);
   if (!k) return KD_E_UNAVAILABLE;
   b->kernel[i] = k;
@@ -67,7 +68,8 @@ static bool allocate(kd_bound *b) {
   b->operand = calloc(operands, sizeof *b->operand);
   b->call = calloc(calls, sizeof *b->call);
   b->kernel = calloc(calls, sizeof *b->kernel);
-  return b->tensor && b->operand && b->call && b->kernel;
+  b->loop = calloc(calls, sizeof *b->loop);
+  return b->tensor && b->operand && b->call && b->kernel && b->loop;
 }
 
 kd_status kd__plan_bind(const kd_plan *p, const kd_store *s, void *arena, const kd_kernel_settings *set, kd_bound **out) {
@@ -85,6 +87,8 @@ void kd__bound_close(kd_bound *b) {
   if (!b) return;
   for (uint32_t i = 0; b->call && b->kernel && i < b->plan->ncall; i++)
     if (b->call[i].prepared && b->kernel[i]->release) b->kernel[i]->release(b->call[i].prepared);
+  for (uint32_t i = 0; b->loop && i < b->plan->ncall; i++) kd__loop_close(b->loop[i]);
+  free(b->loop);
   free(b->tensor);
   free(b->operand);
   free(b->call);

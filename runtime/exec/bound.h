@@ -3,6 +3,13 @@
 #define KD_BOUND_H
 #include "runtime/exec/plan.h"
 
+/* A loop's body, bound to the memory of the loop's operands and results. */
+typedef struct kd__bound_loop {
+  kd_bound *body;
+  kd_store store;
+  int64_t turn;                                  /* the body's slot 0 */
+} kd__bound_loop;
+
 struct kd_bound {
   const kd_plan *plan;
   kd_kernel_settings set;
@@ -10,9 +17,16 @@ struct kd_bound {
   kd_tensor *operand;                            /* operands and results of all calls, in order: what the calls point to */
   kd_call *call;
   const kd_kernel **kernel;                      /* by call; NULL: a strided copy */
+  kd__bound_loop **loop;                         /* by call; NULL where it is none */
   size_t scratch;
   bool team;                                     /* some call is worth one */
   const kd_plan_call *faulted;
   double *seconds;                               /* by call, or NULL */
 };
+
+/* Runs one call. */
+void kd__bound_call(kd_bound *b, uint32_t i, const kd_exec *x);
+/* bind_loop.c: binds the body of call i, whose operands are there; and releases it. */
+kd_status kd__bind_loop(kd_bound *b, uint32_t i);
+void      kd__loop_close(kd__bound_loop *l);
 #endif

@@ -28,12 +28,19 @@ typedef struct kd_plan_tensor {
   int64_t offset;                                /* bytes from the arena's or the slot's start to element 0 (may be inside, for views) */
 } kd_plan_tensor;
 
+struct kd_plan;
+/* A loop's body: a plan of its own over slots of its own. Slot 0 is the turn's number; then come the call's operands, where those that are
+ * carried lie in the memory of the call's first results (the runtime copies their start there). The call's last result is the body's arena,
+ * those before it are the stacks of what the body yields, a row a turn. */
+typedef struct kd_plan_loop { const struct kd_plan *body; const kd_slot *slot; uint32_t nslot, carries; int64_t times; } kd_plan_loop;
+
 typedef struct kd_plan_call {
   kd_op op;                                      /* KD_OP_COUNT: a strided copy from in[0] to out[0] */
   uint32_t nin, nout;
   const uint32_t *in, *out;                      /* indices of tensors */
   const kd_attr *attr;
   uint32_t origin;                               /* for faults: the compiler's origin */
+  const kd_plan_loop *loop;                      /* KD_OP_LOOP */
 } kd_plan_call;
 
 typedef struct kd_plan_result { const char *name; uint32_t tensor; } kd_plan_result;

@@ -35,6 +35,7 @@ static void print_attr(const kd_attr *a, kd__buf *out) {
     case 'i': kd__buf_printf(out, "%" PRId64, a->u.i); break;
     case 'f': kd__buf_printf(out, "%.17g", a->u.f); break;
     case 't': kd__buf_puts(out, kd__dtype_name((kd_dtype)a->u.i)); break;
+    case 'g': kd__buf_puts(out, "below"); break;
     default: print_dims(out, '[', a->u.list, a->n, ']'); break;
   }
 }
@@ -53,21 +54,50 @@ static void print_call(const kd_plan_call *c, kd__buf *out) {
   kd__buf_puts(out, n ? "}\n" : "\n");
 }
 
-void kd__plan_print(const kd_plan *p, const kd_slot *slots, kd__buf *out) {
+static void print_plan(const kd_plan *p, const kd_slot *slots, int depth, kd__buf *out);
+
+static void line(kd__buf *out, int depth) {
+  for (int i = 0; i < depth; i++) kd__buf_puts(out, "  ");
+}
+
+/* What print_call says of a loop names its body: this. */
+static void print_loop(const kd_plan_loop *l, int depth, kd__buf *out) {
+  if (l) print_plan(l->body, l->slot, depth + 1, out);
+}
+
+static void print_plan(const kd_plan *p, const kd_slot *slots, int depth, kd__buf *out) {
+  line(out, depth);
   kd__buf_printf(out, "plan \"%s\": arena %" PRId64 " bytes, copied %" PRId64 " bytes\n", p->name, p->arena_size, p->copied);
   for (uint32_t i = 0; i < p->ntensor; i++) {
+    line(out, depth);
     kd__buf_printf(out, "t%" PRIu32 " = ", i);
     print_tensor(&p->tensor[i], slots, out);
     kd__buf_putc(out, '\n');
   }
-  for (uint32_t i = 0; i < p->ncall; i++) print_call(&p->call[i], out);
-  for (uint32_t i = 0; i < p->nresult; i++) kd__buf_printf(out, "result \"%s\" t%" PRIu32 "\n", p->result[i].name, p->result[i].tensor);
-  for (uint32_t i = 0; i < p->nwrites; i++) kd__buf_printf(out, "writes %s\n", slots[p->writes[i]].name);
+  for (uint32_t i = 0; i < p->ncall; i++) {
+    line(out, depth);
+    print_call(&p->call[i], out);
+    print_loop(p->call[i].loop, depth, out);
+  }
+  for (uint32_t i = 0; i < p->nresult; i++) {
+    line(out, depth);
+    kd__buf_printf(out, "result \"%s\" t%" PRIu32 "\n", p->result[i].name, p->result[i].tensor);
+  }
+  for (uint32_t i = 0; i < p->nwrites; i++) {
+    line(out, depth);
+    kd__buf_printf(out, "writes %s\n", slots[p->writes[i]].name);
+  }
 }
+
+void kd__plan_print(const kd_plan *p, const kd_slot *slots, kd__buf *out) { print_plan(p, slots, 0, out); }
 
 void kd__bound_describe(const kd_bound *b, kd__buf *out) {
   for (uint32_t i = 0; i < b->plan->ncall; i++) {
     const kd_call *c = &b->call[i];
+    if (b->loop[i]) {
+      kd__bound_describe(b->loop[i]->body, out);
+      continue;
+    }
     kd__buf_printf(out, "%s %s ", b->kernel[i] ? b->kernel[i]->name : "copy", kd__dtype_name((kd_dtype)c->out[0].dtype));
     for (uint32_t k = 0; k < c->nin; k++) {
       if (k) kd__buf_putc(out, 'x');

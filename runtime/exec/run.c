@@ -1,4 +1,4 @@
-/* run.c: running a bound plan: a loop over calls, and nothing else. */
+/* run.c: running a bound plan: a loop over calls, and in them loops over bodies. */
 #include "runtime/exec/bound.h"
 #include <time.h>
 
@@ -8,28 +8,56 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void run_call(const kd_bound *b, uint32_t i, const kd_exec *x) {
-  const kd_call *c = &b->call[i];
-  if (b->kernel[i]) b->kernel[i]->run(c, x);
-  else kd__copy_strided(&c->in[0], &c->out[0], x);
+static void run_calls(kd_bound *b, const kd_exec *x);
+
+/* Row `turn` of a stack. */
+static kd_tensor row(const kd_tensor *stack, int64_t turn) {
+  char *at = (char *)stack->data + turn * stack->stride[0] * (int64_t)kd__dtype_size((kd_dtype)stack->dtype);
+  return (kd_tensor){ .data = at, .dim = stack->dim + 1, .stride = stack->stride + 1, .dtype = stack->dtype, .rank = (uint8_t)(stack->rank - 1) };
 }
 
-static void run_all(void *ctx, const kd_exec *x) {
-  kd_bound *b = ctx;
-  for (uint32_t i = 0; i < b->plan->ncall; i++) {
-    if (b->seconds) {
-      double start = now();
-      run_call(b, i, x);
-      b->seconds[i] += now() - start;
-    } else {
-      run_call(b, i, x);
+static void run_loop(kd_bound *b, uint32_t i, const kd_exec *x) {
+  const kd_plan_loop *p = b->plan->call[i].loop;
+  const kd_call *c = &b->call[i];
+  kd__bound_loop *l = b->loop[i];
+  for (uint32_t j = 0; j < p->carries; j++) kd__copy_strided(&c->in[j], &c->out[j], x);
+  for (l->turn = 0; l->turn < p->times; l->turn++) {
+    run_calls(l->body, x);
+    if (l->body->faulted) return;
+    for (uint32_t k = 0; k < p->body->nresult; k++) {
+      kd_tensor to = row(&c->out[p->carries + k], l->turn);
+      kd__copy_strided(kd__bound_result(l->body, k), &to, x);
     }
-    if (x->fault && x->fault->set) { b->faulted = &b->plan->call[i]; return; }
   }
 }
 
-void kd__bound_run(kd_bound *b, const kd_exec *x) {
+void kd__bound_call(kd_bound *b, uint32_t i, const kd_exec *x) {
+  const kd_call *c = &b->call[i];
+  if (b->loop[i]) run_loop(b, i, x);
+  else if (b->kernel[i]) b->kernel[i]->run(c, x);
+  else kd__copy_strided(&c->in[0], &c->out[0], x);
+}
+
+static void run_calls(kd_bound *b, const kd_exec *x) {
   b->faulted = NULL;
+  for (uint32_t i = 0; i < b->plan->ncall; i++) {
+    if (b->seconds) {
+      double start = now();
+      kd__bound_call(b, i, x);
+      b->seconds[i] += now() - start;
+    } else {
+      kd__bound_call(b, i, x);
+    }
+    if (!x->fault || !x->fault->set) continue;
+    bool inside = b->loop[i] && b->loop[i]->body->faulted;              /* the body's call says more than the loop */
+    b->faulted = inside ? b->loop[i]->body->faulted : &b->plan->call[i];
+    return;
+  }
+}
+
+static void run_all(void *ctx, const kd_exec *x) { run_calls(ctx, x); }
+
+void kd__bound_run(kd_bound *b, const kd_exec *x) {
   kd_exec alone = *x;
   alone.threads = 1;
   if (b->team) kd__team_run(x, run_all, b);

@@ -34,6 +34,7 @@ bool kd__type_equal(const kd_type *a, const kd_type *b) { return a->dtype == b->
 #define AF(x) { #x, 'f' },
 #define AL(x) { #x, 'I' },
 #define AT(x) { #x, 't' },
+#define AG(x) { #x, 'g' },
 #define COUNT_ATTRS(...) (int)(sizeof((kd_attr_spec[]){ { 0, 0 }, __VA_ARGS__ }) / sizeof(kd_attr_spec) - 1)
 static const kd_op_info ops[KD_OP_COUNT] = {
 #define KD_OP(ID, nm, class, in, out, attrs, shape, grad, df, lay, text) \

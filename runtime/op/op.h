@@ -30,8 +30,10 @@ typedef enum kd_op {
 typedef enum kd_op_class { KD_CLASS_LEAF, KD_CLASS_ELEM, KD_CLASS_REDUCE, KD_CLASS_NORM, KD_CLASS_CONTRACT, KD_CLASS_VIEW, KD_CLASS_MOVE, KD_CLASS_OPAQUE, KD_CLASS_RANDOM } kd_op_class;
 typedef enum kd_op_layout { KD_LAYOUT_ANY, KD_LAYOUT_DENSE, KD_LAYOUT_CONV } kd_op_layout;
 
-/* One attribute value. Kind as in ops.def: 'i', 'f', 'I', 't'. Lists are owned by whoever owns the node. */
-typedef struct kd_attr { char kind; uint32_t n; union { int64_t i; double f; const int64_t *list; } u; } kd_attr;
+/* One attribute value. Kind as in ops.def: 'i', 'f', 'I', 't', 'g'. Lists are owned by whoever owns the node; a graph is a loop's body, which
+ * only the compiler looks into. */
+struct kd_graph;
+typedef struct kd_attr { char kind; uint32_t n; union { int64_t i; double f; const int64_t *list; const struct kd_graph *graph; } u; } kd_attr;
 enum { KD_MAX_ATTRS = 8 };
 typedef struct kd_attr_spec { const char *name; char kind; } kd_attr_spec;
 

@@ -17,7 +17,7 @@ static void every_rule_has_a_case(void **state) {
   bool seen[KD_OP_COUNT] = { false }, complete = true;
   for (size_t i = 0; i < grad_case_count; i++) seen[grad_cases[i].op] = true;
   for (int op = 0; op < KD_OP_COUNT; op++)
-    if (has_rule((kd_op)op) && !seen[op]) {
+    if (has_rule((kd_op)op) && !seen[op] && op != KD_OP_LOOP) {          /* test_loop.c: its bodies do not fit a table */
       print_error("no gradient case for `%s`: add one to cases.c\n", kd__op_info((kd_op)op)->name);
       complete = false;
     }

@@ -54,8 +54,10 @@ static void operators(void) {
     (void)printf("%s` | %s | ", o->nattr ? "}" : "", cls[o->cls]);
     if (o->nin == -1) (void)printf("1 or more");
     else if (o->nin == -2) (void)printf("1 or 2");
+    else if (o->nin == -3) (void)printf("any");
     else (void)printf("%d", o->nin);
-    (void)printf(" | %d | %s | ", o->nout, times[o->diff]);
+    if (o->nout < 0) (void)printf(" | any | %s | ", times[o->diff]);
+    else (void)printf(" | %d | %s | ", o->nout, times[o->diff]);
     cell(o->doc);
     (void)printf(" |\n");
   }

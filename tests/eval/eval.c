@@ -57,7 +57,10 @@ static bool bind_input(kd_eval *e, const kd_node *n, const kd_eval_slot *slot, s
   return false;
 }
 
+static bool run_loop(kd_eval *e, const kd_node *n, kd_eval_layout layout);
+
 static bool run_node(kd_eval *e, const kd_node *n, kd_eval_layout layout) {
+  if (n->op == KD_OP_LOOP) return run_loop(e, n, layout);
   kd_tensor *in = KD_NEWN(&e->arena, kd_tensor, n->nin + 1), *out = &e->value[n->out];
   for (uint32_t i = 0; i < n->nin; i++) {
     if (!kd_eval_has(e, n->in[i])) return false;
@@ -66,6 +69,61 @@ static bool run_node(kd_eval *e, const kd_node *n, kd_eval_layout layout) {
   for (uint32_t i = 0; i < n->nout; i++) out[i] = new_tensor(e, kd__type_of(e->g, n->out + i), layout);
   kd_exec x = { .threads = 1, .deterministic = true, .fault = &e->fault };
   kd__ref_run(&(kd_call){ .op = (kd_op)n->op, .nin = n->nin, .nout = n->nout, .in = in, .out = out, .attr = n->attr }, &x);
+  return true;
+}
+
+/* --- loops ------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct turns {
+  const kd_node *n;
+  const kd_graph *body;
+  int64_t times, carries, turn;
+  kd_eval_slot *slot;                            /* of the body: the turn, the carries, what it reads */
+  kd_value *root; size_t nroot;                  /* writes, then results */
+} turns;
+
+static size_t bytes_of(const kd_type *t) { return kd__dtype_size((kd_dtype)t->dtype) * (size_t)kd__type_count(t); }
+
+static bool run_turn(kd_eval *e, turns *t, char **stack, kd_eval_layout layout) {
+  kd_eval turn;
+  bool good = kd_eval_run(&turn, t->body, t->slot, (size_t)t->n->nin + 1, t->root, t->nroot, layout);
+  e->fault = turn.fault;
+  for (size_t i = 0; good && i < t->body->result.n; i++)
+    kd_eval_read(&turn, t->body->result.v[i].value, stack[i] + (size_t)t->turn * bytes_of(kd__type_of(t->body, t->body->result.v[i].value)));
+  for (size_t i = 0; good && i < t->body->write.n; i++)                /* all reads have been: the old values may go */
+    kd_eval_read(&turn, t->body->write.v[i].value, (void *)(uintptr_t)t->slot[t->body->write.v[i].slot].data);
+  kd_eval_free(&turn);
+  return good;
+}
+
+static kd_tensor dense_result(kd_eval *e, kd_value v, const void *data, kd_eval_layout layout) {
+  int64_t stride[KD_MAX_RANK];
+  kd_tensor to = new_tensor(e, kd__type_of(e->g, v), layout), from = dense_view(&to, data, stride);
+  copy(&from, &to);
+  return to;
+}
+
+static bool run_loop(kd_eval *e, const kd_node *n, kd_eval_layout layout) {
+  turns t = { .n = n, .body = kd__attr(n, "body")->u.graph, .times = kd__attr(n, "times")->u.i, .carries = kd__attr(n, "carries")->u.i };
+  t.slot = KD_NEWN(&e->arena, kd_eval_slot, n->nin + 1);
+  t.root = KD_NEWN(&e->arena, kd_value, t.body->write.n + t.body->result.n + 1);
+  char **stack = KD_NEWN(&e->arena, char *, t.body->result.n + 1);
+  t.slot[0] = (kd_eval_slot){ 0, &t.turn };
+  for (uint32_t i = 0; i < n->nin; i++) {
+    if (!kd_eval_has(e, n->in[i])) return false;
+    void *data = kd__arena_get(&e->arena, bytes_of(kd__type_of(e->g, n->in[i])) + 1);
+    kd_eval_read(e, n->in[i], data);
+    t.slot[i + 1] = (kd_eval_slot){ i + 1, data };
+  }
+  for (size_t i = 0; i < t.body->write.n; i++) t.root[t.nroot++] = t.body->write.v[i].value;
+  for (size_t i = 0; i < t.body->result.n; i++) {
+    t.root[t.nroot++] = t.body->result.v[i].value;
+    stack[i] = kd__arena_get(&e->arena, bytes_of(kd__type_of(e->g, n->out + (kd_value)t.carries + (kd_value)i)) + 1);
+  }
+  for (; t.nroot && t.turn < t.times; t.turn++)
+    if (!run_turn(e, &t, stack, layout)) return false;
+  for (uint32_t k = 0; k < n->nout; k++)
+    e->value[n->out + k] = dense_result(e, n->out + k, k < t.carries ? t.slot[k + 1].data : stack[k - t.carries], layout);
   return true;
 }
 

@@ -426,6 +426,29 @@ static void make_leaf(maker *m, kd_op op) {
   else if (t.rank && t.dtype != KD_BOOL) add(m, op, NULL, 0, (kd_attr[]){ kd__at((kd_dtype)t.dtype), kd__al(t.dim, t.rank), kd__ai(below(m, t.rank)) }, 0, 5, true);
 }
 
+/* A loop with a carry that stays in [-1, 1], something read from outside, the turn's number, and what each turn started from or made. */
+static void make_loop(maker *m) {
+  kd_value x = pick(m, is_real, NULL), in[2];
+  if (!x) return;
+  kd_type t = type_of(m, x), turn = { .dtype = KD_I64 };
+  if (t.rank > 4 || kd__type_count(&t) > 300) return;
+  kd_graph *body = kd__graph_new(m->a);
+  kd_build b = { body, 1 };
+  bool swap = chance(m, 30), seen = chance(m, 70);
+  in[0] = kd__b_op1(&m->b, KD_OP_SIN, x), in[1] = like(m, t);
+  if (swap) in[1] = kd__b_op1(&m->b, KD_OP_TANH, in[1]);
+  kd_value a = kd__b_input(&b, 1, &t), c = kd__b_input(&b, 2, &t), i = kd__b_cast(&b, kd__b_input(&b, 0, &turn), (kd_dtype)t.dtype);
+  kd_value step = kd__b_broadcast(&b, kd__b_op2(&b, KD_OP_MUL, i, kd__b_const_like(&b, 0.25, i)), t.dim, t.rank, (int64_t[]){ 0 });
+  kd_value next = kd__b_op1(&b, KD_OP_SIN, kd__b_op2(&b, chance(m, 50) ? KD_OP_ADD : KD_OP_MUL, a, kd__b_op2(&b, KD_OP_SUB, step, c)));
+  kd__graph_write(body, 1, swap ? c : next, 1);
+  if (swap) kd__graph_write(body, 2, next, 1);
+  if (seen) kd__graph_result(body, "before", a);
+  if (seen) kd__graph_result(body, "after", kd__b_op1(&b, KD_OP_NEG, next));
+  kd_value v = kd__b_loop(&m->b, body, below(m, 4), swap ? 2 : 1, in, 2);
+  set_facts(m, in[0], -1, 1, false);
+  for (uint32_t k = 0; v && k < kd__node_of(m->r->g, v)->nout; k++) set_facts(m, v + k, -1, 1, false);
+}
+
 static void make_node(maker *m) {
   kd_op op = (kd_op)below(m, KD_OP_COUNT);
   static const kd_op often[] = { KD_OP_MUL, KD_OP_ADD, KD_OP_SUM, KD_OP_BROADCAST, KD_OP_RESHAPE, KD_OP_PERMUTE, KD_OP_SLICE, KD_OP_CONCAT, KD_OP_MUL, KD_OP_SUM };
@@ -445,6 +468,7 @@ static void make_node(maker *m) {
     default: break;
   }
   switch (op) {
+    case KD_OP_LOOP: make_loop(m); return;
     case KD_OP_MATMUL: make_matmul(m); return;
     case KD_OP_CONCAT: make_concat(m); return;
     case KD_OP_PAD: make_view(m, op); return;

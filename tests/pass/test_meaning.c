@@ -155,7 +155,7 @@ static void random_graphs_are_rich(void **state) {
     kd__arena a;
     kd__arena_init(&a, NULL, NULL);
     kd_random_graph r;
-    kd_random_make(&r, &a, &(kd_random_spec){ .seed = (uint64_t)seed, .nodes = 60, .real = KD_F64 });
+    kd_random_make(&r, &a, &(kd_random_spec){ .seed = (uint64_t)seed, .nodes = 90, .real = KD_F64 });
     for (size_t i = 1; i < r.g->node.n; i++) seen[r.g->node.v[i].op]++;
     kd__arena_free(&a);
   }

@@ -111,7 +111,7 @@ static void passes_first(void **state) {
     }
 }
 
-/* Only the pass that says so takes `stop` away, and it says that gradients must be there. */
+/* Only a pass that says that gradients must be there takes `stop` away, and the first does. */
 static void the_table_says_so(void **state) {
   (void)state;
   kd__arena a;
@@ -120,7 +120,8 @@ static void the_table_says_so(void **state) {
     kd_graph *g = p->run(build(&a, 1, false));
     size_t stops = 0;
     for (size_t i = 1; i < g->node.n; i++) stops += g->node.v[i].op == KD_OP_STOP;
-    assert_int_equal(stops == 0, strcmp(p->requires, "gradients") == 0);
+    assert_true(stops > 0 || strcmp(p->requires, "gradients") == 0);
+    if (p == kd__passes) assert_int_equal(stops, 0);
   }
   assert_string_equal(kd__passes[0].requires, "gradients");
   kd_graph *g = kd__pass_all(build(&a, 1, true), NULL, NULL);

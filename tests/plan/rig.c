@@ -148,9 +148,7 @@ static bool check_call(const session *s, uint32_t i, bool after) {
 static bool run_calls(session *s) {
   for (uint32_t i = 0; i < s->r->plan->ncall; i++) {
     if (!check_call(s, i, false)) return false;
-    const kd_call *c = &s->b->call[i];
-    if (s->b->kernel[i]) s->b->kernel[i]->run(c, &s->x);
-    else kd__copy_strided(&c->in[0], &c->out[0], &s->x);
+    kd__bound_call(s->b, i, &s->x);
     if (!check_call(s, i, true)) return false;
   }
   return !s->fault.set;

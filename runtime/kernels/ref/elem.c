@@ -10,6 +10,11 @@ void kd__ref_input(const kd_call *c, const kd_exec *x) {
   assert(!"an input has no kernel: the plan binds its slot");
 }
 
+void kd__ref_loop(const kd_call *c, const kd_exec *x) {
+  (void)c, (void)x;
+  assert(!"a loop has no kernel: its body's calls have");
+}
+
 void kd__ref_const(const kd_call *c, const kd_exec *x) {
   (void)x;
   kd__ref_axes o = kd__ref_every(&c->out[0]);
