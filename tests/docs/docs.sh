@@ -2,8 +2,8 @@
 # Executes the documentation: README.md and docs/*.md.   usage: docs.sh ROOT KDC TABLES
 #   ```kd       a file in the language: `kdc check` must find neither an error nor a warning in it
 #   ```console  lines that begin with `$ ` are run in the repository, and what they print must be what the block shows; runs go to a scratch folder
-# Links to files of the repository must lead somewhere, and docs/reference.md must be what TABLES prints.
-# KD_UPDATE_GOLDEN=1 writes docs/reference.md anew.
+# Links to files of the repository must lead somewhere; docs/reference.md must be what TABLES prints, docs/grammar.md what grammar.awk does.
+# KD_UPDATE_GOLDEN=1 writes these two anew.
 set -eu
 root=$1 kdc=$2 tables=$3
 cd "$root"
@@ -16,6 +16,10 @@ fail() { echo "$*" >&2; bad=1; }
 [ -z "${KD_UPDATE_GOLDEN:-}" ] || "$tables" >docs/reference.md
 "$tables" >"$work/reference.md"
 cmp -s docs/reference.md "$work/reference.md" || fail "docs/reference.md differs from the tables; KD_UPDATE_GOLDEN=1 writes it anew"
+
+[ -z "${KD_UPDATE_GOLDEN:-}" ] || awk -f tests/docs/grammar.awk grammar/parser.y >docs/grammar.md
+awk -f tests/docs/grammar.awk grammar/parser.y >"$work/grammar.text"
+cmp -s docs/grammar.md "$work/grammar.text" || fail "docs/grammar.md differs from grammar/parser.y; KD_UPDATE_GOLDEN=1 writes it anew"
 
 # --- blocks: one file each, named after the document and the line where it begins ---
 for doc in README.md docs/*.md; do
