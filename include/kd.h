@@ -133,6 +133,8 @@ typedef struct kd_run_options {
   bool deterministic;                            /* results do not depend on the number of threads */
   bool no_dnnl;                                  /* do without oneDNN */
   const char *out;                               /* folder for what the run writes (made if need be); NULL: nothing is written */
+  double checkpoint_seconds;                     /* with `out`: how often kd_resume gets a place to go on from; 0: every 60; below 0: not by time */
+  int64_t checkpoint_steps;                      /* and after so many training steps; 0: not by steps */
   void (*event)(void *ctx, const kd_event *e);
   void *event_ctx;
   const volatile int *cancel;                    /* becomes not 0: the run stops soon, with KD_E_CANCELLED; may be NULL */
@@ -140,6 +142,14 @@ typedef struct kd_run_options {
 
 /* Runs the program from the start. NULL options are all zero. Numeric libraries are loaded here and not before. */
 KD_API kd_status kd_run(kd_program *p, const kd_run_options *o);
+
+/* Goes on with a run that came to no good end, whatever ended it, from the last checkpoint in its folder (or anew, if there is none yet) to
+ * the end: the same bits as if it had never been stopped. Sources and settings are those of the folder; of `o` (may be NULL) only event,
+ * cancel and the checkpoints' settings may be set (those of the run otherwise), else KD_E_USAGE. Data is looked for in the session's folders
+ * and then where it was. *out is the program with what came of it; it may be there after a failure too. Besides kd_compile_file's and kd_run's:
+ *   KD_E_IO: no run's folder, or a run is at work there; KD_E_USAGE: it has ended well already; KD_E_FORMAT: written by another version of
+ *   kdc, or changed since; KD_E_DATA: the data has changed; KD_E_UNAVAILABLE: another processor or libraries, which give other bits. */
+KD_API kd_status kd_resume(kd_session *s, const char *folder, const kd_run_options *o, kd_program **out);
 
 /* Row i of the report of the last run: `accuracy(s.logits, ..)` on `fashion.test`. False past the end. */
 typedef struct kd_row { const char *label, *on; double value; } kd_row;

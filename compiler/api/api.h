@@ -2,7 +2,7 @@
 #ifndef KD_API_H
 #define KD_API_H
 #include "compiler/elaborate/elaborate.h"
-#include "runtime/run/run.h"
+#include "runtime/run/settings.h"
 #define KD__INSIDE
 #include "include/kd.h"
 
@@ -28,6 +28,8 @@ struct kd_program {
   kd__oom oom;
   kd_sink sink;
   const char *path;
+  const char *stdlib;                            /* folder of the library, or NULL for the one built in */
+  kd__settings *recorded;                        /* of a run that is gone on with: its sources are the only ones; else NULL */
   kd_module *module;                             /* NULL: there is nothing to run */
   const char *const *folder; size_t nfolder;     /* where data is looked for */
   const char *const *set; size_t nset;           /* as given, for the run folder */
@@ -63,5 +65,9 @@ void kd__dump_code(kd_program *p);
 /* Hands the buffer to the options' writer and frees it. */
 void kd__dump_out(const kd_program *p, kd__buf *b);
 
+/* kd_compile_file (text NULL) or _text; takes `recorded` over, also where it fails. */
+kd_status kd__compile(kd_session *s, const char *path, const char *text, size_t n, const kd_compile_options *o, kd__settings *recorded, kd_program **out);
+/* Runs it in `o->out`; `resume`: goes on with the run there. */
+kd_status kd__run(kd_program *p, const kd_run_options *o, bool resume);
 void kd__run_forget(kd_program *p);              /* releases the state of the last run */
 #endif

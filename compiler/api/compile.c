@@ -4,13 +4,15 @@
 #include <unistd.h>
 
 /* --- beginning and ending --------------------------------------------------------------------------------------------------- */
-static kd_program *begin(kd_session *s, const char *path, const kd_compile_options *o) {
+static kd_program *begin(kd_session *s, const char *path, const kd_compile_options *o, kd__settings *recorded) {
   kd_program *p = s->alloc.resize(s->alloc.ctx, NULL, 0, sizeof *p);
   if (!p) return NULL;
   memset(p, 0, sizeof *p);
   p->session = s;
   p->fd = -1;
   p->path = path;
+  p->recorded = recorded;
+  p->stdlib = recorded ? recorded->stdlib : s->config.stdlib;
   if (o) p->opt = *o;
   kd__arena_init(&p->arena, &s->alloc, &p->oom);
   s->programs++;
@@ -101,11 +103,11 @@ static kd_status guarded(kd_program *p, const char *text, size_t size) {
   return s;
 }
 
-static kd_status run_all(kd_session *s, const char *path, const char *text, size_t n, const kd_compile_options *o, kd_program **out) {
+kd_status kd__compile(kd_session *s, const char *path, const char *text, size_t n, const kd_compile_options *o, kd__settings *recorded, kd_program **out) {
   if (out) *out = NULL;
-  if (!sound(s, path, o, out)) return KD_E_USAGE;
-  kd_program *p = begin(s, path, o);
-  if (!p) { kd__say(s, KD__SAY_NO_MEMORY, NULL); return KD_E_MEMORY; }
+  if (!sound(s, path, o, out)) { kd__settings_free(recorded); return KD_E_USAGE; }
+  kd_program *p = begin(s, path, o, recorded);
+  if (!p) { kd__settings_free(recorded); kd__say(s, KD__SAY_NO_MEMORY, NULL); return KD_E_MEMORY; }
   kd_status st = guarded(p, text, n);
   p->opt = (kd_compile_options){ 0 };
   if (st == KD_OK && p->module) *out = p;
@@ -114,7 +116,7 @@ static kd_status run_all(kd_session *s, const char *path, const char *text, size
 }
 
 kd_status kd_compile_file(kd_session *s, const char *path, const kd_compile_options *o, kd_program **out) {
-  return run_all(s, path, NULL, 0, o, out);
+  return kd__compile(s, path, NULL, 0, o, NULL, out);
 }
 
 kd_status kd_compile_text(kd_session *s, const char *path, const char *text, size_t n, const kd_compile_options *o, kd_program **out) {
@@ -122,5 +124,5 @@ kd_status kd_compile_text(kd_session *s, const char *path, const char *text, siz
     if (out) *out = NULL;
     return KD_E_USAGE;
   }
-  return run_all(s, path, text, n, o, out);
+  return kd__compile(s, path, text, n, o, NULL, out);
 }

@@ -63,15 +63,12 @@ void kd__run_forget(kd_program *p) {
   p->run = NULL;
 }
 
-kd_status kd_run(kd_program *p, const kd_run_options *o) {
-  if (!p || !p->module || p->session->closed) return KD_E_USAGE;
-  kd__run_forget(p);
-  kd_run_options none = { 0 };
-  if (!o) o = &none;
+kd_status kd__run(kd_program *p, const kd_run_options *o, bool resume) {
   listener l = { .event = o->event, .ctx = o->event_ctx };
   kd__run_options r = { .seed = o->seed, .threads = o->threads, .deterministic = o->deterministic, .no_dnnl = o->no_dnnl,
                         .search = { .folder = p->folder, .nfolder = p->nfolder, .cache = p->session->config.cache },
-                        .out = o->out, .version = kd_version(), .source = p->source.v, .nsource = p->source.n, .setting = p->set, .nsetting = p->nset,
+                        .out = o->out, .resume = resume, .checkpoint_seconds = o->checkpoint_seconds, .checkpoint_steps = o->checkpoint_steps,
+                        .path = p->path, .stdlib = p->stdlib, .version = kd_version(), .source = p->source.v, .nsource = p->source.n, .setting = p->set, .nsetting = p->nset,
                         .event = o->event ? hear : NULL, .event_ctx = &l, .cancel = o->cancel };
   kd__run_error err = { 0 };
   struct kd__last_run *run = calloc(1, sizeof *run);
@@ -82,6 +79,12 @@ kd_status kd_run(kd_program *p, const kd_run_options *o) {
   s = kd__machine_go(run->machine, &err);
   free(l.value);
   return failed(p, s, &err);
+}
+
+kd_status kd_run(kd_program *p, const kd_run_options *o) {
+  if (!p || !p->module || p->session->closed || (o && o->checkpoint_steps < 0)) return KD_E_USAGE;
+  kd__run_forget(p);
+  return kd__run(p, o ? o : &(kd_run_options){ 0 }, false);
 }
 
 /* --- what came of it --------------------------------------------------------------------------------------------------------------- */

@@ -10,13 +10,17 @@ void kd__data_folders(kd_program *p) {
   const kd_config *c = &p->session->config;
   const char *slash = strrchr(p->path, '/');
   int dir = slash ? (int)(slash - p->path) + 1 : 0;
-  const char **f = KD_NEWN(&p->arena, const char *, c->ndata + 2 + SYSTEM);
+  const kd__settings *old = p->recorded;
+  const char **f = KD_NEWN(&p->arena, const char *, c->ndata + 2 + SYSTEM + (old ? old->nfolder : 0));
   size_t n = 0;
   for (size_t i = 0; i < c->ndata; i++) f[n++] = c->data[i];
+  for (size_t i = 0; old && i < old->nfolder; i++) f[n++] = old->folder[i];
+  p->folder = f;
+  p->nfolder = n;
+  if (old) return;
   f[n++] = dir ? kd__arena_printf(&p->arena, "%.*s", dir, p->path) : "./";
   f[n++] = kd__arena_printf(&p->arena, "%.*sdata", dir, p->path);
   for (size_t i = 0; i < SYSTEM; i++) f[n++] = system_folder[i];
-  p->folder = f;
   p->nfolder = n;
 }
 

@@ -92,11 +92,24 @@ kd_status kd__text_read(kd_program *p, const char *path, const char **text, size
   return kd__text_check(p, path, t, *size);
 }
 
+/* Of a run that is gone on with: the text that it was compiled from. */
+static const char *recorded_text(kd_program *p, const char *path, size_t *size, const char **shown) {
+  for (size_t i = 0; i < p->recorded->nsource; i++) {
+    const kd__source_copy *s = &p->recorded->source[i];
+    if (strcmp(s->name, path) != 0) continue;
+    *size = s->size;
+    *shown = s->name;
+    return s->text;
+  }
+  return NULL;
+}
+
 /* DIR/NAME.kd when it is a file that can be read as a program. */
 static const char *module_file(kd_program *p, const char *dir, size_t dir_len, const char *name, size_t *size, const char **shown) {
   struct stat st;
   const char *text = NULL;
   char *path = kd__arena_printf(&p->arena, "%.*s%s.kd", (int)dir_len, dir, name);
+  if (p->recorded) return recorded_text(p, path, size, shown);
   if (stat(path, &st) < 0 || S_ISDIR(st.st_mode)) return NULL;
   if (kd__text_read(p, path, &text, size) != KD_OK) return NULL;
   *shown = path;
@@ -111,10 +124,11 @@ static size_t dir_length(const char *path) {
 static const char inside[] = "<stdlib>/";
 
 static const char *library(kd_program *p, const char *name, size_t *size, const char **shown) {
-  if (p->session->config.stdlib) {
-    const char *dir = kd__arena_printf(&p->arena, "%s/", p->session->config.stdlib);
+  if (p->stdlib) {
+    const char *dir = kd__arena_printf(&p->arena, "%s/", p->stdlib);
     return module_file(p, dir, strlen(dir), name, size, shown);
   }
+  if (p->recorded) return module_file(p, inside, sizeof inside - 1, name, size, shown);
   for (size_t i = 0; i < kd__nstdlib; i++)
     if (strcmp(kd__stdlib[i].name, name) == 0) {
       *size = kd__stdlib[i].size;
@@ -140,7 +154,7 @@ static void list_folder(const char *dir, const char *prefix, int depth, kd__buf 
 
 static const char *library_names(kd_program *p, size_t *size) {
   kd__buf b = { 0 };
-  if (p->session->config.stdlib) list_folder(p->session->config.stdlib, "", 0, &b);
+  if (p->stdlib) list_folder(p->stdlib, "", 0, &b);
   else for (size_t i = 0; i < kd__nstdlib; i++) kd__buf_printf(&b, "%s\n", kd__stdlib[i].name);
   *size = b.n;
   return b.n ? kd__buf_keep(&b, &p->arena) : NULL;
@@ -157,9 +171,6 @@ const char *kd__text_module(void *ctx, const char *name, const kd_source *near, 
   return text;
 }
 
-/* Names in the run folder: <stdlib>/x.kd is stdlib/x.kd there. */
 void kd__text_remember(kd_program *p, const char *shown, const char *text, size_t size) {
-  size_t skip = sizeof inside - 1;
-  if (strncmp(shown, inside, skip) == 0) shown = kd__arena_printf(&p->arena, "stdlib/%s", shown + skip);
   KD_PUSH(&p->arena, p->source, (kd__source_copy){ shown, text, size });
 }

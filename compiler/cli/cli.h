@@ -15,6 +15,7 @@ enum {
 #define KD_COMMAND(ID, name, arguments, least, most, summary, text) IN_##ID = 1 << CMD_##ID,
 #include "compiler/cli/commands.def"
 #undef KD_COMMAND
+  WITH_RESUME = 1 << CMD_COUNT
 };
 typedef enum option {
 #define KD_OPTION(ID, name, kind, value, commands, text) OPT_##ID,

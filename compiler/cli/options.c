@@ -66,7 +66,19 @@ static bool find_command(const char *name, command *out) {
   return unknown_command(name);
 }
 
+/* The folder has the program and its settings. */
+static bool resume_alone(const args *a) {
+  if (a->nfile) { fprintf(stderr, "kdc: --resume takes no FILE (here `%s`): the program is in the run folder\n", a->file[0]); return false; }
+  for (int i = 0; i < OPT_COUNT; i++)
+    if (a->given[i].n && !(cli_options[i].commands & WITH_RESUME)) {
+      fprintf(stderr, "kdc: %s cannot be given with --resume: the run goes on with what it was begun with\n", cli_options[i].name);
+      return false;
+    }
+  return true;
+}
+
 static bool count_files(const args *a) {
+  if (a->given[OPT_RESUME].n) return resume_alone(a);
   const command_info *c = &cli_commands[a->command];
   size_t n = a->nfile;
   if (n >= (size_t)c->least && (c->most < 0 || n <= (size_t)c->most)) return true;

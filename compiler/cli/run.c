@@ -22,8 +22,9 @@ static void watch_signals(void) {
 
 /* runs/NAME-SEED, or what --out says; from malloc. */
 static char *run_folder(const args *a, uint64_t seed) {
-  const char *out = args_text(a, OPT_OUT), *slash = strrchr(a->file[0], '/'), *name = slash ? slash + 1 : a->file[0];
+  const char *out = args_text(a, OPT_OUT);
   if (out) return strdup(out);
+  const char *slash = strrchr(a->file[0], '/'), *name = slash ? slash + 1 : a->file[0];
   const char *dot = strrchr(name, '.');
   int len = (int)(dot && dot != name ? (size_t)(dot - name) : strlen(name));
   size_t room = strlen(name) + 64;
@@ -77,15 +78,15 @@ static void json_report(const kd_program *p, kd_status s, int code, const char *
 }
 
 /* --- the run ------------------------------------------------------------------------------------------------------------------------ */
-static int run_program(const args *a, kd_program *p, teller *t, progress *live) {
-  uint64_t seed = args_number(a, OPT_SEED, 0);
-  char *out = run_folder(a, seed);
-  if (!out) { fputs("kdc: out of memory\n", stderr); return EXIT_RUN; }
-  kd_run_options o = { .seed = seed, .threads = (int)args_number(a, OPT_THREADS, 0), .deterministic = args_flag(a, OPT_DETERMINISTIC),
-                       .no_dnnl = args_flag(a, OPT_NO_DNNL), .out = out, .event = progress_event, .event_ctx = live, .cancel = &stop };
-  watch_signals();
-  kd_status s = kd_run(p, &o);
-  progress_end(live);
+static kd_run_options run_options(const args *a, progress *live) {
+  double every = (double)args_number(a, OPT_CHECKPOINT, 0);
+  return (kd_run_options){ .seed = args_number(a, OPT_SEED, 0), .threads = (int)args_number(a, OPT_THREADS, 0), .deterministic = args_flag(a, OPT_DETERMINISTIC),
+                           .no_dnnl = args_flag(a, OPT_NO_DNNL), .checkpoint_seconds = args_flag(a, OPT_CHECKPOINT) && every == 0 ? -1 : every,
+                           .checkpoint_steps = (int64_t)args_number(a, OPT_CHECKPOINT_STEPS, 0), .event = progress_event, .event_ctx = live, .cancel = &stop };
+}
+
+/* What came of it, in words. */
+static int show(const kd_program *p, const teller *t, kd_status s, const char *out) {
   int code = exit_of_run(s);
   if (t->json) {
     json_report(p, s, code, out);
@@ -93,9 +94,42 @@ static int run_program(const args *a, kd_program *p, teller *t, progress *live) 
     print_report(p);
     if (!t->quiet) fprintf(stderr, "run folder: %s\n", out);
   } else if (s == KD_E_CANCELLED) {
-    fprintf(stderr, "stopped on request; what was done so far is in %s\n", out);
+    fprintf(stderr, "stopped on request; what was done so far is in %s, and `kdc run --resume %s` goes on with it\n", out, out);
+  }
+  return code;
+}
+
+static int run_file(const args *a, kd_session *s, teller *t, progress *live) {
+  kd_program *p;
+  kd_compile_options c = compile_options(a);
+  int code = exit_of_compile(kd_compile_file(s, a->file[0], &c, &p));
+  if (!p) return code;
+  kd_run_options o = run_options(a, live);
+  char *out = run_folder(a, o.seed);
+  if (out) {
+    o.out = out;
+    watch_signals();
+    kd_status st = kd_run(p, &o);
+    progress_end(live);
+    code = show(p, t, st, out);
+  } else {
+    fputs("kdc: out of memory\n", stderr);
+    code = EXIT_RUN;
   }
   free(out);
+  kd_program_free(p);
+  return code;
+}
+
+static int resume(const args *a, kd_session *s, teller *t, progress *live) {
+  kd_program *p;
+  kd_run_options o = run_options(a, live);
+  const char *folder = args_text(a, OPT_RESUME);
+  watch_signals();
+  kd_status st = kd_resume(s, folder, &o, &p);
+  progress_end(live);
+  int code = p ? show(p, t, st, folder) : st == KD_E_PROGRAM ? EXIT_PROGRAM : exit_of_run(st);
+  kd_program_free(p);
   return code;
 }
 
@@ -107,13 +141,7 @@ int cmd_run(const args *a) {
   t.progress = &live;
   kd_session *s = session_open(a, &env, &t);
   int code = EXIT_RUN;
-  if (s) {
-    kd_program *p;
-    kd_compile_options o = compile_options(a);
-    code = exit_of_compile(kd_compile_file(s, a->file[0], &o, &p));
-    if (p) code = run_program(a, p, &t, &live);
-    kd_program_free(p);
-  }
+  if (s) code = a->given[OPT_RESUME].n ? resume(a, s, &t, &live) : run_file(a, s, &t, &live);
   kd_session_free(s);
   surroundings_free(&env);
   return code;

@@ -143,8 +143,12 @@ kd_status kd__code_one(kd_machine *r) {
 kd_status kd__code_go(kd_machine *r, int64_t until) {
   kd_status s = KD_OK;
   while (s == KD_OK && !r->ended && r->pos.steps < until) {
-    if (r->opt.cancel && *r->opt.cancel) return kd__fail(r, KD_E_CANCELLED, 0, "stopped on request");
+    if (r->opt.cancel && *r->opt.cancel) {
+      s = kd__checkpoint_wanted(r) ? kd__checkpoint_write(r) : KD_OK;
+      return s == KD_OK ? kd__fail(r, KD_E_CANCELLED, 0, "stopped on request") : s;
+    }
     s = kd__code_one(r);
+    if (s == KD_OK && !r->ended && kd__checkpoint_due(r)) s = kd__checkpoint_write(r);
   }
   return s;
 }

@@ -11,7 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MARKER ".kdc-run"
 static const char first_line[] = "kdc run folder 1\n";
 enum { MARKER_MAX = 16 << 20 };
 
@@ -92,15 +91,19 @@ static void remove_file(const kd__folder *f, const char *name) {
   free(path);
 }
 
-/* Files that a killed run was writing aside. */
-static void remove_parts(const kd__folder *f) {
-  DIR *d = opendir(f->path);
-  if (!d) return;
-  for (struct dirent *e; (e = readdir(d));) {
+/* Files that a killed run was writing aside, in the folder or in `sub` below it. */
+static void remove_parts(const kd__folder *f, const char *sub) {
+  char *path = join(f->path, sub);
+  DIR *d = path ? opendir(path) : NULL;
+  for (struct dirent *e; d && (e = readdir(d));) {
     size_t n = strlen(e->d_name);
-    if (e->d_name[0] == '.' && n > 5 && strcmp(e->d_name + n - 5, ".part") == 0) remove_file(f, e->d_name);
+    if (e->d_name[0] != '.' || n <= 5 || strcmp(e->d_name + n - 5, ".part") != 0) continue;
+    char *part = join(path, e->d_name);
+    if (part) unlink(part);
+    free(part);
   }
-  closedir(d);
+  if (d) closedir(d);
+  free(path);
 }
 
 static kd_status remove_earlier(kd__folder *f, const char *marker, char *why, size_t n) {
@@ -111,11 +114,11 @@ static kd_status remove_earlier(kd__folder *f, const char *marker, char *why, si
   bool begun = bytes < sizeof first_line - 1 && memcmp(text, first_line, bytes) == 0;   /* the disk was full then */
   if (!begun && strncmp(text, first_line, sizeof first_line - 1) != 0) {
     free(text);
-    return kd__why(why, n, KD_E_IO, "%s: its file " MARKER " was not written by a run; choose another folder", f->path);
+    return kd__why(why, n, KD_E_IO, "%s: its file " KD__RUN_MARKER " was not written by a run; choose another folder", f->path);
   }
   for (char *rest = begun ? NULL : text + sizeof first_line - 1, *name; (name = strsep(&rest, "\n"));)
     if (rest) remove_file(f, name);              /* a last line without its end was never acted on */
-  remove_parts(f);
+  remove_parts(f, "");
   free(text);
   return KD_OK;
 }
@@ -165,7 +168,7 @@ kd_status kd__folder_open(const char *path, kd__folder **out, char *why, size_t 
   if (!f) return kd__why(why, n, KD_E_MEMORY, "out of memory");
   f->marker.fd = f->log.fd = -1;
   f->path = strdup(path);
-  char *marker = join(path, MARKER);
+  char *marker = join(path, KD__RUN_MARKER);
   kd_status s = f->path && marker ? KD_OK : kd__why(why, n, KD_E_MEMORY, "out of memory");
   int e = s == KD_OK ? make_folders(f->path, true) : 0;
   if (e) s = failed(why, n, path, "make this folder", e);
@@ -176,6 +179,95 @@ kd_status kd__folder_open(const char *path, kd__folder **out, char *why, size_t 
   else kd__folder_close(f);
   return s;
 }
+
+/* --- opening again -------------------------------------------------------------------------------------------------------------- */
+static kd_status add_claim(kd__folder *f, const char *name, size_t len, char *why, size_t n) {
+  struct claim *list = realloc(f->claimed, (f->nclaimed + 1) * sizeof *list);
+  if (list) f->claimed = list;
+  char *copy = list ? strndup(name, len) : NULL;
+  if (!copy) return kd__why(why, n, KD_E_MEMORY, "out of memory");
+  f->claimed[f->nclaimed++] = (struct claim){ copy, true };
+  return KD_OK;
+}
+
+/* What the marker lists. A last line without its end was never acted on: the marker is cut before it. */
+static kd_status read_marker(kd__folder *f, const char *marker, char *why, size_t n) {
+  char *text;
+  size_t bytes;
+  kd_status s = kd__file_read(marker, MARKER_MAX, &text, &bytes, why, n);
+  if (s != KD_OK) return s;
+  if (strncmp(text, first_line, sizeof first_line - 1) != 0) s = kd__why(why, n, KD_E_IO, "%s: its file " KD__RUN_MARKER " was not written by a run", f->path);
+  char *at = text + (s == KD_OK ? sizeof first_line - 1 : 0), *end;
+  for (; s == KD_OK && (end = strchr(at, '\n')); at = end + 1) s = add_claim(f, at, (size_t)(end - at), why, n);
+  f->marker.size = at - text;
+  free(text);
+  return s;
+}
+
+/* Is the log's last line that of a run that ended well? */
+static bool says_done(int fd, off_t size) {
+  enum { TAIL = 4096 };
+  char tail[TAIL + 1];
+  ssize_t k = pread(fd, tail, TAIL, size > TAIL ? size - TAIL : 0);
+  if (k <= 0 || tail[k - 1] != '\n') return false;
+  tail[k - 1] = 0;
+  char *line = strrchr(tail, '\n');
+  line = line ? line + 1 : tail;
+  return strncmp(line, "{\"event\":\"end\",", 15) == 0 && strstr(line, ",\"status\":\"done\"");
+}
+
+static kd_status reopen_log(kd__folder *f, bool *done, char *why, size_t n) {
+  struct stat st;
+  char *path = join(f->path, "log.jsonl");
+  if (!path) return kd__why(why, n, KD_E_MEMORY, "out of memory");
+  f->log.fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  kd_status s = f->log.fd < 0 || fstat(f->log.fd, &st) != 0 ? failed(why, n, path, "open it", errno) : KD_OK;
+  if (s == KD_OK) f->log.size = st.st_size;
+  if (s == KD_OK) *done = says_done(f->log.fd, st.st_size);
+  free(path);
+  return s;
+}
+
+kd_status kd__folder_reopen(const char *path, kd__folder **out, bool *done, char *why, size_t n) {
+  *out = NULL;
+  kd__folder *f = calloc(1, sizeof *f);
+  if (!f) return kd__why(why, n, KD_E_MEMORY, "out of memory");
+  f->marker.fd = f->log.fd = -1;
+  f->path = strdup(path);
+  char *marker = join(path, KD__RUN_MARKER);
+  kd_status s = f->path && marker ? KD_OK : kd__why(why, n, KD_E_MEMORY, "out of memory");
+  if (s == KD_OK && (f->marker.fd = open(marker, O_RDWR | O_APPEND | O_CLOEXEC)) < 0)
+    s = errno == ENOENT ? kd__why(why, n, KD_E_IO, "%s: is not the folder of a run", path) : failed(why, n, path, "write to it", errno);
+  if (s == KD_OK && flock(f->marker.fd, LOCK_EX | LOCK_NB) != 0)
+    s = errno == EWOULDBLOCK ? kd__why(why, n, KD_E_IO, "%s: the run is still at work", path) : failed(why, n, path, "lock it", errno);
+  if (s == KD_OK) s = read_marker(f, marker, why, n);
+  if (s == KD_OK) s = reopen_log(f, done, why, n);
+  free(marker);
+  if (s == KD_OK) *out = f;
+  else kd__folder_close(f);
+  return s;
+}
+
+kd_status kd__folder_rewind(kd__folder *f, int64_t size, char *why, size_t n) {
+  if (size > f->log.size)
+    return kd__why(why, n, KD_E_FORMAT, "%s: log.jsonl is shorter than it was at the last checkpoint: somebody changed it", f->path);
+  if (ftruncate(f->marker.fd, f->marker.size) != 0 || ftruncate(f->log.fd, size) != 0) return failed(why, n, f->path, "write to it", errno);
+  f->log.size = size;
+  remove_parts(f, "");
+  for (size_t i = 0; i < f->nclaimed; i++) {
+    char *slash = strrchr(f->claimed[i].name, '/');
+    if (!slash || !name_ok(f->claimed[i].name)) continue;
+    *slash = 0;
+    remove_parts(f, f->claimed[i].name);
+    *slash = '/';
+  }
+  remove_file(f, "report.json");
+  return KD_OK;
+}
+
+int64_t kd__folder_log_size(const kd__folder *f) { return f->log.size; }
+char *kd__folder_path(const kd__folder *f, const char *name) { return join(f->path, name); }
+void kd__folder_remove(const kd__folder *f, const char *name) { remove_file(f, name); }
 
 void kd__folder_close(kd__folder *f) {
   if (!f) return;

@@ -41,8 +41,8 @@ static kd_status choose_settings(kd_machine *r, kd__run_error *err) {
     kd_status s = kd__kernel_check(why, sizeof why);
     if (s != KD_OK) return wrong(err, s, why);
   }
-  kd__kernel_libraries(&r->libraries);
-  return r->libraries.failed ? KD_E_MEMORY : KD_OK;
+  kd__record_machine(r);
+  return r->libraries.failed || r->processor.failed ? KD_E_MEMORY : KD_OK;
 }
 
 /* By register: under which name the training plan that fills it shows it. */
@@ -64,7 +64,8 @@ static kd_status get_memory(kd_machine *r) {
   r->best = calloc(m->ngroup + (size_t)1, sizeof *r->best);
   r->reg_name = calloc(m->nreg + (size_t)1, sizeof *r->reg_name);
   r->value = calloc(m->nreg + (size_t)1, sizeof *r->value);
-  if (!r->data || !r->bound || !r->stream || !r->best || !r->reg_name || !r->value) return KD_E_MEMORY;
+  r->kernels = calloc(m->nplan + (size_t)1, sizeof *r->kernels);
+  if (!r->kernels || !r->data || !r->bound || !r->stream || !r->best || !r->reg_name || !r->value) return KD_E_MEMORY;
   if (!kd__position_init(&r->pos, m)) return KD_E_MEMORY;
   kd_status s = kd__store_open(&r->store, m->slot, m->nslot);
   if (s != KD_OK) return s;
@@ -78,6 +79,9 @@ static kd_status get_memory(kd_machine *r) {
 
 static kd_status open_folder(kd_machine *r, kd__run_error *err) {
   if (!r->opt.out) return KD_OK;
+  if (!kd__record_names(r)) return KD_E_MEMORY;
+  kd__checkpoint_begin(r);
+  if (r->opt.resume) return kd__checkpoint_resume(r, err);
   kd_status s = kd__folder_open(r->opt.out, &r->folder, err->text, sizeof err->text);
   if (s != KD_OK) return s;
   s = kd__record_start(r);
@@ -155,7 +159,13 @@ void kd__machine_close(kd_machine *r) {
   for (uint32_t i = 0; r->best && i < r->m->ngroup; i++) kd__block_free(r->best[i], kd__group_bytes(r->m, i));
   kd__store_close(&r->store);
   kd__position_free(&r->pos);
+  for (uint32_t i = 0; r->kernels && i < r->m->nplan; i++) free(r->kernels[i]);
+  for (size_t i = 0; r->source_file && i < r->opt.nsource; i++) free(r->source_file[i]);
   kd__buf_free(&r->libraries);
+  kd__buf_free(&r->processor);
+  kd__buf_free(&r->data_now);
+  free(r->kernels);
+  free(r->source_file);
   free(r->data);
   free(r->bound);
   free(r->stream);

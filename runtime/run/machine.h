@@ -35,7 +35,11 @@ struct kd_machine {
   kd__progress progress;
   kd__folder *folder;                            /* NULL: nothing is written */
   bool bound_new;                                /* a plan was bound since settings.json was written */
-  kd__buf libraries;                             /* the numeric libraries in use, as text */
+  char **kernels;                                /* by plan: the kernels it runs, here or before it was resumed, a line each; NULL: not known yet */
+  char **source_file;                            /* by source: its copy's name in the folder */
+  kd__buf libraries, processor;                  /* the numeric libraries in use, as text */
+  kd__buf data_now;                              /* what the data looks like, for checkpoints; made when it is first needed */
+  struct { double at; int64_t step; } due;       /* the next checkpoint: time, or steps done in all */
   bool in_step;                                  /* a training step is at work: errors name it */
   bool ended;                                    /* done or failed: the log has its last line */
   kd__run_error error;
@@ -89,11 +93,39 @@ kd_status kd__tell_stage(kd_machine *r);
 void      kd__tell_step(kd_machine *r, int64_t first_reg, uint32_t n);
 kd_status kd__tell_epoch(kd_machine *r);
 kd_status kd__tell_say(kd_machine *r, const char *names, int64_t first_reg, int64_t n);
+void      kd__tell_resumed(kd_machine *r, bool anew);      /* to the caller alone */
 kd_status kd__tell_note(kd_machine *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* --- checkpoint.c --------------------------------------------------------------------------------------------------------------------- */
+#define KD__CHECKPOINT "checkpoint.safetensors"
+void      kd__checkpoint_begin(kd_machine *r);   /* counts from now on */
+bool      kd__checkpoint_due(const kd_machine *r);
+/* Writes the state and how long the log is. A full disk is no reason to end a run: it is told, and tried again later. */
+kd_status kd__checkpoint_write(kd_machine *r);
+/* The run folder of an earlier run, and the machine to where its last checkpoint was, or to the start if there is none. */
+kd_status kd__checkpoint_resume(kd_machine *r, kd__run_error *err);
+bool      kd__checkpoint_wanted(const kd_machine *r);
+
+/* --- saved.c ------------------------------------------------------------------------------------------------------------------------- */
+/* As kd__machine_restore; *log: how long the log was, or -1. */
+kd_status kd__state_read(kd_machine *r, const char *path, int64_t *log, kd__run_error *err);
+/* The data as it is now: a line for each field that streams read: "NAME.SPLIT.FIELD ROWS HASH". Of large files the hash takes samples. */
+const char *kd__state_data(kd_machine *r);
+
+/* --- settings.c ---------------------------------------------------------------------------------------------------------------------- */
+struct kd__settings;
+void      kd__record_machine(kd_machine *r);     /* libraries and processor */
+bool      kd__record_names(kd_machine *r);       /* source_file; false: no memory */
+kd_status kd__record_settings(kd_machine *r);
+/* A plan was bound: notes its kernels; KD_E_UNAVAILABLE: they are not those that the run began with. */
+kd_status kd__record_bound(kd_machine *r, uint32_t plan, uint32_t origin);
+/* Is this the machine that the settings were written on, with the same program? Takes the recorded kernels over. */
+kd_status kd__settings_fit(kd_machine *r, const struct kd__settings *s, char *why, size_t n);
 
 /* --- record.c: what goes to the run folder; all do nothing without one ------------------------------------------------------------------ */
 /* Copies of the sources, settings.json, and the log's first line. */
 kd_status kd__record_start(kd_machine *r);
+kd_status kd__record_resumed(kd_machine *r);     /* a line of the log */
 /* settings.json again when plans were bound since: with their kernels. */
 kd_status kd__record_kernels(kd_machine *r);
 /* One line; frees it. */

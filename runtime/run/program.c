@@ -9,7 +9,7 @@ static kd_status bind(kd_machine *r, uint32_t plan, uint32_t origin) {
   if (s == KD_E_MEMORY) return kd__fail(r, s, origin, "out of memory for program `%s`", p->name);
   if (s == KD_E_UNAVAILABLE) return kd__fail(r, s, origin, "no kernel for a call of program `%s`", p->name);
   if (s != KD_OK) return kd__fail(r, s, origin, "the plan of program `%s` is broken", p->name);
-  r->bound_new = true;
+  if ((s = kd__record_bound(r, plan, origin)) != KD_OK) return s;
   size_t scratch = kd__bound_scratch(r->bound[plan]);
   if (scratch <= r->scratch_size) return KD_OK;
   kd__block_free(r->exec.scratch, r->scratch_size);

@@ -126,6 +126,16 @@ kd_status kd__tell_say(kd_machine *r, const char *names, int64_t first_reg, int6
   return s;
 }
 
+void kd__tell_resumed(kd_machine *r, bool anew) {
+  char text[200];
+  kd__event e = event_at(r, KD__EVENT_NOTE, kd__now());
+  if (anew) snprintf(text, sizeof text, "resume: there is no checkpoint yet, so the run begins again");
+  else if (!e.stage_number) snprintf(text, sizeof text, "resume: goes on before the first stage");
+  else snprintf(text, sizeof text, "resume: goes on in stage `%s` after %lld steps of it, %lld in all", e.stage, (long long)e.step, (long long)r->pos.steps);
+  e.text = text;
+  call(r, &e);
+}
+
 kd_status kd__tell_note(kd_machine *r, const char *fmt, ...) {
   char text[512];
   va_list ap;

@@ -10,7 +10,6 @@ enum { WHY = 700 };                              /* leaves room for the place in
 
 static void put_text(kd__buf *b, const char *s) { kd__buf_json(b, s ? s : "", s ? strlen(s) : 0); }
 static void put_key(kd__buf *b, const char *key) { kd__buf_printf(b, "  \"%s\": ", key); }
-static const char *yes(bool v) { return v ? "true" : "false"; }
 
 static void put_time(kd__buf *b) {
   char text[32] = "";
@@ -62,105 +61,25 @@ static kd_status write_buf(kd_machine *r, const char *name, kd__buf *b, bool lat
   return s == KD_OK ? s : kd__fail(r, s, 0, "%s", why);
 }
 
-static void put_processor(kd__buf *b) {
-  char *text, *line = NULL;
-  size_t n;
-  if (kd__file_read("/proc/cpuinfo", 16 << 20, &text, &n, NULL, 0) != KD_OK) { put_text(b, "unknown"); return; }
-  char *at = strstr(text, "model name");
-  if (at && (line = strchr(at, ':'))) line[strcspn(line, "\n")] = 0;
-  put_text(b, line && line[1] == ' ' ? line + 2 : "unknown");
-  free(text);
-}
-
-static bool seen_before(char *const *line, size_t n) {
-  for (size_t i = 0; i < n; i++) if (strcmp(line[i], line[n]) == 0) return true;
-  return false;
-}
-
-/* The kernels of one plan, each kind of call once. */
-static void put_kernels(kd__buf *b, const kd_bound *bound) {
-  kd__buf text = { 0 };
-  kd__bound_describe(bound, &text);
-  size_t lines = 0, n = 0;
-  for (size_t i = 0; i < text.n; i++) lines += text.p[i] == '\n';
-  char **line = calloc(lines + 1, sizeof *line), *rest = text.p;
-  if (!line || text.failed) b->failed = true;
-  kd__buf_putc(b, '[');
-  while (!b->failed && rest && n < lines) {
-    line[n] = strsep(&rest, "\n");
-    if (seen_before(line, n)) { lines--; continue; }
-    kd__buf_puts(b, n ? ",\n      " : "\n      ");
-    put_text(b, line[n++]);
-  }
-  kd__buf_putc(b, ']');
-  free(line);
-  kd__buf_free(&text);
-}
-
-static kd_status write_settings(kd_machine *r) {
-  kd__buf b = { 0 };
-  kd__buf_puts(&b, "{\n");
-  put_key(&b, "program"); put_text(&b, r->m->name);
-  kd__buf_puts(&b, ",\n"); put_key(&b, "kdc"); put_text(&b, r->opt.version);
-  kd__buf_puts(&b, ",\n"); put_key(&b, "settings"); kd__buf_putc(&b, '[');
-  for (size_t i = 0; i < r->opt.nsetting; i++) { kd__buf_puts(&b, i ? ", " : ""); put_text(&b, r->opt.setting[i]); }
-  kd__buf_printf(&b, "],\n  \"seed\": %" PRIu64 ",\n  \"threads\": %d,\n  \"deterministic\": %s,\n  \"dnnl\": %s,\n  \"reference\": %s,\n", r->opt.seed,
-                 r->set.threads, yes(r->set.deterministic), yes(r->set.use_dnnl), yes(r->set.reference));
-  put_key(&b, "real"); put_text(&b, kd__dtype_name(r->m->real));
-  kd__buf_puts(&b, ",\n"); put_key(&b, "processor"); put_processor(&b);
-  kd__buf_puts(&b, ",\n"); put_key(&b, "libraries"); put_text(&b, r->libraries.p);
-  kd__buf_puts(&b, ",\n"); put_key(&b, "kernels"); kd__buf_putc(&b, '{');
-  bool any = false;
-  for (uint32_t i = 0; i < r->m->nplan; i++) {
-    if (!r->bound[i]) continue;
-    kd__buf_puts(&b, any ? ",\n    " : "\n    ");
-    put_text(&b, r->m->plan[i]->name);
-    kd__buf_puts(&b, ": ");
-    put_kernels(&b, r->bound[i]);
-    any = true;
-  }
-  kd__buf_puts(&b, "}\n}\n");
-  return write_buf(r, "settings.json", &b, true);
-}
-
 kd_status kd__record_kernels(kd_machine *r) {
   char why[WHY];
   if (!r->folder || !r->bound_new) return KD_OK;
   r->bound_new = false;
-  kd_status s = write_settings(r);
+  kd_status s = kd__record_settings(r);
   if (s != KD_OK) return s;
   s = kd__folder_sync(r->folder, why, sizeof why);
   return s == KD_OK ? s : kd__fail(r, s, 0, "%s", why);
 }
 
-/* "source/" and the parts of the name that lead downwards. */
-static char *source_name(const char *name) {
-  kd__buf b = { 0 };
-  kd__buf_puts(&b, "source");
-  for (const char *p = name; *p;) {
-    size_t k = strcspn(p, "/");
-    bool up = k == 0 || (k == 1 && p[0] == '.') || (k == 2 && p[0] == '.' && p[1] == '.');
-    if (!up) { kd__buf_putc(&b, '/'); kd__buf_add(&b, p, k); }
-    p += k + (p[k] == '/');
-  }
-  for (size_t i = 0; i < b.n && !b.failed; i++) if (b.p[i] == '\n') b.p[i] = '_';
-  if (!b.failed) return b.p;
-  kd__buf_free(&b);
-  return NULL;
-}
-
 static kd_status write_sources(kd_machine *r) {
   char why[WHY];
   kd_status s = KD_OK;
-  for (size_t i = 0; i < r->opt.nsource && s == KD_OK; i++) {
-    char *name = source_name(r->opt.source[i].name);
-    s = name ? kd__folder_write(r->folder, name, r->opt.source[i].text, r->opt.source[i].size, true, why, sizeof why)
-             : kd__why(why, sizeof why, KD_E_MEMORY, "out of memory");
-    free(name);
-  }
+  for (size_t i = 0; i < r->opt.nsource && s == KD_OK; i++)
+    s = kd__folder_write(r->folder, r->source_file[i], r->opt.source[i].text, r->opt.source[i].size, true, why, sizeof why);
   return s == KD_OK ? s : kd__fail(r, s, 0, "%s", why);
 }
 
+/* The settings come last: where they are, everything is there that a run can be begun again with. */
 kd_status kd__record_start(kd_machine *r) {
   if (!r->folder) return KD_OK;
   kd__buf b = { 0 };
@@ -170,8 +89,16 @@ kd_status kd__record_start(kd_machine *r) {
   kd__buf_puts(&b, ",\"kdc\":"); put_text(&b, r->opt.version);
   kd__buf_printf(&b, ",\"seed\":%" PRIu64 ",\"threads\":%d}", r->opt.seed, r->set.threads);
   kd_status s = kd__record_line(r, &b);
-  if (s == KD_OK) s = write_settings(r);
-  return s == KD_OK ? write_sources(r) : s;
+  if (s == KD_OK) s = write_sources(r);
+  return s == KD_OK ? kd__record_settings(r) : s;
+}
+
+kd_status kd__record_resumed(kd_machine *r) {
+  kd__buf b = { 0 };
+  kd__record_begin(r, &b, "resume");
+  kd__buf_puts(&b, ",\"time\":"); put_time(&b);
+  kd__buf_printf(&b, ",\"steps\":%" PRId64 "}", r->pos.steps);
+  return kd__record_line(r, &b);
 }
 
 /* --- weights ------------------------------------------------------------------------------------------------------------------------- */
@@ -250,6 +177,7 @@ kd_status kd__record_end(kd_machine *r) {
   if (error.status != KD_OK) r->error = error;
   kd_status last = last_line(r, "done");
   if (error.status != KD_OK) return KD_OK;
+  if (s == KD_OK && last == KD_OK) kd__folder_remove(r->folder, KD__CHECKPOINT);         /* the log says by now that nobody needs it */
   return s != KD_OK ? s : last;
 }
 

@@ -37,6 +37,11 @@ typedef struct kd__run_options {
   bool reference;                                /* the naive twins: for comparisons in double precision */
   kd__search search;                             /* where data lies, and its cache */
   const char *out;                               /* run folder (made if need be); NULL: nothing is written */
+  bool resume;                                   /* go on with the run in `out`, which was begun with these options */
+  double checkpoint_seconds;                     /* with `out`: a checkpoint that often; 0: every 60 seconds; below 0: not by time */
+  int64_t checkpoint_steps;                      /* and after so many training steps; 0: not by steps */
+  const char *path;                              /* of the program and, for settings.json alone; may be NULL */
+  const char *stdlib;                            /* where its library was read from; NULL: built in */
   const char *version;                           /* of kdc, for the files of the run folder; may be NULL */
   const kd__source_copy *source; size_t nsource;
   const char *const *setting; size_t nsetting;   /* "path=value", as given */
@@ -60,7 +65,9 @@ typedef struct kd_machine kd_machine;
 /* Checks the module, opens data, memory and the run folder, and loads the numeric libraries; runs nothing. On failure *out is NULL.
  *   KD_E_USAGE: options out of range, or a module that is broken; KD_E_DATA, KD_E_FORMAT: data missing, unfit, or with another number of
  *   rows than it had when the program was compiled; KD_E_IO: the run folder cannot be made or written, or holds files that no run wrote
- *   (an earlier run's files are replaced); KD_E_UNAVAILABLE: no numeric library; KD_E_MEMORY. */
+ *   (an earlier run's files are replaced); KD_E_UNAVAILABLE: no numeric library; KD_E_MEMORY.
+ * With `resume`: KD_E_IO: no run's folder, or a run is at work there; KD_E_USAGE: it has ended, or had other options; KD_E_FORMAT: of another
+ *   program or version, or changed since; KD_E_DATA: the data has changed; KD_E_UNAVAILABLE: another processor, libraries or kernels. */
 kd_status kd__machine_open(const kd_module *m, const kd__run_options *o, kd_machine **out, kd__run_error *err);
 /* Runs to the end. Writes the end of log.jsonl and, when all went well, report.json.
  *   KD_E_NUMERIC: a loss is not finite; KD_E_DATA: an index out of range, or the program's own FAIL; KD_E_CANCELLED; KD_E_IO ... */
@@ -81,9 +88,9 @@ int         kd__machine_threads(const kd_machine *r);
 
 /* --- stopping and going on -------------------------------------------------------------------------------------------------------- */
 /* Writes everything that the rest of the run depends on to a safetensors file: the position (as JSON in its metadata), all parameters,
- * states and optimizer states, and what `keep best` holds. Written aside, synced, renamed. */
-kd_status kd__machine_save(const kd_machine *r, const char *path, kd__run_error *err);
+ * states and optimizer states, and what `keep best` holds. Written aside, synced, renamed. A run with a folder does so by itself. */
+kd_status kd__machine_save(kd_machine *r, const char *path, kd__run_error *err);
 /* Into a machine freshly opened on the same module and options: it goes on from there and ends in the same bits. KD_E_FORMAT: not such
- * a file, or of another program or seed; the machine is then as it was. */
+ * a file, or of another program or seed; KD_E_DATA: the data has changed; the machine is then as it was. */
 kd_status kd__machine_restore(kd_machine *r, const char *path, kd__run_error *err);
 #endif
