@@ -164,6 +164,73 @@ static void stops_on_request(void **state) {
   toy_free(&t);
 }
 
+/* --- going on --------------------------------------------------------------------------------------------------------------------------- */
+static volatile int stop_now;
+static void stop_in_the_second_epoch(void *ctx, const kd_event *e) {
+  *(int *)ctx += e->kind == KD_EVENT_EPOCH;
+  if (e->kind == KD_EVENT_EPOCH) stop_now = 1;
+}
+
+static void edit_settings(const toy *t, const char *from, char to) {
+  char *path = toy_path(t, "run/settings.json"), text[32768];
+  FILE *f = fopen(path, "r+b");
+  assert_non_null(f);
+  text[fread(text, 1, sizeof text - 1, f)] = 0;
+  char *at = strstr(text, from);
+  assert_non_null(at);
+  fseek(f, at - text + (long)strlen(from), SEEK_SET);
+  putc(to, f);
+  fclose(f);
+  free(path);
+}
+
+static kd_status resume_in(const toy *t, const kd_run_options *o, heard *h, outcome *out) {
+  char *folder = toy_path(t, "run");
+  kd_program *p = NULL;
+  kd_row r;
+  kd_session *s = toy_session(NULL, h, NULL);    /* without data folders: the run's own are remembered */
+  kd_status st = kd_resume(s, folder, o, &p);
+  if (p && st == KD_OK && kd_report(p, 0, &r)) out->report = r.value;
+  if (p && st == KD_OK) keep_bits(p, out);
+  kd_program_free(p);
+  kd_session_free(s);
+  free(folder);
+  return st;
+}
+
+static void goes_on_with_a_stopped_run(void **state) {
+  toy t = toy_new();
+  heard h = { 0 };
+  outcome whole = { .t = &t, .seed = 7, .set = "S.hidden=4" }, on = { 0 };
+  kd_session *s = toy_session(&t, &h, NULL);
+  kd_program *p;
+  char *out = toy_path(&t, "run");
+  int epochs = 0;
+  (void)state;
+  whole_run(&whole);
+  stop_now = 0;
+  assert_int_equal(kd_compile_text(s, "toy.kd", toy_program, strlen(toy_program), &(kd_compile_options){ .set = &whole.set, .nset = 1 }, &p), KD_OK);
+  kd_run_options o = { .seed = 7, .threads = 2, .out = out, .event = stop_in_the_second_epoch, .event_ctx = &epochs, .cancel = &stop_now };
+  assert_int_equal(kd_run(p, &o), KD_E_CANCELLED);
+  kd_program_free(p);
+  kd_session_free(s);
+  assert_int_equal(epochs, 1);
+  assert_int_equal(resume_in(&t, &(kd_run_options){ .seed = 7 }, &h, &on), KD_E_USAGE);
+  assert_non_null(strstr(h.text, "are the run's own"));
+  edit_settings(&t, "\"kdc\": \"", '9');
+  assert_int_equal(resume_in(&t, NULL, &h, &on), KD_E_FORMAT);
+  assert_non_null(strstr(h.text, "was begun by kdc 9.1.0, and this is kdc 0.1.0"));
+  edit_settings(&t, "\"kdc\": \"", '0');
+  stop_now = 0;
+  if (resume_in(&t, &(kd_run_options){ .event = stop_in_the_second_epoch, .event_ctx = &epochs }, &h, &on) != KD_OK) fail_msg("%s", h.text);
+  assert_int_equal(epochs, 3);
+  assert_same(&whole, &on);
+  assert_int_equal(resume_in(&t, NULL, &h, &on), KD_E_USAGE);
+  assert_non_null(strstr(h.text, "the run has ended"));
+  free(out);
+  toy_free(&t);
+}
+
 static kd_status run_damaged(toy *t, heard *h, const char *file, long at, int byte, long cut) {
   kd_session *s = toy_session(t, h, NULL);
   kd_program *p = NULL;
@@ -221,7 +288,7 @@ static void a_loss_that_is_not_finite_has_a_place(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(sessions_do_not_know_of_each_other), cmocka_unit_test(tells_its_progress), cmocka_unit_test(writes_a_run_folder),
-    cmocka_unit_test(stops_on_request), cmocka_unit_test(bad_data_is_told), cmocka_unit_test(a_loss_that_is_not_finite_has_a_place),
+    cmocka_unit_test(stops_on_request), cmocka_unit_test(goes_on_with_a_stopped_run), cmocka_unit_test(bad_data_is_told), cmocka_unit_test(a_loss_that_is_not_finite_has_a_place),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

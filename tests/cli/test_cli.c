@@ -234,7 +234,7 @@ static void a_full_disk_is_told(void **state) {
 static void help_names_everything(void **state) {
   static const char *const commands[] = { "run", "check", "compile", "info", "help" };
   static const char *const options[] = { "--set=PATH=VALUE", "--seed=N", "--threads=N", "--deterministic", "--out=DIR", "--quiet", "--json", "--stdlib=DIR", "--data=DIR",
-                                         "--precision=single|double", "--no-dnnl", "--color=auto|always|never" };
+                                         "--precision=single|double", "--no-dnnl", "--resume=DIR", "--checkpoint=N", "--checkpoint-steps=N", "--color=auto|always|never" };
   (void)state;
   expect(RUN("help"), 0);
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) assert_non_null(strstr(out, commands[i]));
@@ -362,8 +362,10 @@ static void an_interrupt_ends_the_run(void **state) {
   expect(collect(pid, from_out, from_err), 3);
   assert_non_null(strstr(err, "stopped on request"));
   assert_string_equal(out, "");
+  assert_non_null(strstr(err, "`kdc run --resume stopped` goes on with it"));
   assert_false(exists("stopped/student.safetensors"));
   assert_false(exists("stopped/report.json"));
+  assert_true(exists("stopped/checkpoint.safetensors"));
   close(from_out);
   close(from_err);
 }
