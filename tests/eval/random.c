@@ -435,8 +435,10 @@ static void make_loop(maker *m) {
   kd_graph *body = kd__graph_new(m->a);
   kd_build b = { body, 1 };
   bool swap = chance(m, 30), seen = chance(m, 70);
-  in[0] = kd__b_op1(&m->b, KD_OP_SIN, x), in[1] = like(m, t);
-  if (swap) in[1] = kd__b_op1(&m->b, KD_OP_TANH, in[1]);
+  in[0] = kd__b_op1(&m->b, KD_OP_SIN, x);
+  set_facts(m, in[0], -1, 1, false);
+  in[1] = like(m, t);
+  if (swap) set_facts(m, in[1] = kd__b_op1(&m->b, KD_OP_TANH, in[1]), -1, 1, false);
   kd_value a = kd__b_input(&b, 1, &t), c = kd__b_input(&b, 2, &t), i = kd__b_cast(&b, kd__b_input(&b, 0, &turn), (kd_dtype)t.dtype);
   kd_value step = kd__b_broadcast(&b, kd__b_op2(&b, KD_OP_MUL, i, kd__b_const_like(&b, 0.25, i)), t.dim, t.rank, (int64_t[]){ 0 });
   kd_value next = kd__b_op1(&b, KD_OP_SIN, kd__b_op2(&b, chance(m, 50) ? KD_OP_ADD : KD_OP_MUL, a, kd__b_op2(&b, KD_OP_SUB, step, c)));
@@ -445,7 +447,6 @@ static void make_loop(maker *m) {
   if (seen) kd__graph_result(body, "before", a);
   if (seen) kd__graph_result(body, "after", kd__b_op1(&b, KD_OP_NEG, next));
   kd_value v = kd__b_loop(&m->b, body, below(m, 4), swap ? 2 : 1, in, 2);
-  set_facts(m, in[0], -1, 1, false);
   for (uint32_t k = 0; v && k < kd__node_of(m->r->g, v)->nout; k++) set_facts(m, v + k, -1, 1, false);
 }
 
