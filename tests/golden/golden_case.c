@@ -60,6 +60,12 @@ static const kd__st_tensor *input_of(const golden_case *c, const char *name) {
   return t ? t : tensor_of(c, "param", name);
 }
 
+/* Of a definition's parameter also what a result is free in (signs of singular vectors), as the reference has it. */
+static const kd__st_tensor *argument_of(const golden_case *c, const char *name) {
+  const kd__st_tensor *t = input_of(c, name);
+  return t ? t : tensor_of(c, "out", name);
+}
+
 /* A hyper-parameter in the language's own notation; NULL: the file has none of that name. */
 static const char *hyper_text(golden_case *c, const char *name) {
   json_t *v = json_object_get(c->hyper, name);
@@ -78,7 +84,7 @@ static bool arguments(golden_case *c, const kd_ast *def, kd_entry_arg *arg, size
   *n = 0;
   for (uint32_t i = 0; i < params->n; i++) {
     const kd_ast *p = params->kid[i];
-    const kd__st_tensor *t = input_of(c, p->text);
+    const kd__st_tensor *t = argument_of(c, p->text);
     bool tensor = p->n && p->kid[0] && p->kid[0]->kind == KD_AST_TYPE && p->kid[0]->n && p->kid[0]->kid[0];
     const char *text = t || tensor ? NULL : hyper_text(c, p->text);
     if (*n == GOLDEN_MANY) return wrong(c, "too many parameters; ");
@@ -109,11 +115,24 @@ static const char *file_name(const golden_case *c, const kd_slot *s) {
   return NULL;
 }
 
+/* A queue that the file has with its axes the other way round. */
+static bool turned(const kd_type *a, const kd_type *b) { return a->rank == 2 && b->rank == 2 && a->dim[0] == b->dim[1] && a->dim[1] == b->dim[0] && a->dim[0] != a->dim[1]; }
+
+static bool fill_turned(golden_case *c, const kd__st_tensor *t, const kd_slot *s, void *to) {
+  int64_t rows = t->type.dim[0], columns = t->type.dim[1];
+  size_t size = kd__dtype_size((kd_dtype)s->type.dtype);
+  char *from = kd__arena_get(&c->arena, size * (size_t)(rows * columns) + 1);
+  if (!kd__st_copy(t, (kd_dtype)s->type.dtype, from)) return wrong(c, "`%s` cannot be read as its state wants it; ", t->name);
+  for (int64_t i = 0; i < rows; i++) for (int64_t k = 0; k < columns; k++) memcpy((char *)to + size * (size_t)(k * rows + i), from + size * (size_t)(i * columns + k), size);
+  return true;
+}
+
 static bool fill_slot(golden_case *c, const kd_slot *s, const kd_eval *init, kd_value initial, void *to) {
   const char *name = file_name(c, s);
-  const kd__st_tensor *t = name ? input_of(c, name) : NULL;
+  const kd__st_tensor *t = !name ? NULL : s->kind == KD_SLOT_FIELD ? argument_of(c, name) : input_of(c, name);
   if (t) {
     if (kd__type_count(&t->type) != kd__type_count(&s->type)) return wrong(c, "`%s` and `%s` differ in size; ", name, s->name);
+    if (turned(&t->type, &s->type)) return fill_turned(c, t, s, to);
     return kd__st_copy(t, (kd_dtype)s->type.dtype, to) || wrong(c, "`%s` cannot be read as its parameter wants it; ", name);
   }
   if (s->kind == KD_SLOT_PARAM) return wrong(c, "nothing in golden.def gives parameter `%s` a value; ", s->name);
@@ -203,24 +222,33 @@ static bool compare_gradient(golden_case *c, const kd_entry *e, const golden_val
 }
 
 /* What the file calls out.NAME: a further result of the definition, or what the state becomes that golden.def calls (..).NAME. */
-static const golden_value *further_of(const golden_case *c, const kd_entry *e, const golden_values *v, const char *name) {
+static const golden_value *further_of(const golden_case *c, const kd_entry *e, const golden_values *v, const char *name, const kd_type **type) {
   const golden_value *g = value_of(v, "", name);
-  for (uint32_t i = 0; !g && i < e->nslot; i++) {
-    const char *file = e->slot[i].kind == KD_SLOT_STATE ? file_name(c, &e->slot[i]) : NULL;
-    if (file && ends_with(file, name)) g = value_of(v, "write.", e->slot[i].name);
-  }
+  *type = NULL;
+  for (uint32_t i = 0; !g && i < e->nslot; i++)
+    for (size_t k = 0; !g && e->slot[i].kind == KD_SLOT_STATE && k < sizeof weights / sizeof *weights; k++) {
+      if (strcmp(weights[k].method, c->method) != 0 || !ends_with(e->slot[i].name, weights[k].slot) || !ends_with(weights[k].weight, name)) continue;
+      g = value_of(v, "write.", e->slot[i].name);
+      *type = &e->slot[i].type;
+    }
   return g;
 }
 
 static bool compare_further(golden_case *c, const kd_entry *e, const golden_values *v, const kd__st_tensor *t) {
-  const golden_value *g = further_of(c, e, v, t->name + strlen("out."));
+  const char *name = t->name + strlen("out.");
+  const kd_type *type;
+  const golden_value *g = further_of(c, e, v, name, &type);
   int64_t n = kd__type_count(&t->type);
-  if (!g) return true;
+  bool went_in = !tensor_of(c, "in", name) && !tensor_of(c, "param", name);
+  for (uint32_t i = 0; !g && went_in && i < e->nslot; i++) if (e->slot[i].kind == KD_SLOT_FIELD && strcmp(e->slot[i].name, name) == 0) return true;
+  if (!g) return wrong(c, "neither a result nor an updated state is compared with `%s`; ", t->name);
   if (g->count != n) return wrong(c, "`%s` differs in size; ", t->name);
   double *want = kd__arena_get(&c->arena, sizeof(double) * (size_t)(n + 1));
   kd__st_copy(t, KD_F64, want);
-  for (int64_t i = 0; i < n; i++)
-    if (!(fabs(g->x[i] - want[i]) <= 1e-5 * fabs(want[i]) + 1e-6)) return wrong(c, "`%s`[%lld] is %.9g, and the reference has %.9g; ", t->name, (long long)i, g->x[i], want[i]);
+  for (int64_t i = 0; i < n; i++) {
+    double x = type && turned(&t->type, type) ? g->x[i % t->type.dim[1] * t->type.dim[0] + i / t->type.dim[1]] : g->x[i];
+    if (!(fabs(x - want[i]) <= 1e-5 * fabs(want[i]) + 1e-6)) return wrong(c, "`%s`[%lld] is %.9g, and the reference has %.9g; ", t->name, (long long)i, x, want[i]);
+  }
   return true;
 }
 
