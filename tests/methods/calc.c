@@ -204,6 +204,14 @@ static calc_array f_flat(call *k) {
   return a;
 }
 
+static calc_array f_turned(call *k) {
+  const calc_array *a = &k->a[0];
+  if (a->rank != 2) return fail(k->c, "`turned` takes two axes, not %d", a->rank);
+  calc_array r = calc_new(k->c, 2, (const size_t[]){ a->dim[1], a->dim[0] });
+  for (size_t i = 0; i < a->n; i++) r.v[i % a->dim[1] * a->dim[0] + i / a->dim[1]] = a->v[i];
+  return r;
+}
+
 /* How many rows of a are rows of b, but for rounding. */
 static calc_array f_found(call *k) {
   const calc_array *a = &k->a[0], *b = &k->a[1];
@@ -242,7 +250,7 @@ static const struct { const char *name; function f; int n; } known[] = {
   { "abs", f_abs, 1 }, { "sqrt", f_sqrt, 1 }, { "exp", f_exp, 1 }, { "log", f_log, 1 }, { "relu", f_relu, 1 }, { "round", f_round, 1 },
   { "sum", f_sum, 1 }, { "mean", f_mean, 1 }, { "max", f_max, 1 }, { "min", f_min, 1 }, { "size", f_size, 1 }, { "distinct", f_distinct, 1 },
   { "norms", f_norms, 1 }, { "sums", f_sums, 1 }, { "argmax", f_argmax, 1 }, { "unit", f_unit, 1 }, { "softmax", f_softmax, 1 },
-  { "log_softmax", f_log_softmax, 1 }, { "dot", f_dot, 2 }, { "onehot", f_onehot, 2 }, { "column", f_column, 1 }, { "flat", f_flat, 1 },
+  { "log_softmax", f_log_softmax, 1 }, { "dot", f_dot, 2 }, { "onehot", f_onehot, 2 }, { "column", f_column, 1 }, { "flat", f_flat, 1 }, { "turned", f_turned, 1 },
   { "found", f_found, 2 }, { "join", f_join, 2 }, { "lerp", f_lerp, 3 },
 };
 
@@ -380,25 +388,26 @@ calc_array calc_within(calc *c, const char *text) {
 }
 
 /* --- relations ---------------------------------------------------------------------------------------------------------------------------- */
-static bool lt(double a, double b) { return a < b; }
-static bool le(double a, double b) { return a <= b; }
-static bool gt(double a, double b) { return a > b; }
-static bool ge(double a, double b) { return a >= b; }
-static bool eq(double a, double b) { return a == b; }
-static bool near(double a, double b) { return fabs(a - b) <= 1e-9 * fmax(1, fmax(fabs(a), fabs(b))); }
+typedef bool (*holding)(double a, double b, double tolerance);
+static bool lt(double a, double b, double t) { (void)t; return a < b; }
+static bool le(double a, double b, double t) { (void)t; return a <= b; }
+static bool gt(double a, double b, double t) { (void)t; return a > b; }
+static bool ge(double a, double b, double t) { (void)t; return a >= b; }
+static bool eq(double a, double b, double t) { (void)t; return a == b; }
+static bool near(double a, double b, double t) { return fabs(a - b) <= t * fmax(1, fmax(fabs(a), fabs(b))); }
 
-static const struct { const char *text; bool (*holds)(double, double); } relation[] = {      /* longer texts first */
+static const struct { const char *text; holding holds; } relation[] = {      /* longer texts first */
   { "<=", le }, { ">=", ge }, { "==", eq }, { "!=", NULL }, { "<", lt }, { ">", gt }, { "~", near },
 };
 
 static bool related(calc *c, calc_array a, calc_array b, size_t how) {
   calc_array gap = both(c, sub, a, b);
-  bool (*holds)(double, double) = relation[how].holds;
+  holding holds = relation[how].holds;
   size_t off = 0, first = 0;
   double largest = 0;
   for (size_t i = 0; i < gap.n && !c->failed; i++) {
     double x = a.v[met(&a, &gap, i)], y = b.v[met(&b, &gap, i)];
-    if (holds ? holds(x, y) : x != y) continue;
+    if (holds ? holds(x, y, c->tolerance) : x != y) continue;
     if (!off++) first = i;
     largest = fmax(largest, fabs(x - y));
   }

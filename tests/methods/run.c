@@ -35,6 +35,7 @@ typedef struct method {
   const char *path;
   variant *v[VARIANTS]; size_t n;
   named let[LETS]; size_t nlet;                  /* names that stand for expressions */
+  bool single;
   int faults;
 } method;
 
@@ -144,7 +145,7 @@ static void note(void *ctx, const kd_event *e) {
 static bool run(method *m, variant *v) {
   const char *data[] = { KD_ROOT "/examples" };
   kd_config config = { .message = say, .stdlib = KD_ROOT "/stdlib", .data = data, .ndata = 1 };
-  kd_compile_options o = { .set = (const char *const *)v->set, .nset = v->nset, .double_precision = true };
+  kd_compile_options o = { .set = (const char *const *)v->set, .nset = v->nset, .double_precision = !m->single };
   kd_run_options r = { .seed = 1, .threads = 2, .event = note, .event_ctx = v };
   if (strstr(v->text, "save ")) {
     const char *tmp = getenv("TMPDIR");
@@ -282,7 +283,7 @@ static void add_let(method *m, const char *s, size_t n, int line) {
 /* Each line of the file in turn: first the variants and names, then, after the runs, the expectations. */
 static int lines(method *m, const char *text, bool expect) {
   int line = 1, seen = 0;
-  calc c = { .ctx = m, .find = find, .stored = stored };
+  calc c = { .ctx = m, .find = find, .stored = stored, .tolerance = m->single ? 1e-4 : 1e-9 };
   for (const char *s = text; *s; line++) {
     size_t n = strcspn(s, "\n");
     if (!expect && strncmp(s, "// variant ", 11) == 0) {
@@ -325,6 +326,7 @@ static int run_method(const char *path, bool names) {
   method m = { .path = path };
   char *text = read_file(path);
   if (!text) { fprintf(stderr, "%s: cannot be read\n", path); return 1; }
+  m.single = strstr(text, "\n// precision: single\n") != NULL;
   add_variant(&m, "", 0, 1, program_of(text));
   (void)lines(&m, text, false);
   for (size_t i = 0; i < m.n && !m.faults; i++) (void)run(&m, m.v[i]);
