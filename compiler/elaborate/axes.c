@@ -1,5 +1,8 @@
 /* axes.c: named axes to positional operators: broadcasting by name, reductions, contractions, joining (language-notes A9 to A12). */
 #include "compiler/elaborate/elab.h"
+#include <math.h>
+
+#define KD_FAR 3e38                              /* near the largest number of single precision */
 
 kd_build kd__b(elab *e, const kd_ast *at) { return (kd_build){ e->prog->g, kd__origin(e, at->span) }; }
 
@@ -111,7 +114,7 @@ static bool free_clash(elab *e, const tensor *a, const tensor *b, const kd_ast *
 
 /* The result's axes: the order of an operand that has all labels; otherwise the left order with each right-only axis before the next
  * shared axis of the right operand, or last. */
-static int joined_axes(const tensor *a, const tensor *b, axis *out) {
+int kd__t_joined(const tensor *a, const tensor *b, axis *out) {
   bool b_has_all = true, a_has_all = true;
   for (int i = 0; i < a->rank; i++) b_has_all = b_has_all && kd__t_find(b, a->ax[i].label) >= 0;
   for (int i = 0; i < b->rank; i++) a_has_all = a_has_all && kd__t_find(a, b->ax[i].label) >= 0;
@@ -134,7 +137,7 @@ static int joined_axes(const tensor *a, const tensor *b, axis *out) {
 }
 
 /* x permuted and broadcast to exactly the axes `ax`; every label of x is among them. */
-static kd_value spread(elab *e, const tensor *x, const axis *ax, int rank, const kd_ast *at) {
+kd_value kd__t_spread(elab *e, const tensor *x, const axis *ax, int rank, const kd_ast *at) {
   kd_build b = kd__b(e, at);
   int64_t perm[KD_MAX_RANK], axes[KD_MAX_RANK], d[KD_MAX_RANK];
   int k = 0;
@@ -163,6 +166,18 @@ static bool meet_types(elab *e, tensor **a, tensor **b, const kd_ast *at) {
 
 static bool too_deep(elab *e, const kd_ast *at) { kd__err(e, KD_D_RANK, at->span, KD_MAX_RANK); return false; }
 
+/* Positions compared with whole numbers: what is meant has a function. */
+static bool positions_help(elab *e, kd_diag *d, const tensor *a, const tensor *b, const char *op, const kd_ast *la, const kd_ast *lb) {
+  bool first = kd__node_of(e->prog->g, a->v)->op == KD_OP_IOTA && a->rank == 1;
+  if (!first && (kd__node_of(e->prog->g, b->v)->op != KD_OP_IOTA || b->rank != 1)) return false;
+  const kd_ast *x = first ? lb : la;
+  const char *l = first ? a->ax[0].label : b->ax[0].label;
+  if (strcmp(op, "==") == 0) kd__diag_help(e->sink, d, "onehot(%.*s, over: %s) is 1 where they are equal", (int)x->span.len, x->span.src->text + x->span.at, l);
+  else if (*op == '<') kd__diag_help(e->sink, d, "prefix(%.*s, over: %s) says which places are before it", (int)x->span.len, x->span.src->text + x->span.at, l);
+  else return false;
+  return true;
+}
+
 static bool meet(elab *e, tensor *a, tensor *b, axis *out, int *rank, const kd_ast *at, const kd_ast *la, const kd_ast *lb, const char *op) {
   if (!labels_agree(e, a, b, at, la, lb, op)) return false;
   if (!contains(a, b) && !contains(b, a)) {
@@ -172,14 +187,17 @@ static bool meet(elab *e, tensor *a, tensor *b, axis *out, int *rank, const kd_a
     kd_diag *d = kd__err(e, KD_D_NEITHER_CONTAINS, at->span, op, kd__t_show(e, a), kd__t_show(e, b), x, y);
     label_operand(e, d, a, la);
     label_operand(e, d, b, lb);
+    if (positions_help(e, d, a, b, op, la, lb)) return false;
     char low = (char)(*y >= 'A' && *y <= 'Z' ? *y + 32 : 'j');
     kd__diag_help(e->sink, d, "for all pairs write %.*s[%s as %c]; to match them, %.*s[%s as %s]", (int)lb->span.len, lb->span.src->text + lb->span.at, y, low,
                   (int)lb->span.len, lb->span.src->text + lb->span.at, y, x);
     return false;
   }
   if (free_clash(e, a, b, at, la, lb) || free_clash(e, b, a, at, lb, la)) return false;
-  *rank = joined_axes(a, b, out);
-  return *rank >= 0 || too_deep(e, at);
+  *rank = kd__t_joined(a, b, out);
+  if (*rank < 0) return too_deep(e, at);
+  kd__valid_meet(e, a, b, out, *rank, at);
+  return true;
 }
 
 /* The operator as it is written: "+" for add. */
@@ -206,7 +224,8 @@ tensor *kd__t_binary(elab *e, kd_op op, tensor *a, tensor *b, const kd_ast *at, 
   bool real_op = op == KD_OP_DIV || op == KD_OP_POW || op == KD_OP_XLOGY;
   if (real_op && !kd__dtype_real(a->dtype)) { a = kd__t_cast(e, a, e->opt->real, at); b = kd__t_cast(e, b, e->opt->real, at); }
   if (!meet(e, a, b, ax, &rank, at, la, lb, written(op))) return NULL;
-  kd_value va = spread(e, a, ax, rank, at), vb = spread(e, b, ax, rank, at);
+  if (op == KD_OP_MUL || real_op) { a = kd__valid_factor(e, a, b, at); b = kd__valid_factor(e, b, a, at); }
+  kd_value va = kd__t_spread(e, a, ax, rank, at), vb = kd__t_spread(e, b, ax, rank, at);
   kd_build bb = kd__b(e, at);
   return kd__t_wrap(e, kd__b_op2(&bb, op, va, vb), ax, rank, at);
 }
@@ -222,7 +241,7 @@ tensor *kd__t_where(elab *e, tensor *c, tensor *a, tensor *b, const kd_ast *at) 
   memcpy(joint.ax, ab, sizeof(axis) * (size_t)r1);
   if (!meet(e, &joint, c, ax, &rank, at, at, at, "where")) return NULL;
   kd_build bb = kd__b(e, at);
-  kd_value v = kd__b_where(&bb, spread(e, c, ax, rank, at), spread(e, a, ax, rank, at), spread(e, b, ax, rank, at));
+  kd_value v = kd__b_where(&bb, kd__t_spread(e, c, ax, rank, at), kd__t_spread(e, a, ax, rank, at), kd__t_spread(e, b, ax, rank, at));
   return kd__t_wrap(e, v, ax, rank, at);
 }
 
@@ -236,25 +255,52 @@ tensor *kd__t_align(elab *e, tensor *x, const tensor *to, const kd_ast *at) {
       return NULL;
     }
   tensor *c = kd__t_cast(e, x, to->dtype, at);
-  return kd__t_wrap(e, spread(e, c, to->ax, to->rank, at), to->ax, to->rank, at);
+  return kd__t_wrap(e, kd__t_spread(e, c, to->ax, to->rank, at), to->ax, to->rank, at);
 }
 
 /* --- reductions and normalisations ---------------------------------------------------------------------------------------- */
+/* What an invalid element is to a reduction: nothing. Exponentials get the lowest number, as -inf less -inf would be no number. */
+enum { WHOLE_BITS = 62 };
+static double neutral(kd_op op, kd_dtype t) {
+  double far = kd__dtype_real(t) ? HUGE_VAL : (double)((int64_t)1 << WHOLE_BITS);
+  return op == KD_OP_REDUCE_MAX ? -far : op == KD_OP_REDUCE_MIN ? far : op == KD_OP_ALL ? 1 : op == KD_OP_LOGSUMEXP ? -KD_FAR : 0;
+}
+
 tensor *kd__t_reduce(elab *e, kd_op op, tensor *x, const int64_t *axes, int n, const kd_ast *at) {
+  const tensor *m = kd__valid_of(e, x, axes, n, at);
   kd_build b = kd__b(e, at);
   axis ax[KD_MAX_RANK];
   int rank = 0;
   for (int i = 0; i < x->rank; i++) {
     bool gone = false;
     for (int k = 0; k < n; k++) gone = gone || axes[k] == i;
-    if (!gone) ax[rank++] = x->ax[i];
+    if (gone) continue;
+    ax[rank] = x->ax[i];
+    ax[rank++].mask = kd__valid_left(e, x, i, axes, n, at);
   }
-  return kd__t_wrap(e, kd__b_reduce(&b, op, x->v, axes, n), ax, rank, at);
+  if (!m) return kd__t_wrap(e, kd__b_reduce(&b, op, x->v, axes, n), ax, rank, at);
+  tensor *r = kd__t_wrap(e, kd__b_reduce(&b, op, kd__valid_or(e, x, m, neutral(op, x->dtype), at)->v, axes, n), ax, rank, at);
+  bool zero = op == KD_OP_REDUCE_MAX || op == KD_OP_REDUCE_MIN || op == KD_OP_LOGSUMEXP;       /* nothing to run over: 0 */
+  return zero ? kd__valid_or(e, r, kd__valid_some(e, x, m, axes, n, at), 0, at) : r;
+}
+
+void kd__t_moments(elab *e, tensor *x, const int64_t *axes, int n, const kd_ast *at, tensor *out[2]) {
+  const tensor *m = kd__valid_of(e, x, axes, n, at);
+  if (!m) {
+    out[0] = kd__t_reduce(e, KD_OP_MOMENTS, x, axes, n, at);
+    out[1] = kd__t_wrap(e, out[0]->v + 1, out[0]->ax, out[0]->rank, at);
+    return;
+  }
+  tensor *count = kd__t_binary(e, KD_OP_MAX, kd__valid_count(e, x, m, axes, n, at), kd__t_const(e, 1, e->opt->real, NULL, 0, at), at, at, at);
+  out[0] = kd__t_binary(e, KD_OP_DIV, kd__t_reduce(e, KD_OP_SUM, x, axes, n, at), count, at, at, at);
+  tensor *d = kd__t_binary(e, KD_OP_SUB, x, out[0], at, at, at), *sq = kd__valid_or(e, d, m, 0, at);
+  out[1] = kd__t_binary(e, KD_OP_DIV, kd__t_reduce(e, KD_OP_SUM, kd__t_binary(e, KD_OP_MUL, sq, sq, at, at, at), axes, n, at), count, at, at, at);
 }
 
 tensor *kd__t_keep(elab *e, kd_op op, tensor *x, const int64_t *axes, int n, const kd_ast *at) {
+  const tensor *m = kd__valid_of(e, x, axes, n, at);
   kd_build b = kd__b(e, at);
-  return kd__t_wrap(e, kd__b_reduce(&b, op, x->v, axes, n), x->ax, x->rank, at);
+  return kd__valid_or(e, kd__t_wrap(e, kd__b_reduce(&b, op, kd__valid_or(e, x, m, -KD_FAR, at)->v, axes, n), x->ax, x->rank, at), m, 0, at);
 }
 
 /* --- contraction (A11) ------------------------------------------------------------------------------------------------------ */
@@ -272,6 +318,28 @@ static kd_value folded(kd_build *b, const tensor *x, const axis *sh, int ns, con
   return kd__b_reshape(b, kd__b_permute(b, x->v, perm), d, 3);
 }
 
+static void axes_of(const tensor *x, const char *const *label, int n, int64_t *pos) { for (int i = 0; i < n; i++) pos[i] = kd__t_find(x, label[i]); }
+
+/* Operands with nothing at the invalid places of what is contracted, and the masks of the other axes as they are afterwards. */
+static void valid_parts(elab *e, tensor **a, tensor **b, const char *const *over, int n, const kd_ast *at) {
+  if (!kd__masked(*a) && !kd__masked(*b)) return;
+  int64_t pa[KD_MAX_RANK], pb[KD_MAX_RANK];
+  axes_of(*a, over, n, pa);
+  axes_of(*b, over, n, pb);
+  const tensor *ma = kd__valid_of(e, *a, pa, n, at), *mb = kd__valid_of(e, *b, pb, n, at);
+  tensor *x[2] = { kd__valid_or(e, *a, ma, 0, at), kd__valid_or(e, *b, mb, 0, at) };
+  for (int k = 0; k < 2; k++) {                  /* what is invalid on one side may be anything on the other */
+    const tensor *m = k ? ma : mb;
+    bool fits = m != NULL;
+    for (int i = 0; m && i < m->rank; i++) fits = fits && kd__t_find(x[k], m->ax[i].label) >= 0;
+    if (fits) x[k] = kd__valid_or(e, x[k], m, 0, at);
+    x[k] = kd__arena_copy(e->a, x[k], sizeof(tensor));
+    const tensor *was = k ? *b : *a;
+    for (int i = 0; i < x[k]->rank; i++) x[k]->ax[i].mask = kd__valid_left(e, was, i, k ? pb : pa, n, at);
+  }
+  *a = x[0]; *b = x[1];
+}
+
 tensor *kd__t_dot(elab *e, tensor *a, tensor *b, const char *const *over, int n, const kd_ast *at) {
   if (!meet_types(e, &a, &b, at)) return NULL;
   if (!kd__dtype_real(a->dtype)) { a = kd__t_cast(e, a, e->opt->real, at); b = kd__t_cast(e, b, e->opt->real, at); }
@@ -287,12 +355,14 @@ tensor *kd__t_dot(elab *e, tensor *a, tensor *b, const char *const *over, int n,
     }
     ov[no++] = a->ax[p];
   }
+  valid_parts(e, &a, &b, over, n, at);
   for (int i = 0; i < a->rank; i++) {
     bool contracted = false;
     for (int k = 0; k < no; k++) contracted = contracted || ov[k].label == a->ax[i].label;
     if (contracted) continue;
     if (kd__t_find(b, a->ax[i].label) >= 0) sh[ns++] = a->ax[i]; else fa[na++] = a->ax[i];
   }
+  for (int i = 0; i < ns; i++) sh[i].mask = kd__valid_and(e, sh[i].mask, b->ax[kd__t_find(b, sh[i].label)].mask, at);
   for (int i = 0; i < b->rank; i++)
     if (kd__t_find(a, b->ax[i].label) < 0) fb[nb++] = b->ax[i];
   if (ns + na + nb > KD_MAX_RANK) { too_deep(e, at); return NULL; }
@@ -335,6 +405,7 @@ tensor *kd__t_concat(elab *e, tensor **x, int n, const char *label, const kd_ast
     v[i] = t->v;
     ax[pos].size += want.ax[pos].size;
   }
+  kd__valid_join(e, x, n, label, false, ax, x[0]->rank, at);
   kd_build b = kd__b(e, at);
   return kd__t_wrap(e, n == 1 ? v[0] : kd__b_concat(&b, v, n, pos), ax, x[0]->rank, at);
 }
@@ -344,7 +415,7 @@ tensor *kd__t_stack(elab *e, tensor **x, int n, const char *label, const kd_ast 
   if (x[0]->rank + 1 > KD_MAX_RANK) { too_deep(e, at); return NULL; }
   kd_value *v = KD_NEWN(e->a, kd_value, n);
   axis ax[KD_MAX_RANK];
-  ax[0] = (axis){ label, 1, kd__root_new(e, ROOT_FEATURE, NULL), false };
+  ax[0] = (axis){ label, 1, kd__root_new(e, ROOT_FEATURE, NULL), false, NULL };
   memcpy(ax + 1, x[0]->ax, sizeof(axis) * x[0]->rank);
   int64_t d[KD_MAX_RANK];
   dims(ax, x[0]->rank + 1, d);
@@ -360,5 +431,6 @@ tensor *kd__t_stack(elab *e, tensor **x, int n, const char *label, const kd_ast 
     v[i] = kd__b_reshape(&b, y->v, d, x[0]->rank + 1);
   }
   ax[0].size = n;
+  kd__valid_join(e, x, n, label, true, ax, x[0]->rank + 1, at);
   return kd__t_wrap(e, n == 1 ? v[0] : kd__b_concat(&b, v, n, 0), ax, x[0]->rank + 1, at);
 }

@@ -186,6 +186,11 @@ static val *bi_mean(B) {
   int k;
   if (!t || !over_or_all(e, s, p[1], t, axes, &k, b->name)) return &kd__poison;
   if (t->dtype == KD_BOOL || !kd__dtype_real(t->dtype)) t = kd__t_cast(e, t, e->opt->real, call);
+  const tensor *m = kd__valid_of(e, t, axes, k, call);
+  if (m) {
+    tensor *c = kd__t_binary(e, KD_OP_MAX, kd__valid_count(e, t, m, axes, k, call), kd__t_const(e, 1, t->dtype, NULL, 0, call), call, call, call);
+    return kd__v_tensor(e, kd__t_binary(e, KD_OP_DIV, kd__t_reduce(e, KD_OP_SUM, t, axes, k, call), c, call, call, call));
+  }
   for (int i = 0; i < k; i++) count *= t->ax[axes[i]].size;
   return kd__v_tensor(e, scaled(e, kd__t_reduce(e, KD_OP_SUM, t, axes, k, call), 1.0 / (double)(count ? count : 1), call));
 }
@@ -196,9 +201,9 @@ static val *bi_moment(B) {
   int64_t axes[KD_MAX_RANK];
   int k;
   if (!t || !over_or_all(e, s, p[1], t, axes, &k, b->name)) return &kd__poison;
-  t = kd__t_cast(e, t, e->opt->real, call);
-  tensor *m = kd__t_reduce(e, KD_OP_MOMENTS, t, axes, k, call);
-  return kd__v_tensor(e, kd__t_wrap(e, m->v + 1, m->ax, m->rank, call));
+  tensor *m[2];
+  kd__t_moments(e, kd__t_cast(e, t, e->opt->real, call), axes, k, call, m);
+  return kd__v_tensor(e, m[1]);
 }
 
 /* record (mean, variance) of one stable pass */
@@ -209,10 +214,11 @@ static val *bi_moments(B) {
   int64_t axes[KD_MAX_RANK];
   int k;
   if (!t || !over_or_all(e, s, p[1], t, axes, &k, b->name)) return &kd__poison;
-  tensor *m = kd__t_reduce(e, KD_OP_MOMENTS, kd__t_cast(e, t, e->opt->real, call), axes, k, call);
+  tensor *m[2];
+  kd__t_moments(e, kd__t_cast(e, t, e->opt->real, call), axes, k, call, m);
   const char **key = KD_NEWN(e->a, const char *, 2);
   val **out = KD_NEWN(e->a, val *, 2);
-  for (int i = 0; i < 2; i++) { key[i] = names[i]; out[i] = kd__v_tensor(e, kd__t_wrap(e, m->v + (kd_value)i, m->ax, m->rank, call)); }
+  for (int i = 0; i < 2; i++) { key[i] = names[i]; out[i] = kd__v_tensor(e, m[i]); }
   return kd__v_rec(e, key, out, 2);
 }
 
@@ -224,10 +230,13 @@ static val *bi_position(B) {
   if (!t || !kd__over(e, s, p[1]->ast, t, axes, &k, b->name)) return &kd__poison;
   if (k != 1) { kd__err(e, KD_D_ONE_AXIS, p[1]->ast->span, b->name); return &kd__poison; }
   kd_attr at = kd__ai(axes[0]);
-  kd_value v = kd__graph_add(e->prog->g, (kd_op)b->op, &t->v, 1, &at, kd__origin(e, call->span), NULL);
+  const tensor *m = kd__valid_of(e, t, axes, 1, call);
+  double far = kd__dtype_real(t->dtype) ? HUGE_VAL : 0x1p62;
+  kd_value in = kd__valid_or(e, t, m, b->op == KD_OP_ARGMAX ? -far : far, call)->v;
+  kd_value v = kd__graph_add(e->prog->g, (kd_op)b->op, &in, 1, &at, kd__origin(e, call->span), NULL);
   axis ax[KD_MAX_RANK];
   int r = 0;
-  for (int i = 0; i < t->rank; i++) if (i != axes[0]) ax[r++] = t->ax[i];
+  for (int i = 0; i < t->rank; i++) if (i != axes[0]) { ax[r] = t->ax[i]; ax[r++].mask = kd__valid_left(e, t, i, axes, 1, call); }
   return kd__v_tensor(e, kd__t_wrap(e, v, ax, r, call));
 }
 
@@ -250,6 +259,7 @@ static val *bi_running(B) {
   if (!t || !kd__over(e, s, p[1]->ast, t, axes, &k, b->name) || (p[2] && !kd__want_bool(e, p[2]->v, p[2]->ast, "`reverse`", &reverse))) return &kd__poison;
   if (k != 1) { kd__err(e, KD_D_ONE_AXIS, p[1]->ast->span, b->name); return &kd__poison; }
   kd_attr at[2] = { kd__ai(axes[0]), kd__ai(reverse) };
+  t = kd__valid_or(e, t, kd__valid_of(e, t, axes, 1, call), 0, call);
   return kd__v_tensor(e, kd__t_wrap(e, kd__graph_add(e->prog->g, KD_OP_CUMSUM, &t->v, 1, at, kd__origin(e, call->span), NULL), t->ax, t->rank, call));
 }
 

@@ -82,13 +82,17 @@ static bool segment_args(elab *e, scope *s, const builtin *b, arg **p, segments 
   axis into;
   g->x = kd__want_tensor(e, p[0]->v, p[0]->ast);
   g->by = g->x ? kd__want_tensor(e, p[2]->v, p[2]->ast) : NULL;
+  int64_t over[1];
   g->where = p[4] ? kd__want_tensor(e, p[4]->v, p[4]->ast) : NULL;
   if (!g->by || (p[4] && !g->where) || !one_axis(e, s, p[1], g->x, b->name, &g->over) || !kd__named_axis(e, s, p[3]->ast, &into)) return false;
   int q = kd__t_find(g->x, into.label);
   if (q >= 0 && q != g->over) { kd__err(e, KD_D_AXIS_TWICE, p[3]->ast->span, "the result", into.label); return false; }
   const char *label = g->x->ax[g->over].label;
+  over[0] = g->over;
+  const tensor *m = kd__valid_of(e, g->x, over, 1, p[0]->ast);
+  if (m) g->where = kd__arena_copy(e->a, kd__valid_and(e, g->where, m, p[0]->ast), sizeof(tensor));
   if (kd__t_find(g->by, label) < 0) { kd__err(e, KD_D_NO_AXIS, p[2]->ast->span, kd__t_show(e, g->by), label); return false; }
-  memcpy(g->ax, g->x->ax, sizeof(axis) * g->x->rank);
+  for (int i = 0; i < g->x->rank; i++) { g->ax[i] = g->x->ax[i]; g->ax[i].mask = kd__valid_left(e, g->x, i, over, 1, p[0]->ast); }
   g->ax[g->over] = into;
   g->p = (pick){ into.label, g->by, p[2]->ast };
   return true;
@@ -121,11 +125,13 @@ val *bi_segment_extreme(B) {
   if (!segment_args(e, s, b, p, &g)) return &kd__poison;
   kd_attr at[2] = { kd__ai(g.over), kd__ai(b->op == KD_OP_MIN) };
   kd_value sorted = kd__graph_add(e->prog->g, KD_OP_SORT, &g.x->v, 1, at, kd__origin(e, call->span), NULL);
-  tensor *v = kd__t_wrap(e, sorted, g.x->ax, g.x->rank, call), *pos = kd__t_wrap(e, sorted + 1, g.x->ax, g.x->rank, call);
+  axis ax[KD_MAX_RANK];                          /* what is valid has been put into `where`, which follows */
+  for (int i = 0; i < g.x->rank; i++) { ax[i] = g.x->ax[i]; ax[i].mask = NULL; }
+  tensor *v = kd__t_wrap(e, sorted, ax, g.x->rank, call), *pos = kd__t_wrap(e, sorted + 1, ax, g.x->rank, call);
   int q = kd__t_find(g.by, g.x->ax[g.over].label), m = g.where ? kd__t_find(g.where, g.x->ax[g.over].label) : -1;
   g.p.idx = kd__t_gather(e, g.by, q, pos, p[2]->ast);
-  if (g.p.idx && m >= 0) g.where = kd__t_gather(e, g.where, m, pos, p[4]->ast);
-  if (!g.p.idx || (p[4] && !g.where)) return &kd__poison;
+  if (g.p.idx && m >= 0) g.where = kd__t_gather(e, g.where, m, pos, call);
+  if (!g.p.idx || (m >= 0 && !g.where)) return &kd__poison;
   return kd__v_tensor(e, kd__t_scatter_at(e, KD_OP_SCATTER_SET, kd__t_const(e, 0, v->dtype, g.ax, v->rank, call), &g.p, 1, v, g.where, call));
 }
 
@@ -137,8 +143,10 @@ val *bi_argsort(B) {
   bool down = false;
   if (!x || !one_axis(e, s, p[1], x, b->name, &at) || (p[2] && !kd__want_bool(e, p[2]->v, p[2]->ast, "`descending`", &down))) return &kd__poison;
   kd_attr attr[2] = { kd__ai(at), kd__ai(down) };
+  axis ax[KD_MAX_RANK];
+  x = kd__valid_sort(e, x, at, down, x->ax[at].size, ax, call);
   kd_value v = kd__graph_add(e->prog->g, KD_OP_SORT, &x->v, 1, attr, kd__origin(e, call->span), NULL);
-  return kd__v_tensor(e, kd__t_wrap(e, v + 1, x->ax, x->rank, call));
+  return kd__v_tensor(e, kd__t_wrap(e, v + 1, ax, x->rank, call));
 }
 
 /* x[i - n] at place i; `fill` where that is outside. */
@@ -150,6 +158,8 @@ val *bi_shift(B) {
   double fill = 0;
   if (!x || !one_axis(e, s, p[2], x, b->name, &at) || !kd__want_int(e, p[1]->v, p[1]->ast, "`n`", &k)) return &kd__poison;
   if (p[3] && !kd__want_real(e, p[3]->v, p[3]->ast, "`fill`", &fill)) return &kd__poison;
+  int64_t along = at;                            /* the mask stays: it is of places, not of values */
+  x = kd__valid_or(e, x, kd__valid_of(e, x, &along, 1, call), fill, call);
   int64_t size = x->ax[at].size, st[KD_MAX_RANK] = { 0 }, sz[KD_MAX_RANK], step[KD_MAX_RANK], low[KD_MAX_RANK] = { 0 }, high[KD_MAX_RANK] = { 0 };
   if (k == 0) return kd__v_tensor(e, x);
   if (k >= size || -k >= size) return kd__v_tensor(e, kd__t_const(e, fill, x->dtype, x->ax, x->rank, call));

@@ -1,5 +1,6 @@
 /* builtin_shape.c: built-in functions that make, join, size and move tensors. */
 #include "compiler/elaborate/builtin.h"
+#include <math.h>
 
 static bool tensors(elab *e, arg *a, tensor ***out, int *n) {
   val *v = kd__force_app(a->v);
@@ -56,7 +57,7 @@ static tensor *positions(elab *e, axis a, kd_dtype t, const kd_ast *at) {
 
 val *bi_iota(B) {
   if (n == 1 && a[0].name && strcmp(a[0].name, "axis") != 0) {
-    axis ax = { kd__intern(e, a[0].name), 0, kd__root_new(e, ROOT_FEATURE, NULL), false };
+    axis ax = { kd__intern(e, a[0].name), 0, kd__root_new(e, ROOT_FEATURE, NULL), false, NULL };
     if (!kd__want_int(e, kd__arg_eval(e, s, &a[0]), a[0].ast, "the size of the axis", &ax.size) || ax.size <= 0) return &kd__poison;
     return kd__v_tensor(e, positions(e, ax, KD_I64, call));
   }
@@ -224,6 +225,13 @@ static bool per_axis(elab *e, arg *a, int n, int64_t dflt, int64_t least, const 
   return true;
 }
 
+/* What windows run over: reals, and `fill` where the places that meet in one window are not valid. */
+static tensor *clean_input(elab *e, tensor *x, double fill, bool channels, const kd_ast *at) {
+  axis ax[KD_MAX_RANK];
+  memcpy(ax, x->ax, sizeof(axis) * x->rank);
+  return kd__valid_window(e, kd__t_cast(e, x, e->opt->real, at), fill, channels, ax, at);
+}
+
 val *bi_conv(B) {
   PICK(6);
   tensor *x = kd__want_tensor(e, p[0]->v, p[0]->ast), *w = kd__want_tensor(e, p[1]->v, p[1]->ast);
@@ -233,7 +241,7 @@ val *bi_conv(B) {
   int64_t stride[KD_MAX_RANK], pad[KD_MAX_RANK], dil[KD_MAX_RANK], groups = 1;
   if (!per_axis(e, p[2], k, 1, 1, "stride", stride) || !per_axis(e, p[3], k, 0, 0, "pad", pad) || !per_axis(e, p[4], k, 1, 1, "dilation", dil)) return &kd__poison;
   if (p[5] && !kd__want_int(e, p[5]->v, p[5]->ast, "groups", &groups)) return &kd__poison;
-  kd_value in[2] = { kd__t_cast(e, x, e->opt->real, call)->v, w->v };
+  kd_value in[2] = { clean_input(e, x, 0, true, call)->v, w->v };
   kd_attr at[5] = { kd__al(stride, (uint32_t)k), kd__al(pad, (uint32_t)k), kd__al(pad, (uint32_t)k), kd__al(dil, (uint32_t)k), kd__ai(groups) };
   kd_shape_error err;
   kd_value v = kd__graph_add(e->prog->g, KD_OP_CONV, in, 2, at, kd__origin(e, call->span), &err);
@@ -251,7 +259,7 @@ val *bi_conv(B) {
     if (ax[i].size != t->dim[i]) ax[i].root = kd__root_new(e, ROOT_FEATURE, NULL);
     ax[i].size = t->dim[i];
   }
-  return kd__v_tensor(e, kd__t_wrap(e, v, ax, x->rank, call));
+  return kd__valid_window(e, x, 0, true, ax, call) ? kd__v_tensor(e, kd__t_wrap(e, v, ax, x->rank, call)) : &kd__poison;
 }
 
 val *bi_pool(B) {
@@ -264,7 +272,8 @@ val *bi_pool(B) {
   if (!per_axis(e, p[1], k, 2, 1, "window", window)) return &kd__poison;
   if (p[2] ? !per_axis(e, p[2], k, 1, 1, "stride", stride) : !memcpy(stride, window, sizeof stride)) return &kd__poison;
   if (!per_axis(e, p[3], k, 0, 0, "pad", pad)) return &kd__poison;
-  kd_value in = kd__t_cast(e, x, e->opt->real, call)->v;
+  double fill = b->op == KD_OP_MAX_POOL ? -HUGE_VAL : 0;
+  kd_value in = clean_input(e, x, fill, false, call)->v;
   kd_attr at[4] = { kd__al(window, (uint32_t)k), kd__al(stride, (uint32_t)k), kd__al(pad, (uint32_t)k), kd__al(pad, (uint32_t)k) };
   kd_shape_error err;
   kd_value v = kd__graph_add(e->prog->g, (kd_op)b->op, &in, 1, at, kd__origin(e, call->span), &err);
@@ -275,7 +284,7 @@ val *bi_pool(B) {
     ax[i].size = kd__type_of(e->prog->g, v)->dim[i];
     if (ax[i].size != x->ax[i].size) ax[i].root = kd__root_new(e, ROOT_FEATURE, NULL);
   }
-  return kd__v_tensor(e, kd__t_wrap(e, v, ax, x->rank, call));
+  return kd__valid_window(e, x, fill, false, ax, call) ? kd__v_tensor(e, kd__t_wrap(e, v, ax, x->rank, call)) : &kd__poison;
 }
 
 /* --- moving ------------------------------------------------------------------------------------------------------------------------- */
@@ -289,19 +298,25 @@ static bool one_axis(elab *e, scope *s, arg *over, const tensor *x, const char *
 }
 
 val *bi_pad(B) {
-  PICK(5);
+  PICK(6);
   tensor *x = kd__want_tensor(e, p[0]->v, p[0]->ast);
   int at;
   int64_t low[KD_MAX_RANK] = { 0 }, high[KD_MAX_RANK] = { 0 };
   double value = 0;
   if (!x || !one_axis(e, s, p[1], x, b->name, &at)) return &kd__poison;
-  if (!kd__want_int(e, p[2]->v, p[2]->ast, "`low`", &low[at]) || !kd__want_int(e, p[3]->v, p[3]->ast, "`high`", &high[at])) return &kd__poison;
+  if ((p[2] && !kd__want_int(e, p[2]->v, p[2]->ast, "`low`", &low[at])) || (p[3] && !kd__want_int(e, p[3]->v, p[3]->ast, "`high`", &high[at]))) return &kd__poison;
+  if (p[5]) {                                    /* to: the size in the end */
+    int64_t to;
+    if (!kd__want_int(e, p[5]->v, p[5]->ast, "`to`", &to)) return &kd__poison;
+    high[at] = to - x->ax[at].size - low[at];
+  }
   if (p[4] && !kd__want_real(e, p[4]->v, p[4]->ast, "`value`", &value)) return &kd__poison;
   if (low[at] < 0 || high[at] < 0) { kd__err(e, KD_D_AXIS_SIZE, call->span, "pad", (long long)(low[at] < 0 ? low[at] : high[at])); return &kd__poison; }
   axis ax[KD_MAX_RANK];
   memcpy(ax, x->ax, sizeof(axis) * x->rank);
   ax[at].size += low[at] + high[at];
   ax[at].root = kd__root_new(e, ROOT_FEATURE, NULL);
+  kd__valid_pad(e, x, at, low[at], high[at], ax, call);
   kd_build bb = kd__b(e, call);
   return kd__v_tensor(e, kd__t_wrap(e, kd__b_pad(&bb, x->v, low, high, value), ax, x->rank, call));
 }
@@ -314,7 +329,10 @@ val *bi_flip(B) {
   int64_t st[KD_MAX_RANK], sz[KD_MAX_RANK], step[KD_MAX_RANK];
   for (int i = 0; i < x->rank; i++) { sz[i] = x->ax[i].size; st[i] = i == at ? sz[i] - 1 : 0; step[i] = i == at ? -1 : 1; }
   kd_build bb = kd__b(e, call);
-  return kd__v_tensor(e, kd__t_wrap(e, kd__b_slice(&bb, x->v, st, sz, step), x->ax, x->rank, call));
+  axis ax[KD_MAX_RANK];
+  memcpy(ax, x->ax, sizeof(axis) * x->rank);
+  kd__valid_flip(e, x, at, ax, call);
+  return kd__v_tensor(e, kd__t_wrap(e, kd__b_slice(&bb, x->v, st, sz, step), ax, x->rank, call));
 }
 
 static val *value_and_index(elab *e, kd_value v, const axis *ax, int rank, const kd_ast *call) {
@@ -332,11 +350,13 @@ val *bi_sort(B) {
   bool down = false;
   if (!x || !one_axis(e, s, p[1], x, b->name, &at) || (p[2] && !kd__want_bool(e, p[2]->v, p[2]->ast, "`descending`", &down))) return &kd__poison;
   kd_attr attr[2] = { kd__ai(at), kd__ai(down) };
-  return value_and_index(e, kd__graph_add(e->prog->g, KD_OP_SORT, &x->v, 1, attr, kd__origin(e, call->span), NULL), x->ax, x->rank, call);
+  axis ax[KD_MAX_RANK];
+  x = kd__valid_sort(e, x, at, down, x->ax[at].size, ax, call);
+  return value_and_index(e, kd__graph_add(e->prog->g, KD_OP_SORT, &x->v, 1, attr, kd__origin(e, call->span), NULL), ax, x->rank, call);
 }
 
 val *bi_topk(B) {
-  PICK(3);
+  PICK(4);
   tensor *x = kd__want_tensor(e, p[0]->v, p[0]->ast);
   int at;
   int64_t k;
@@ -344,9 +364,18 @@ val *bi_topk(B) {
   if (k < 1 || k > x->ax[at].size) { kd__err(e, KD_D_SLICE_RANGE, p[1]->ast->span, 0LL, (long long)k, x->ax[at].label, (long long)x->ax[at].size); return &kd__poison; }
   kd_attr attr[2] = { kd__ai(at), kd__ai(k) };
   axis ax[KD_MAX_RANK];
-  memcpy(ax, x->ax, sizeof(axis) * x->rank);
-  ax[at].size = k;
-  ax[at].root = kd__root_new(e, ROOT_FEATURE, NULL);
+  x = kd__valid_sort(e, x, at, true, k, ax, call);
+  if (p[3]) {
+    const char *was[KD_MAX_RANK], *label = p[3]->ast->kind == KD_AST_NAME ? kd__intern(e, p[3]->ast->text) : NULL;
+    if (!label) { kd__err(e, KD_D_WANT_KIND, p[3]->ast->span, "`as` of `top_k`", "a new axis name", "something else"); return &kd__poison; }
+    if (kd__t_find(x, label) >= 0) { kd__err(e, KD_D_AXIS_TWICE, p[3]->ast->span, "top_k", label); return &kd__poison; }
+    tensor named = { .rank = x->rank };
+    for (int i = 0; i < x->rank; i++) was[i] = ax[i].label;
+    memcpy(named.ax, ax, sizeof ax);
+    named.ax[at].label = label;
+    kd__valid_rename(e, &named, was, x->rank);
+    memcpy(ax, named.ax, sizeof ax);
+  }
   return value_and_index(e, kd__graph_add(e->prog->g, KD_OP_TOP_K, &x->v, 1, attr, kd__origin(e, call->span), NULL), ax, x->rank, call);
 }
 

@@ -140,6 +140,9 @@ bool kd__match_axes(elab *e, scope *in, const kd_ast *type, tensor *t, labels *b
     }
     if (!meet_formal(e, in, label, &t->ax[p++], back, out, t, at, pname, callee)) return false;
   }
+  const char *was[KD_MAX_RANK];
+  for (int i = 0; i < t->rank; i++) was[i] = t->ax[i].label;
+  kd__valid_rename(e, out, was, t->rank);
   for (int i = 0; i < out->rank; i++)
     for (int j = 0; j < i; j++)
       if (out->ax[i].label == out->ax[j].label) { kd__err(e, KD_D_AXIS_TWICE, axes->span, "this parameter", out->ax[i].label); return false; }
@@ -175,6 +178,9 @@ static val *back_tensor(elab *e, const labels *l, tensor *t, const kd_ast *at, c
         return &kd__poison;
       }
   }
+  const char *was[KD_MAX_RANK];
+  for (int i = 0; i < t->rank; i++) was[i] = t->ax[i].label;
+  kd__valid_rename(e, r, was, t->rank);
   val *v = kd__v_new(e, V_TENSOR);
   v->u.t = r;
   return v;

@@ -155,7 +155,7 @@ static void note_field(elab *e, int64_t slot) {
 
 int64_t kd__data_index(elab *e, data_set *d, const kd_ast *at) {
   if (d->index_slot < 0) {
-    axis b = { kd__intern(e, "B"), d->d.batch, d->root, true };
+    axis b = { kd__intern(e, "B"), d->d.batch, d->root, true, NULL };
     d->index_slot = kd__slot_add(e, kd__arena_printf(e->a, "%s.index", d->name ? d->name : "data"), KD_SLOT_FIELD, KD_I64, &b, 1, e->top, at->span);
   }
   note_field(e, d->index_slot);
@@ -167,7 +167,7 @@ static val *read_field(elab *e, uint32_t data, data_field *f, const kd_ast *n) {
   data_set *d = &e->data.v[data];
   axis ax[KD_MAX_RANK], stored[KD_MAX_RANK];
   int k = 1;
-  ax[0] = stored[0] = (axis){ kd__intern(e, "B"), d->d.batch, d->root, true };
+  ax[0] = stored[0] = (axis){ kd__intern(e, "B"), d->d.batch, d->root, true, NULL };
   for (uint32_t i = 0; i < f->rank; i++) { ax[i + 1] = f->ax[i]; if (f->ax[i].size != 1) stored[k++] = f->ax[i]; }
   if (f->slot < 0)
     f->slot = kd__slot_add(e, kd__arena_printf(e->a, "%s.%s", d->name ? d->name : "data", f->name), KD_SLOT_FIELD, f->stored, stored, k, e->top, n->span);
@@ -194,7 +194,7 @@ val *kd__data_field(elab *e, val *v, const char *name, const kd_ast *n) {
     }
   if (strcmp(name, "index") == 0) {
     if (!streaming(e, data, n)) return &kd__poison;
-    axis ax = { kd__intern(e, "B"), e->prog->rows ? e->prog->rows : d->d.batch, d->root, true };
+    axis ax = { kd__intern(e, "B"), e->prog->rows ? e->prog->rows : d->d.batch, d->root, true, NULL };
     return kd__v_tensor(e, kd__t_wrap(e, kd__slot_input(e, e->prog, kd__data_index(e, d, n)), &ax, 1, n));
   }
   const char *names[64];

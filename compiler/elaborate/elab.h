@@ -18,7 +18,8 @@ struct pick;
 /* --- named axes (language-notes, section 4) ----------------------------------------------------------------------------- */
 typedef enum root_kind { ROOT_FEATURE, ROOT_SAMPLE, ROOT_MERGED, ROOT_OPEN } root_kind;
 typedef struct root { uint8_t kind; const char *text; } root;   /* text: for messages ("fashion", "H 14, W 14") */
-typedef struct axis { const char *label; int64_t size; uint32_t root; bool guessed; } axis;   /* labels are interned; rest axes begin with '.' */
+/* Labels are interned; rest axes begin with '.'. mask: which of its places are valid (valid.c), over axes of the same tensor; NULL: all. */
+typedef struct axis { const char *label; int64_t size; uint32_t root; bool guessed; const struct tensor *mask; } axis;
 typedef struct tensor { kd_value v; uint8_t rank; kd_dtype dtype; axis ax[KD_MAX_RANK]; const char *from, *shown; kd_span made; prog *in; } tensor;   /* from: words it was read by; shown: as the caller names it; in: its program */
 
 /* --- values --------------------------------------------------------------------------------------------------------------- */
@@ -203,6 +204,28 @@ tensor *kd__t_stack(elab *e, tensor **x, int n, const char *label, const kd_ast 
 tensor *kd__t_align(elab *e, tensor *x, const tensor *to, const kd_ast *at);   /* broadcasts and permutes x to to's axes; NULL after reporting */
 tensor *kd__t_const(elab *e, double v, kd_dtype t, const axis *ax, int rank, const kd_ast *at);
 tensor *kd__t_wrap(elab *e, kd_value v, const axis *ax, int rank, const kd_ast *at);
+kd_value kd__t_spread(elab *e, const tensor *x, const axis *ax, int rank, const kd_ast *at);     /* permuted and broadcast to axes that x's are among */
+int kd__t_joined(const tensor *a, const tensor *b, axis *out);                                   /* the axes of a meeting of a and b; -1: too many */
+void kd__t_moments(elab *e, tensor *x, const int64_t *axes, int n, const kd_ast *at, tensor *out[2]);    /* mean and biased variance */
+
+/* --- valid.c: masks on axes --- */
+bool kd__masked(const tensor *x);
+const tensor *kd__valid_and(elab *e, const tensor *a, const tensor *b, const kd_ast *at);
+const tensor *kd__valid_of(elab *e, const tensor *x, const int64_t *axes, int n, const kd_ast *at);
+const tensor *kd__valid_all(elab *e, const tensor *x, const kd_ast *at);
+tensor *kd__valid_or(elab *e, tensor *x, const tensor *m, double fill, const kd_ast *at);
+tensor *kd__valid_factor(elab *e, tensor *x, const tensor *other, const kd_ast *at);
+const tensor *kd__valid_left(elab *e, const tensor *x, int i, const int64_t *axes, int n, const kd_ast *at);
+tensor *kd__valid_some(elab *e, const tensor *x, const tensor *m, const int64_t *axes, int n, const kd_ast *at);
+tensor *kd__valid_count(elab *e, const tensor *x, const tensor *m, const int64_t *axes, int n, const kd_ast *at);
+void kd__valid_meet(elab *e, const tensor *a, const tensor *b, axis *out, int rank, const kd_ast *at);
+void kd__valid_rename(elab *e, tensor *x, const char *const *was, int n);
+void kd__valid_merge(elab *e, const tensor *x, const int64_t *pos, int n, const char *label, tensor *y, const kd_ast *at);
+void kd__valid_split(elab *e, const tensor *x, int p, int n, tensor *y, const kd_ast *at);
+void kd__valid_slice(elab *e, const char *label, int64_t from, int64_t to, bool drop, axis *ax, int rank, const kd_ast *at);
+const tensor *kd__valid_gather(elab *e, const tensor *x, const tensor *mask, int p, tensor *idx, const kd_ast *at);
+void kd__valid_join(elab *e, tensor **x, int n, const char *label, bool stacked, axis *ax, int rank, const kd_ast *at);
+tensor *kd__valid_where(elab *e, tensor *x, int p, tensor *m, const kd_ast *at);
 /* The axes named in an `over:` argument (a name, `..`, or a list of them): positions in x, ascending. False after reporting. */
 bool kd__over(elab *e, scope *s, const kd_ast *over, const tensor *x, int64_t *axes, int *n, const char *what);
 val *kd__index(elab *e, scope *s, val *x, const kd_ast *n);             /* x[...] : list and record items, views, gathers, slices */

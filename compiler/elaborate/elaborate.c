@@ -126,7 +126,7 @@ static void entry_inputs(elab *e, const kd_entry_arg *given, size_t n, const kd_
     if (given[i].text) continue;
     axis ax[KD_MAX_RANK];
     for (int k = 0; k < given[i].type.rank; k++)
-      ax[k] = (axis){ kd__intern(e, kd__arena_printf(e->a, "A%zu_%d", i, k)), given[i].type.dim[k], 0, true };
+      ax[k] = (axis){ kd__intern(e, kd__arena_printf(e->a, "A%zu_%d", i, k)), given[i].type.dim[k], 0, true, NULL };
     int64_t slot = kd__slot_add(e, given[i].name, KD_SLOT_FIELD, (kd_dtype)given[i].type.dtype, ax, given[i].type.rank, e->top, at->span);
     out[i] = kd__read_slot(e, slot, at);
   }

@@ -42,8 +42,20 @@ static bool index_fits(elab *e, const tensor *x, int p, const tensor *idx, const
   return true;
 }
 
+/* The masks of a gather's result: of x they follow along the axis that is indexed; the index's own axes are valid where it is and what it finds is. */
+static void gather_masks(elab *e, const tensor *x, int p, tensor *idx, const char *last, axis *out, int rank, const kd_ast *at) {
+  if (!kd__masked(x) && !kd__masked(idx)) return;
+  for (int i = 0; i < rank; i++) {
+    int q = kd__t_find(x, out[i].label), j = kd__t_find(idx, out[i].label);
+    const tensor *m = q >= 0 && q != p ? kd__valid_gather(e, x, x->ax[q].mask, p, idx, at) : NULL;
+    if (out[i].label == last) m = kd__valid_and(e, m, kd__valid_gather(e, x, x->ax[p].mask, p, idx, at), at);
+    out[i].mask = kd__valid_and(e, m, j >= 0 ? idx->ax[j].mask : NULL, at);
+  }
+}
+
 tensor *kd__t_gather(elab *e, tensor *x, int p, tensor *idx, const kd_ast *at) {
   if (!index_fits(e, x, p, idx, at)) return NULL;
+  idx = kd__valid_or(e, idx, kd__valid_all(e, idx, at), 0, at);   /* what is not valid may be any number */
   kd_build b = kd__b(e, at);
   int64_t order[KD_MAX_RANK];
   axis own[KD_MAX_RANK], made[2 * KD_MAX_RANK], out[KD_MAX_RANK];
@@ -61,8 +73,10 @@ tensor *kd__t_gather(elab *e, tensor *x, int p, tensor *idx, const kd_ast *at) {
     for (int j = 0; j < r; j++)
       if (made[j].label == x->ax[i].label && !(j >= batch && j < batch + nown)) { perm[k] = j; out[k++] = made[j]; }
   }
+  gather_masks(e, x, p, idx, nown ? own[nown - 1].label : NULL, out, k, at);
   tensor *t = kd__t_wrap(e, kd__b_permute(&b, g, perm), out, k, at);
-  return kd__t_unique(e, t, at) ? t : NULL;
+  if (!kd__t_unique(e, t, at)) return NULL;
+  return nown ? kd__valid_or(e, t, kd__valid_all(e, idx, at), 0, at) : t;
 }
 
 /* base with v written (or added) at index along axis p; skip: index -1 writes nothing. */
@@ -144,6 +158,12 @@ static tensor *unjoined(elab *e, const tensor *flat, const tensor *x, const pick
   return kd__t_align(e, kd__t_wrap(e, kd__b_reshape(&b, flat->v, d, r), ax, r, at), x, at);
 }
 
+static tensor *bare(elab *e, const tensor *x) {  /* without masks */
+  tensor *y = kd__arena_copy(e->a, x, sizeof *x);
+  for (int i = 0; i < y->rank; i++) y->ax[i].mask = NULL;
+  return y;
+}
+
 static bool within(const tensor *x, const tensor *of) {
   for (int i = 0; i < x->rank; i++) if (kd__t_find(of, x->ax[i].label) < 0) return false;
   return true;
@@ -165,13 +185,19 @@ tensor *kd__t_scatter_at(elab *e, kd_op op, tensor *x, const pick *p, int n, ten
   if (!idx || !base) return NULL;
   int to = n == 1 ? (int)pos[0] : kd__t_find(base, joint_label(e));
   if (where && where->dtype != KD_BOOL) { kd__err(e, KD_D_WANT_KIND, at->span, "`where`", "truth values", kd__t_show(e, where)); return NULL; }
-  if (where && !within(where, idx)) {            /* single elements are left out: they get what they have */
-    tensor *old = op == KD_OP_SCATTER_ADD ? kd__t_const(e, 0, x->dtype, NULL, 0, at) : kd__t_gather(e, base, to, idx, at);
-    v = old ? kd__t_where(e, where, kd__t_cast(e, v, x->dtype, at), old, at) : NULL;
-    where = NULL;
+  const tensor *mask[3] = { where, kd__valid_all(e, v, at), kd__valid_all(e, idx, at) }, *rows = NULL, *fine = NULL;
+  for (int i = 0; i < 3; i++) {                  /* rows are left out; so are single elements: they get what they have */
+    if (mask[i] && within(mask[i], idx)) rows = kd__valid_and(e, rows, mask[i], at);
+    else fine = kd__valid_and(e, fine, mask[i], at);
   }
-  if (where) idx = skipping(e, idx, where, base->ax[to].size, at);
-  tensor *r = v && idx ? scatter_one(e, op, base, to, idx, v, where != NULL, at) : NULL;
+  idx = bare(e, idx); v = bare(e, v);
+  if (rows) idx = skipping(e, idx, bare(e, rows), base->ax[to].size, at);
+  if (fine) {
+    tensor *safe = rows && idx && op == KD_OP_SCATTER_SET ? kd__valid_or(e, idx, rows, 0, at) : idx;
+    tensor *old = op == KD_OP_SCATTER_ADD ? kd__t_const(e, 0, x->dtype, NULL, 0, at) : safe ? kd__t_gather(e, base, to, safe, at) : NULL;
+    v = old ? kd__t_where(e, bare(e, fine), kd__t_cast(e, v, x->dtype, at), bare(e, old), at) : NULL;
+  }
+  tensor *r = v && idx ? scatter_one(e, op, base, to, idx, v, rows != NULL, at) : NULL;
   return r && n > 1 ? unjoined(e, r, x, p, n, at) : r;
 }
 

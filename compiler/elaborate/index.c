@@ -92,7 +92,7 @@ static bool shape_name(elab *e, scope *s, const char *text, const kd_ast *size, 
     val *v = kd__eval(e, s, size);
     if (v->kind == V_AXIS) k = v->u.ax.size;
     else if (!kd__want_int(e, v, size, kd__arena_printf(e->a, "the size of axis `%s`", text), &k)) return false;
-    axis a = { label, k, v->kind == V_AXIS ? v->u.ax.root : kd__root_new(e, ROOT_FEATURE, NULL), false };
+    axis a = { label, k, v->kind == V_AXIS ? v->u.ax.root : kd__root_new(e, ROOT_FEATURE, NULL), false, NULL };
     return shape_push(e, ax, rank, a, at);
   }
   if (!known) {
@@ -146,7 +146,7 @@ tensor *kd__t_merge(elab *e, tensor *x, const int64_t *pos, int n, const char *l
     axis ax[KD_MAX_RANK];
     int64_t d[KD_MAX_RANK];
     memcpy(ax, x->ax, sizeof(axis) * x->rank);
-    ax[x->rank] = (axis){ label, 1, kd__root_new(e, ROOT_FEATURE, NULL), false };
+    ax[x->rank] = (axis){ label, 1, kd__root_new(e, ROOT_FEATURE, NULL), false, NULL };
     for (int i = 0; i <= x->rank; i++) d[i] = ax[i].size;
     return kd__t_wrap(e, kd__b_reshape(&b, x->v, d, x->rank + 1), ax, x->rank + 1, at);
   }
@@ -168,10 +168,12 @@ tensor *kd__t_merge(elab *e, tensor *x, const int64_t *pos, int n, const char *l
       text = kd__arena_printf(e->a, "%s%s%s %lld", text, j ? ", " : "", x->ax[pos[j]].label, (long long)x->ax[pos[j]].size);
     }
     uint32_t made = n == 1 ? x->ax[pos[0]].root : kd__root_new(e, ROOT_MERGED, text);
-    ax[r++] = (axis){ label, size, made, false };
+    ax[r++] = (axis){ label, size, made, false, NULL };
   }
   for (int i = 0; i < r; i++) d[i] = ax[i].size;
-  return kd__t_wrap(e, kd__b_reshape(&b, kd__b_permute(&b, x->v, perm), d, r), ax, r, at);
+  tensor *y = kd__t_wrap(e, kd__b_reshape(&b, kd__b_permute(&b, x->v, perm), d, r), ax, r, at);
+  kd__valid_merge(e, x, pos, n, label, y, at);
+  return y;
 }
 
 static tensor *split_axis(elab *e, scope *s, tensor *x, int p, const kd_ast *target, const kd_ast *at) {
@@ -187,7 +189,7 @@ static tensor *split_axis(elab *e, scope *s, tensor *x, int p, const kd_ast *tar
       if (t->n) { if (!kd__want_int(e, kd__eval(e, s, t->kid[0]), t, "the size of a part", &size)) return NULL; known *= size; }
       else if (open >= 0) { kd__err(e, KD_D_SPLIT_OPEN, t->span); return NULL; }
       else open = r;
-      ax[r++] = (axis){ kd__intern(e, t->text), size, kd__root_new(e, ROOT_FEATURE, NULL), false };
+      ax[r++] = (axis){ kd__intern(e, t->text), size, kd__root_new(e, ROOT_FEATURE, NULL), false, NULL };
     }
   }
   int64_t whole = x->ax[p].size;
@@ -198,7 +200,9 @@ static tensor *split_axis(elab *e, scope *s, tensor *x, int p, const kd_ast *tar
   if (open >= 0) ax[open].size = whole / known;
   for (int i = 0; i < r; i++) d[i] = ax[i].size;
   kd_build b = kd__b(e, at);
-  return kd__t_wrap(e, kd__b_reshape(&b, x->v, d, r), ax, r, at);
+  tensor *y = kd__t_wrap(e, kd__b_reshape(&b, x->v, d, r), ax, r, at);
+  kd__valid_split(e, x, p, (int)target->n, y, at);
+  return y;
 }
 
 bool kd__t_unique(elab *e, const tensor *t, const kd_ast *at) {
@@ -208,44 +212,109 @@ bool kd__t_unique(elab *e, const tensor *t, const kd_ast *at) {
   return true;
 }
 
-/* Source axes of a view by label in the tensor as it was before the bracket; renames are applied at the end, all at once. */
+/* The condition of a mask knows the axes of what it masks, under their names before and after the view. */
+static tensor *mask_cond(elab *e, scope *s, const tensor *x, const kd_ast *k, const axis *target) {
+  scope *in = kd__scope_new(e, s, NULL);
+  for (int i = 0; i < x->rank; i++) kd__scope_add_axis(e, in, x->ax[i]);
+  if (target) kd__scope_add_axis(e, in, *target);
+  return kd__want_tensor(e, kd__eval(e, in, k->kid[1]), k->kid[1]);
+}
+
+static bool all_in(const tensor *m, const tensor *x) {
+  for (int i = 0; i < m->rank; i++) if (kd__t_find(x, m->ax[i].label) < 0) return false;
+  return true;
+}
+
+typedef struct view_state {
+  const char *from[KD_MAX_RANK], *to[KD_MAX_RANK]; int renames;          /* applied at the end, all at once */
+  const char *masked[KD_MAX_RANK]; tensor *mask[KD_MAX_RANK]; const kd_ast *at[KD_MAX_RANK]; int masks;    /* given in the new names */
+} view_state;
+
+/* `L as M where m`: m in the old names masks the source, in the new ones the result. */
+static tensor *mask_view(elab *e, scope *s, tensor *x, const kd_ast *k, const int64_t *pos, int np, view_state *w) {
+  const kd_ast *target = k->kid[0]->kid[k->kid[0]->n - 1];
+  axis t = { kd__intern(e, target->kid[0]->text), 1, 0, false, NULL };
+  for (int i = 0; i < np; i++) t.size *= x->ax[pos[i]].size;
+  tensor *m = mask_cond(e, s, x, k, target->n == 1 ? &t : NULL);
+  if (!m) return NULL;
+  if (np && all_in(m, x) && (np > 1 || target->n > 1 || kd__t_find(m, t.label) < 0)) {
+    int last = -1;                               /* the last source that the mask tells apart */
+    for (int i = 0; i < np; i++) if (kd__t_find(m, x->ax[pos[i]].label) >= 0) last = (int)pos[i];
+    return kd__valid_where(e, x, last < 0 ? (int)pos[0] : last, m, k->kid[1]);
+  }
+  w->masked[w->masks] = t.label; w->at[w->masks] = k->kid[1];
+  w->mask[w->masks++] = m;
+  return x;
+}
+
+static tensor *view_one(elab *e, scope *s, tensor *x, const kd_ast *k, view_state *w) {
+  const kd_ast *v = k->kind == KD_AST_MASK ? k->kid[0] : k, *target = v->kid[v->n - 1];
+  int64_t pos[KD_MAX_RANK];
+  int np = 0;
+  for (uint32_t j = 0; j + 1 < v->n; j++) if (!over_one(e, s, v->kid[j], x, pos, &np)) return NULL;
+  if (k->kind == KD_AST_MASK && !(x = mask_view(e, s, x, k, pos, np, w))) return NULL;
+  bool rest = v->n == 2 && v->kid[0]->kind == KD_AST_REST;
+  if (target->n > 1) {
+    if (np != 1) { kd__err(e, KD_D_SPLIT_OPEN, v->span); return NULL; }
+    return split_axis(e, s, x, (int)pos[0], target, v);
+  }
+  const char *label = kd__intern(e, target->kid[0]->text), *made = kd__intern(e, kd__arena_printf(e->a, "\001%s", label));
+  bool merge = (v->flag & KD_AST_MERGE) || np != 1 || rest;
+  w->from[w->renames] = merge ? made : x->ax[pos[0]].label;
+  w->to[w->renames++] = label;
+  if (merge) return kd__t_merge(e, x, pos, np, made, v);
+  if (target->kid[0]->n) {
+    int64_t want;
+    if (!kd__want_int(e, kd__eval(e, s, target->kid[0]->kid[0]), v, "the size of an axis", &want)) return NULL;
+    if (want != x->ax[pos[0]].size) { kd__err(e, KD_D_SPLIT_SIZE, v->span, x->ax[pos[0]].label, (long long)x->ax[pos[0]].size, (long long)want); return NULL; }
+  }
+  return x;
+}
+
+static tensor *mask_one(elab *e, scope *s, tensor *x, const kd_ast *k) {
+  int64_t pos[KD_MAX_RANK];
+  int np = 0;
+  if (!over_one(e, s, k->kid[0], x, pos, &np)) return NULL;
+  if (np != 1) { kd__err(e, KD_D_ONE_AXIS, k->kid[0]->span, "where"); return NULL; }
+  tensor *m = mask_cond(e, s, x, k, NULL);
+  return m ? kd__valid_where(e, x, (int)pos[0], m, k->kid[1]) : NULL;
+}
+
+static bool has_as(const kd_ast *k) { return k->kind == KD_AST_VIEW || (k->kind == KD_AST_MASK && k->kid[0]->kind == KD_AST_VIEW); }
+
+/* An axis that is only named, in x[B, L where m]. */
+static bool only_named(elab *e, const tensor *x, const kd_ast *k) {
+  if (k->kind == KD_AST_REST) return true;
+  return k->kind == KD_AST_SUB && !k->text && k->n && k->kid[0] && k->kid[0]->kind == KD_AST_NAME && kd__t_find(x, kd__intern(e, k->kid[0]->text)) >= 0;
+}
+
+/* Source axes of a view by label in the tensor as it was before the bracket. */
 static tensor *view(elab *e, scope *s, tensor *x, const kd_ast *n) {
-  const char *from[KD_MAX_RANK], *to[KD_MAX_RANK];
-  int renames = 0;
-  for (uint32_t i = 1; i < n->n; i++) {
+  view_state w = { .renames = 0 };
+  bool as = false;
+  for (uint32_t i = 1; i < n->n; i++) as = as || has_as(n->kid[i]);
+  for (uint32_t i = 1; i < n->n && x; i++) {
     const kd_ast *k = n->kid[i];
-    if (k->kind != KD_AST_VIEW) {
+    if (has_as(k)) x = view_one(e, s, x, k, &w);
+    else if (k->kind == KD_AST_MASK) x = mask_one(e, s, x, k);
+    else if (as || !only_named(e, x, k)) {
       kd_diag *d = kd__err(e, KD_D_VIEW_MIX, k->span);
       kd__diag_help(e->sink, d, "a merge is written x[(H, W) as N]; a view and an index each have their own brackets");
       return NULL;
     }
-    const kd_ast *target = k->kid[k->n - 1];
-    int64_t pos[KD_MAX_RANK];
-    int np = 0;
-    for (uint32_t j = 0; j + 1 < k->n; j++) if (!over_one(e, s, k->kid[j], x, pos, &np)) return NULL;
-    bool rest = k->n == 2 && k->kid[0]->kind == KD_AST_REST;
-    if (target->n > 1) {
-      if (np != 1) { kd__err(e, KD_D_SPLIT_OPEN, k->span); return NULL; }
-      x = split_axis(e, s, x, (int)pos[0], target, k);
-    } else if ((k->flag & KD_AST_MERGE) || np != 1 || rest) {
-      x = kd__t_merge(e, x, pos, np, kd__intern(e, kd__arena_printf(e->a, "\001%s", target->kid[0]->text)), k);
-      if (x) { from[renames] = kd__intern(e, kd__arena_printf(e->a, "\001%s", target->kid[0]->text)); to[renames++] = kd__intern(e, target->kid[0]->text); }
-    } else {
-      from[renames] = x->ax[pos[0]].label;
-      to[renames++] = kd__intern(e, target->kid[0]->text);
-      if (target->kid[0]->n) {
-        int64_t want;
-        if (!kd__want_int(e, kd__eval(e, s, target->kid[0]->kid[0]), k, "the size of an axis", &want)) return NULL;
-        if (want != x->ax[pos[0]].size) { kd__err(e, KD_D_SPLIT_SIZE, k->span, x->ax[pos[0]].label, (long long)x->ax[pos[0]].size, (long long)want); return NULL; }
-      }
-    }
-    if (!x) return NULL;
   }
+  if (!x) return NULL;
   tensor *y = kd__arena_copy(e->a, x, sizeof *x);
-  for (int i = 0; i < y->rank; i++)
-    for (int r = 0; r < renames; r++)
-      if (x->ax[i].label == from[r]) { y->ax[i].label = to[r]; y->ax[i].guessed = false; }
-  return kd__t_unique(e, y, n) ? y : NULL;
+  const char *was[KD_MAX_RANK];
+  for (int i = 0; i < y->rank; i++) {
+    was[i] = x->ax[i].label;
+    for (int r = 0; r < w.renames; r++)
+      if (x->ax[i].label == w.from[r]) { y->ax[i].label = w.to[r]; y->ax[i].guessed = false; }
+  }
+  kd__valid_rename(e, y, was, y->rank);
+  if (!kd__t_unique(e, y, n)) return NULL;
+  for (int i = 0; i < w.masks && y; i++) y = kd__valid_where(e, y, kd__t_find(y, w.masked[i]), w.mask[i], w.at[i]);
+  return y;
 }
 
 /* --- indices ------------------------------------------------------------------------------------------------------------------------ */
@@ -273,6 +342,7 @@ tensor *kd__t_slice(elab *e, tensor *x, int p, int64_t from, int64_t to, bool dr
     for (int i = 0; i < r; i++) d[i] = ax[i].size;
     v = kd__b_reshape(&b, v, d, r);
   }
+  kd__valid_slice(e, x->ax[p].label, from, to, drop, ax, r, at);
   return kd__t_wrap(e, v, ax, r, at);
 }
 
@@ -343,7 +413,7 @@ val *kd__index(elab *e, scope *s, val *x, const kd_ast *n) {
   tensor *t = kd__want_tensor(e, x, n->kid[0]);
   if (!t) return &kd__poison;
   for (uint32_t i = 1; i < n->n; i++)
-    if (n->kid[i]->kind == KD_AST_VIEW) return kd__v_tensor(e, view(e, s, t, n));
+    if (n->kid[i]->kind == KD_AST_VIEW || n->kid[i]->kind == KD_AST_MASK) return kd__v_tensor(e, view(e, s, t, n));
   const char **label = KD_NEWN(e->a, const char *, n->n);
   pick picks[KD_MAX_RANK];
   int npick = 0;

@@ -15,7 +15,7 @@ int64_t kd__slot_add(elab *e, const char *path, kd_slot_kind k, kd_dtype t, cons
   slot_info s = { .owner = owner, .at = at };
   s.s.name = path; s.s.kind = k;
   s.s.type.dtype = (uint8_t)t; s.s.type.rank = (uint8_t)rank;
-  for (int i = 0; i < rank; i++) { s.s.type.dim[i] = ax[i].size; s.ax[i] = ax[i]; }
+  for (int i = 0; i < rank; i++) { s.s.type.dim[i] = ax[i].size; s.ax[i] = ax[i]; s.ax[i].mask = NULL; }
   KD_PUSH(e->a, e->slot, s);
   return (int64_t)e->slot.n - 1;
 }
@@ -199,6 +199,13 @@ static tensor *scattered(elab *e, scope *s, tensor *base, const kd_ast *target, 
   return kd__t_scatter_at(e, KD_OP_SCATTER_SET, base, p, n, v, where, target);
 }
 
+/* What is not valid is not written. */
+static tensor *kept_where_invalid(elab *e, tensor *v, tensor *old, const kd_ast *at) {
+  tensor *m = kd__arena_copy(e->a, kd__valid_all(e, v, at), sizeof *m), *bare = kd__arena_copy(e->a, v, sizeof *v);
+  for (int i = 0; i < bare->rank; i++) bare->ax[i].mask = NULL;
+  return kd__t_where(e, m, kd__t_cast(e, bare, old->dtype, at), old, at);
+}
+
 void kd__update(elab *e, scope *s, const kd_ast *n) {
   const kd_ast *target = n->kid[0], *name = target->kind == KD_AST_INDEX ? target->kid[0] : target;
   if (name->kind != KD_AST_NAME) { kd__err(e, KD_D_UPDATE_TARGET, target->span); return; }
@@ -226,6 +233,7 @@ void kd__update(elab *e, scope *s, const kd_ast *n) {
   const kd_ast *mask = n->n > 2 ? n->kid[2] : NULL;
   tensor *where = v && mask ? kd__want_tensor(e, kd__eval(e, s, mask), mask) : NULL;
   if (mask && !where) v = NULL;
+  if (v && target->kind != KD_AST_INDEX && kd__masked(v)) v = kept_where_invalid(e, v, old, n->kid[1]);
   if (v && target->kind == KD_AST_INDEX) v = scattered(e, s, old, target, v, where);
   else if (v && where) v = kd__t_where(e, where, kd__t_cast(e, v, old->dtype, n), old, mask);
   if (v && target->kind != KD_AST_INDEX) v = kd__t_align(e, v, old, n->kid[1]);

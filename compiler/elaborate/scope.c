@@ -57,6 +57,7 @@ const axis *kd__scope_axis(scope *s, const char *label) {
 }
 
 void kd__scope_add_axis(elab *e, scope *s, axis a) {
+  a.mask = NULL;                                 /* a mask belongs to a tensor */
   for (size_t i = 0; i < s->axes.n; i++)
     if (s->axes.v[i].label == a.label) { s->axes.v[i] = a; return; }
   KD_PUSH(e->a, s->axes, a);

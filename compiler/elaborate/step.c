@@ -212,7 +212,7 @@ bool kd__train_step(elab *e, scope *s, const models *m, const kd_ast *models_ast
   if (!differentiate(e, loss, m, models_ast, loss_ast, &r)) return false;
   int64_t total = 0;
   for (size_t i = 0; i < r.slot.n; i++) total += count_of(e, r.slot.v[i]);
-  axis ax = { kd__intern(e, "P"), total, kd__root_new(e, ROOT_FEATURE, NULL), false };
+  axis ax = { kd__intern(e, "P"), total, kd__root_new(e, ROOT_FEATURE, NULL), false, NULL };
   tensor *param = flat(e, &r, r.now.v, ax, models_ast), *grad = flat(e, &r, r.grad.v, ax, models_ast);
   step_ctx st = { &r.slot };
   e->opt_ctx.step = &st;

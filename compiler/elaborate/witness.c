@@ -30,7 +30,7 @@ static bool axis_of(witness *w, const char *name, const kd_ast *size, axis *out)
   for (size_t i = 0; i < w->axes.n; i++)
     if (strcmp(w->axes.v[i].name, name) == 0) { *out = w->axes.v[i].ax; return true; }
   if (w->prime == NAXIS) return false;
-  axis a = { kd__intern(e, name), axis_prime[w->prime++] * w->scale, kd__root_new(e, ROOT_FEATURE, NULL), true };   /* a root of its own refuses nothing by itself */
+  axis a = { kd__intern(e, name), axis_prime[w->prime++] * w->scale, kd__root_new(e, ROOT_FEATURE, NULL), true, NULL };   /* a root of its own refuses nothing by itself */
   if (size) {
     val *v = kd__eval(e, w->known, size);
     if (v->kind != V_INT || v->u.i < 1) return false;
