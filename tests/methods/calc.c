@@ -83,7 +83,9 @@ static calc_array both(calc *c, binary f, calc_array a, calc_array b) {
     return fail(c, "%s and %s do not meet", p, q);
   }
   calc_array r = calc_new(c, rank, dim);
-  for (size_t i = 0; i < r.n; i++) r.v[i] = f(a.v[met(&a, &r, i)], b.v[met(&b, &r, i)]);
+  if (a.n == r.n && b.n == r.n) for (size_t i = 0; i < r.n; i++) r.v[i] = f(a.v[i], b.v[i]);
+  else if (b.n == 1) for (size_t i = 0; i < r.n; i++) r.v[i] = f(a.v[i], b.v[0]);
+  else for (size_t i = 0; i < r.n; i++) r.v[i] = f(a.v[met(&a, &r, i)], b.v[met(&b, &r, i)]);
   return r;
 }
 
@@ -204,6 +206,16 @@ static calc_array f_flat(call *k) {
   return a;
 }
 
+static calc_array f_rows(call *k) {
+  calc_array a = k->a[0];
+  size_t n = (size_t)k->a[1].v[0];
+  if (!n || a.n % n) return fail(k->c, "`rows`: %zu elements are no rows of %zu", a.n, n);
+  a.rank = 2;
+  a.dim[0] = a.n / n;
+  a.dim[1] = n;
+  return a;
+}
+
 static calc_array f_turned(call *k) {
   const calc_array *a = &k->a[0];
   if (a->rank != 2) return fail(k->c, "`turned` takes two axes, not %d", a->rank);
@@ -250,7 +262,7 @@ static const struct { const char *name; function f; int n; } known[] = {
   { "abs", f_abs, 1 }, { "sqrt", f_sqrt, 1 }, { "exp", f_exp, 1 }, { "log", f_log, 1 }, { "relu", f_relu, 1 }, { "round", f_round, 1 },
   { "sum", f_sum, 1 }, { "mean", f_mean, 1 }, { "max", f_max, 1 }, { "min", f_min, 1 }, { "size", f_size, 1 }, { "distinct", f_distinct, 1 },
   { "norms", f_norms, 1 }, { "sums", f_sums, 1 }, { "argmax", f_argmax, 1 }, { "unit", f_unit, 1 }, { "softmax", f_softmax, 1 },
-  { "log_softmax", f_log_softmax, 1 }, { "dot", f_dot, 2 }, { "onehot", f_onehot, 2 }, { "column", f_column, 1 }, { "flat", f_flat, 1 }, { "turned", f_turned, 1 },
+  { "log_softmax", f_log_softmax, 1 }, { "dot", f_dot, 2 }, { "onehot", f_onehot, 2 }, { "column", f_column, 1 }, { "flat", f_flat, 1 }, { "turned", f_turned, 1 }, { "rows", f_rows, 2 },
   { "found", f_found, 2 }, { "join", f_join, 2 }, { "lerp", f_lerp, 3 },
 };
 
