@@ -6,6 +6,7 @@
 /* The part of the graph between what is differentiated for and what is differentiated: nodes lo..hi, values first..last. */
 typedef struct walk {
   kd_graph *g;
+  const uint8_t *limit;                          /* by operator: how often it may be differentiated */
   uint32_t lo, hi, most_in;
   kd_value first;
   bool failed;                                   /* memory ran out */
@@ -20,11 +21,12 @@ static const rule_fn rules[KD_OP_COUNT] = {
 #undef KD_OP
 };
 
-/* A row that may be differentiated just once needs a mark on the nodes of its gradient, which a graph has no place for. */
-#define KD_OP(ID, name, class, nin, nout, attrs, shape, grad, diff, ...) \
-  static_assert(diff == 0 || diff == 2, #name ": once-only gradients are not tracked");
+/* How often each operator may be differentiated. */
+static const uint8_t limits[KD_OP_COUNT] = {
+#define KD_OP(ID, name, class, nin, nout, attrs, shape, grad, diff, ...) [KD_OP_##ID] = diff,
 #include "runtime/op/ops.def"
 #undef KD_OP
+};
 
 void kd__grad_zero(kd__rule *r) { (void)r; assert(!"no gradient flows through this operator"); }
 void kd__grad_none(kd__rule *r) { (void)r; assert(!"this operator has no gradient"); }
@@ -105,22 +107,24 @@ static void accumulate(walk *w, kd_build *b, kd_value v, kd_value d) {
 /* Runs the rule of node `id` where a gradient has arrived at one of its results. False if the operator forbids it. */
 static bool step_back(walk *w, kd_build *b, uint32_t id, bool *need, kd_value *d, kd_grad_error *err) {
   kd_grad_error inner = { 0 };
-  kd__rule r = { .b = *b, .n = w->g->node.v[id], .need = need, .d = d, .err = &inner };
+  kd__rule r = { .b = *b, .n = w->g->node.v[id], .need = need, .d = d, .err = &inner, .limit = w->limit };
   bool arrived = false;
   r.g = &w->adjoint[r.n.out - w->first];
   for (uint32_t i = 0; i < r.n.nout; i++) arrived |= r.g[i] != 0;
   if (!arrived || rules[r.n.op] == kd__grad_zero || !any_active(w, &r.n)) return true;
-  if (rules[r.n.op] == kd__grad_none || kd__op_info((kd_op)r.n.op)->diff == 0) {
-    if (err) *err = (kd_grad_error){ .at = r.n.out, .op = (kd_op)r.n.op };
+  if (rules[r.n.op] == kd__grad_none || w->limit[r.n.op] == 0 || r.n.once) {
+    if (err) *err = (kd_grad_error){ .at = r.n.out, .op = (kd_op)(r.n.once ? r.n.once : r.n.op), .again = r.n.once != 0 };
     return false;
   }
   for (uint32_t i = 0; i < r.n.nin; i++) {
     need[i] = is_active(w, r.n.in[i]);
     d[i] = 0;
   }
+  if (w->limit[r.n.op] == 1) w->g->once = r.n.op;               /* what the rule adds is not to be differentiated */
   rules[r.n.op](&r);
+  w->g->once = 0;
   if (r.failed) {
-    if (err) *err = (kd_grad_error){ .at = inner.at ? r.n.out : 0, .op = inner.op };
+    if (err) *err = (kd_grad_error){ .at = inner.at ? r.n.out : 0, .op = inner.op, .again = inner.again };
     return false;
   }
   for (uint32_t i = 0; i < r.n.nin; i++)
@@ -129,12 +133,13 @@ static bool step_back(walk *w, kd_build *b, uint32_t id, bool *need, kd_value *d
 }
 
 bool kd__pull_back(kd_graph *g, const kd_value *end, const kd_value *seed, size_t nend, const kd_value *wrt, size_t n, kd_value *grad,
-                   kd_origin origin, kd_grad_error *err) {
+                   kd_origin origin, const uint8_t *limit, kd_grad_error *err) {
   walk w;
   kd_build b = { g, origin };
   for (size_t i = 0; i < n; i++) grad[i] = 0;
   if (err) *err = (kd_grad_error){ 0 };
   if (!walk_begin(&w, g, wrt, n, end, nend)) return !w.failed;
+  w.limit = limit;
   const kd_node *last = &g->node.v[w.hi];
   w.adjoint = KD_NEWN(g->arena, kd_value, last->out + last->nout - w.first);
   bool *need = KD_NEWN(g->arena, bool, w.most_in + 1);
@@ -149,11 +154,16 @@ bool kd__pull_back(kd_graph *g, const kd_value *end, const kd_value *seed, size_
   return true;
 }
 
-bool kd__gradients(kd_graph *g, kd_value loss, const kd_value *wrt, size_t n, kd_value *grad, kd_origin origin, kd_grad_error *err) {
+bool kd__gradients_within(kd_graph *g, kd_value loss, const kd_value *wrt, size_t n, kd_value *grad, kd_origin origin, const uint8_t *limit,
+                          kd_grad_error *err) {
   kd_build b = { g, origin };
   for (size_t i = 0; i < n; i++) grad[i] = 0;
   if (!loss) return true;
   assert(real(g, loss) && kd__type_of(g, loss)->rank == 0);
   kd_value one = kd__b_const_like(&b, 1, loss);
-  return kd__pull_back(g, &loss, &one, 1, wrt, n, grad, origin, err);
+  return kd__pull_back(g, &loss, &one, 1, wrt, n, grad, origin, limit, err);
+}
+
+bool kd__gradients(kd_graph *g, kd_value loss, const kd_value *wrt, size_t n, kd_value *grad, kd_origin origin, kd_grad_error *err) {
+  return kd__gradients_within(g, loss, wrt, n, grad, origin, limits, err);
 }

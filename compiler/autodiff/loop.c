@@ -64,7 +64,9 @@ static bool copy_for(const kd_graph *from, kd_graph *to, const kd_value *value, 
     const kd_node *node = &from->node.v[i];
     if (!need[i] || node->op == KD_OP_INPUT) continue;
     for (uint32_t k = 0; k < node->nin; k++) in[k] = map[node->in[k]];
+    to->once = node->once;                       /* what may not be differentiated stays so */
     kd_value v = kd__graph_add(to, (kd_op)node->op, in, node->nin, node->attr, node->origin, NULL);
+    to->once = 0;
     for (uint32_t k = 0; k < node->nout; k++) map[node->out + k] = v + k;
   }
   return true;
@@ -195,7 +197,7 @@ static bool pull_turn_back(back *k) {
     kd_value v = k->input[k->of.v[i] + 1];
     KD_PUSH(k->a, k->wrt, v ? k->map[v] : 0);
   }
-  if (!kd__pull_back(k->b.g, k->end.v, k->seed.v, k->end.n, k->wrt.v, n, grad, k->b.origin, k->r->err)) return false;
+  if (!kd__pull_back(k->b.g, k->end.v, k->seed.v, k->end.n, k->wrt.v, n, grad, k->b.origin, k->r->limit, k->r->err)) return false;
   for (size_t i = 0; i < n; i++) {
     kd_type t = k->carry.v[i];
     if (!grad[i]) grad[i] = kd__b_const(&k->b, 0, (kd_dtype)t.dtype, t.dim, t.rank);

@@ -15,13 +15,14 @@ typedef struct kd__rule {
   const bool *need;                              /* by operand: is its gradient asked for? */
   kd_value *d;                                   /* by operand: all 0 at first; left 0 where no gradient flows */
   bool failed;                                   /* set by a rule that differentiates a body: that has something that forbids it */
+  const uint8_t *limit;                          /* how often each operator may be differentiated */
   kd_grad_error *err;                            /* what (its value is one of the body; 0: memory ran out) */
 } kd__rule;
 
 /* Gradients of several values at once: grad[i] = sum over k of the derivative of end[k] for wrt[i], weighted with seed[k] (of end[k]'s type).
- * Where an end is a wrt itself its seed is the first term. Else as kd__gradients. */
+ * Where an end is a wrt itself its seed is the first term. Else as kd__gradients_within. */
 bool kd__pull_back(kd_graph *g, const kd_value *end, const kd_value *seed, size_t nend, const kd_value *wrt, size_t n, kd_value *grad,
-                   kd_origin origin, kd_grad_error *err);
+                   kd_origin origin, const uint8_t *limit, kd_grad_error *err);
 /* Which of `to` depend on some of `from` through differentiable paths. Adds nothing to g. False: memory ran out. */
 bool kd__active(kd_graph *g, const kd_value *from, size_t n, const kd_value *to, bool *reached, size_t nto);
 /* Which results of a loop depend on its active operands, over any number of turns. False: memory ran out. */

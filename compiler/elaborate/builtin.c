@@ -69,9 +69,16 @@ static double unary_static(int op, double x) {
   }
 }
 
+static val *unary_leaf(elab *e, void *ctx, const kd_ast *at, val **v) {
+  const builtin *b = ctx;
+  arg one = { NULL, v[0], at };
+  return b->fn(e, NULL, b, at, &one, 1);         /* its argument is evaluated: no scope is asked */
+}
+
 static val *bi_unary(B) {
   PICK(1);
   val *x = kd__force_app(p[0]->v);
+  if (kd__treelike(x)) return kd__tree_map(e, call, &x, 1, unary_leaf, (void *)(uintptr_t)b);
   if (kd__is_num(x) && b->op != KD_OP_ISFINITE) {
     double r = unary_static(b->op, kd__num(x));
     bool whole = x->kind == V_INT || b->op == KD_OP_FLOOR || b->op == KD_OP_CEIL || b->op == KD_OP_ROUND;
@@ -96,6 +103,7 @@ static val *bi_unary(B) {
 static val *bi_convert(B) {
   PICK(1);
   val *x = kd__force_app(p[0]->v);
+  if (kd__treelike(x)) return kd__tree_map(e, call, &x, 1, unary_leaf, (void *)(uintptr_t)b);
   if (x->kind == V_BOOL) x = kd__v_int(e, x->u.b);
   if (kd__is_num(x)) return b->op == KD_F32 ? kd__v_real(e, kd__num(x)) : b->op == KD_I64 ? kd__v_int(e, (int64_t)kd__num(x)) : kd__v_bool(e, kd__num(x) != 0);
   tensor *t = kd__want_tensor(e, x, p[0]->ast);
@@ -108,8 +116,12 @@ static bool over_or_all(elab *e, scope *s, const arg *over, const tensor *x, int
   return true;
 }
 
+static val *two_values(elab *e, const kd_ast *call, kd_op op, val *x, val *y);
+static val *two_leaves(elab *e, void *op, const kd_ast *at, val **v) { return two_values(e, at, *(kd_op *)op, v[0], v[1]); }
+
 static val *two_values(elab *e, const kd_ast *call, kd_op op, val *x, val *y) {
   x = kd__force_app(x); y = kd__force_app(y);
+  if (kd__treelike(x) || kd__treelike(y)) return kd__tree_map(e, call, (val *[]){ x, y }, 2, two_leaves, &op);
   if (kd__is_num(x) && kd__is_num(y)) {
     double u = kd__num(x), v = kd__num(y);
     bool ints = x->kind == V_INT && y->kind == V_INT;
@@ -142,6 +154,7 @@ static val *bi_extreme(B) {
   val *x = kd__force_app(p[0]->v);
   if (p[1]) return two_values(e, call, (kd_op)b->op, x, p[1]->v);
   if (x->kind == V_LIST && x->u.list.n) return fold_list(e, call, (kd_op)b->op, x);
+  if (kd__treelike(x) && !p[2]) return kd__tree_reduce(e, call, b->op == KD_OP_MAX ? KD_OP_REDUCE_MAX : KD_OP_REDUCE_MIN, x);
   tensor *t = kd__want_tensor(e, x, p[0]->ast);
   int64_t axes[KD_MAX_RANK];
   int k;
@@ -150,10 +163,19 @@ static val *bi_extreme(B) {
   return kd__v_tensor(e, kd__t_reduce(e, b->op == KD_OP_MAX ? KD_OP_REDUCE_MAX : KD_OP_REDUCE_MIN, t, axes, k, call));
 }
 
+static val *select_leaf(elab *e, void *ctx, const kd_ast *at, val **v) {
+  (void)ctx;
+  tensor *t[3];
+  for (int i = 0; i < 3; i++) if (!(t[i] = kd__want_tensor(e, v[i], at))) return &kd__poison;
+  return kd__v_tensor(e, kd__t_where(e, t[0], t[1], t[2], at));
+}
+
 static val *bi_select(B) {
   PICK(3);
   val *c = kd__force_app(p[0]->v);
   if (c->kind == V_BOOL) return c->u.b ? p[1]->v : p[2]->v;
+  val *all[3] = { c, kd__force_app(p[1]->v), kd__force_app(p[2]->v) };
+  if (kd__treelike(all[0]) || kd__treelike(all[1]) || kd__treelike(all[2])) return kd__tree_map(e, call, all, 3, select_leaf, NULL);
   tensor *t = kd__want_tensor(e, c, p[0]->ast), *x = kd__want_tensor(e, p[1]->v, p[1]->ast), *y = kd__want_tensor(e, p[2]->v, p[2]->ast);
   return t && x && y ? kd__v_tensor(e, kd__t_where(e, t, x, y, call)) : &kd__poison;
 }
@@ -163,6 +185,7 @@ static val *bi_reduce(B) {
   PICK(2);
   val *x = kd__force_app(p[0]->v);
   if (x->kind == V_LIST && b->op == KD_OP_SUM) return x->u.list.n ? fold_list(e, call, KD_OP_ADD, x) : kd__v_int(e, 0);
+  if (kd__treelike(x) && !p[1] && b->op != KD_OP_LOGSUMEXP) return kd__tree_reduce(e, call, (kd_op)b->op, x);
   tensor *t = kd__want_tensor(e, x, p[0]->ast);
   int64_t axes[KD_MAX_RANK];
   int k;
@@ -181,6 +204,10 @@ static val *bi_mean(B) {
   PICK(2);
   val *x = kd__force_app(p[0]->v);
   if (x->kind == V_LIST && x->u.list.n) return kd__binary(e, call, "/", fold_list(e, call, KD_OP_ADD, x), kd__v_int(e, x->u.list.n));
+  if (kd__treelike(x) && !p[1]) {
+    const tree *all = kd__tree_of(e, x, p[0]->ast);
+    return all ? kd__binary(e, call, "/", kd__tree_reduce(e, call, KD_OP_SUM, x), kd__v_int(e, kd__tree_count(all))) : &kd__poison;
+  }
   tensor *t = kd__want_tensor(e, x, p[0]->ast);
   int64_t axes[KD_MAX_RANK], count = 1;
   int k;
@@ -265,6 +292,13 @@ static val *bi_running(B) {
 
 static val *bi_dot(B) {
   PICK(3);
+  val *u = kd__force_app(p[0]->v), *v = kd__force_app(p[1]->v);
+  if (kd__treelike(u) && kd__treelike(v) && !p[2]) return kd__tree_dot(e, call, u, v);
+  if (!p[2]) {
+    kd_diag *d = kd__err(e, KD_D_MISSING_ARG, call->span, b->name, "over");
+    kd__diag_help(e->sink, d, "name the axis: %s(x, over: K)", b->name);
+    return &kd__poison;
+  }
   tensor *x = kd__want_tensor(e, p[0]->v, p[0]->ast), *y = kd__want_tensor(e, p[1]->v, p[1]->ast);
   int64_t axes[KD_MAX_RANK];
   int k;
@@ -283,6 +317,7 @@ static bool as_list(elab *e, val *v, const kd_ast *at, val **out) {
     for (uint32_t i = 0; i < n; i++) items[i] = kd__v_int(e, v->u.range.from + i);
     v = kd__v_list(e, items, n);
   }
+  if (v->kind == V_TREE) v = kd__tree_items(e, v->u.tree);
   if (v->kind != V_LIST) { kd__err(e, KD_D_NOT_LIST, at->span, kd__v_show(e, v)); return false; }
   *out = v;
   return true;
@@ -339,28 +374,6 @@ static val *bi_require(B) {
 }
 
 /* --- the rest of the language's own functions ----------------------------------------------------------------------------------------------- */
-static val *bi_grad(B) {
-  size_t before = e->prog->pending.n;
-  PICK(2);
-  e->prog->pending.n = before;                   /* what is applied only to be differentiated moves no state (rule 3) */
-  tensor *y = kd__want_tensor(e, p[0]->v, p[0]->ast), *x = kd__want_tensor(e, p[1]->v, p[1]->ast);
-  if (!y || !x) return &kd__poison;
-  if (y->rank) {
-    kd_diag *d = kd__err(e, KD_D_NOT_SCALAR, p[0]->ast->span, "what `grad` differentiates", kd__t_show(e, y));
-    kd__diag_help(e->sink, d, "sum(...) or mean(...) makes a scalar of it");
-    return &kd__poison;
-  }
-  kd_value g;
-  kd_grad_error err;
-  if (!kd__gradients(e->prog->g, y->v, &x->v, 1, &g, kd__origin(e, call->span), &err)) { kd__err(e, KD_D_NO_GRADIENT, call->span, kd__op_info(err.op)->name); return &kd__poison; }
-  if (!g) {
-    kd_diag *d = kd__err(e, KD_D_GRAD_UNREACHED, call->span);
-    kd__diag_help(e->sink, d, "`wrt` must be the very value that went into the computation, not a copy made later");
-    return &kd__poison;
-  }
-  return kd__v_tensor(e, kd__t_wrap(e, g, x->ax, x->rank, call));
-}
-
 static val *bi_next(B) { PICK(1); return kd__next(e, s, p[0]->ast); }
 
 static val *bi_mode(B) {

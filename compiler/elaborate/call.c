@@ -372,11 +372,12 @@ static val *run_body(elab *e, scope *in, const def *d, const kd_ast *at) {
   const kd_ast *body = d->ast->kid[2];
   bool returned = e->returned;
   val *result = e->result;
-  e->returned = false; e->result = NULL;
+  const char *turns = e->turns;
+  e->returned = false; e->result = NULL; e->turns = "";         /* the body's own place bears the turns around it */
   if (body->kind == KD_AST_BLOCK) kd__exec_block(e, in, body);
   else e->result = kd__eval(e, in, body);
   val *v = e->result ? e->result : &kd__none;
-  e->returned = returned; e->result = result;
+  e->returned = returned; e->result = result; e->turns = turns;
   return check_return(e, in, d, v, at);
 }
 
@@ -396,10 +397,48 @@ static bool too_many_calls(elab *e, const char *name, const kd_ast *at) {
 }
 
 static const char *call_name(elab *e, scope *s, const char *callee) {
-  return s->bound_as ? s->bound_as : s->prefix ? kd__arena_printf(e->a, "%s.%s", s->prefix, callee) : callee;
+  const char *as = s->bound_as ? s->bound_as : s->prefix;
+  if (*e->turns) as = kd__arena_printf(e->a, "%s%s", as ? as : callee, e->turns);
+  if (!as) return callee;
+  return s->bound_as || (*e->turns && !s->prefix) ? as : kd__arena_printf(e->a, "%s.%s", as, callee);
+}
+
+/* A function whose parameter has axes, given a tree: it is called for each leaf. */
+typedef struct leaf_call { scope *s; def *d; arg *a; uint32_t n; } leaf_call;
+static val *call_def(elab *e, scope *s, def *d, arg *a, uint32_t n, const kd_ast *at);
+
+static val *call_leaf(elab *e, void *ctx, const kd_ast *at, val **v) {
+  const leaf_call *c = ctx;
+  arg *a = kd__arena_copy(e->a, c->a, sizeof(arg) * (c->n + 1));
+  for (uint32_t i = 0; i < c->n; i++) if (a[i].v) a[i].v = v[i];
+  return call_def(e, c->s, c->d, a, c->n, at);
+}
+
+static bool takes_tree(elab *e, scope *s, const def *d, arg *a, uint32_t n) {
+  const kd_ast *params = d->ast->kid[0];
+  if (strcmp(d->word, "fn") != 0) return false;
+  bool any = false;
+  uint32_t at = 0;
+  for (uint32_t i = 0; i < n; i++) {
+    uint32_t k = at;
+    if (a[i].name) for (k = 0; k < params->n && strcmp(params->kid[k]->text, a[i].name) != 0;) k++;
+    else at++;
+    const kd_ast *type = k < params->n && params->kid[k]->n ? params->kid[k]->kid[0] : NULL;
+    if (!type || type->kind != KD_AST_TYPE || !type->n || !type->kid[0]) continue;
+    any = kd__treelike(kd__force_app(kd__arg_eval(e, s, &a[i]))) || any;
+  }
+  return any;
+}
+
+static val *call_tree(elab *e, scope *s, def *d, arg *a, uint32_t n, const kd_ast *at) {
+  leaf_call c = { s, d, a, n };
+  val **v = KD_NEWN(e->a, val *, n + 1);
+  for (uint32_t i = 0; i < n; i++) v[i] = a[i].v ? a[i].v : &kd__none;
+  return kd__tree_map(e, at, v, n, call_leaf, &c);
 }
 
 static val *call_def(elab *e, scope *s, def *d, arg *a, uint32_t n, const kd_ast *at) {
+  if (takes_tree(e, s, d, a, n)) return call_tree(e, s, d, a, n, at);
   if (too_many_calls(e, d->name, at)) return &kd__poison;
   place *p = kd__place_at(e, s->place, at, call_name(e, s, d->name), d->name);
   if (strcmp(d->word, "loss") == 0 && !p->root_net) p->in_loss = true;
@@ -425,7 +464,10 @@ static val *call_lambda(elab *e, scope *s, val *f, arg *a, uint32_t n, const kd_
   labels back = { 0 };
   if (!bind_params(e, s, in, l->kid[0], NULL, 0, a, n, &back, at, "fn")) return &kd__poison;
   frame f2, *up = push_frame(e, &f2, "in a function called here", at);
+  const char *turns = e->turns;
+  e->turns = "";
   val *v = kd__eval(e, in, l->kid[2]);
+  e->turns = turns;
   e->frame = up;
   return kd__back(e, &back, v, at, "fn");
 }
@@ -472,6 +514,13 @@ val *kd__apply_net(elab *e, scope *s, net *w, arg *a, uint32_t n, const kd_ast *
   app *ap = KD_NEW(e->a, app);
   ap->net = w; ap->body = in; ap->back = KD_NEW(e->a, labels);
   for (uint32_t i = 0; i < n; i++) kd__arg_eval(e, s, &a[i]);
+  overlay *over_up = e->over;
+  trial *trial_up = e->trial;
+  if (w->with) {                                 /* at other parameters: its states are read, and nothing of it commits */
+    e->over = kd__arena_copy(e->a, &(overlay){ e->over, w->place, w->with }, sizeof(overlay));
+    e->trial = kd__arena_copy(e->a, &(trial){ e->trial }, sizeof(trial));
+  }
+  ap->over = e->over;
   uint64_t loop = e->loop, salt = e->salt;
   int8_t mode = e->mode;
   frame f, *up = e->frame;
@@ -482,7 +531,7 @@ val *kd__apply_net(elab *e, scope *s, net *w, arg *a, uint32_t n, const kd_ast *
   bool ok = bind_params(e, s, in, w->def->ast->kid[0], w->fixed, w->nfixed, a, n, ap->back, at, w->def->name);
   push_frame(e, &f, kd__arena_printf(e->a, "in `%s`, applied here", w->def->name), at);
   if (ok) v = run_body(e, in, w->def, at);
-  e->frame = up; e->loop = loop; e->mode = mode; e->salt = salt;
+  e->frame = up; e->loop = loop; e->mode = mode; e->salt = salt; e->over = over_up; e->trial = trial_up;
   if (v->kind == V_POISON) return v;
   ap->ret = kd__back(e, ap->back, v, at, w->def->name);
   val *r = kd__v_new(e, V_APP);

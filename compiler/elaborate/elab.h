@@ -24,16 +24,21 @@ typedef struct tensor { kd_value v; uint8_t rank; kd_dtype dtype; axis ax[KD_MAX
 
 /* --- values --------------------------------------------------------------------------------------------------------------- */
 typedef enum val_kind { V_POISON, V_NONE, V_BOOL, V_INT, V_REAL, V_STRING, V_LIST, V_RECORD, V_RANGE, V_AXIS, V_TENSOR, V_DEF, V_LAMBDA,
-                        V_BUILTIN, V_NET, V_APP, V_SPEC, V_DATA, V_SPLIT, V_MODULE, V_SOURCE } val_kind;
+                        V_BUILTIN, V_NET, V_APP, V_SPEC, V_DATA, V_SPLIT, V_MODULE, V_SOURCE, V_TREE, V_PART } val_kind;
 
 typedef struct def { const kd_ast *ast; const char *word, *name; scope *scope; } def;
 typedef struct arg { const char *name; val *v; const kd_ast *ast; } arg;       /* a call's argument; v NULL until evaluated */
 /* A network instance (or a definition waiting for its inputs): `fixed` are the arguments given at construction. */
-typedef struct net { def *def; arg *fixed; uint32_t nfixed; place *place; int8_t mode; const char *role; const kd_ast *at; struct net *base; bool frozen; } net;
+typedef struct net { def *def; arg *fixed; uint32_t nfixed; place *place; int8_t mode; const char *role; const kd_ast *at; struct net *base; bool frozen; struct tree *with; } net;
+/* A tree of tensors by path: parameters of a network as values, or what was computed of them leaf by leaf (tree.c). */
+typedef struct leaf { const char *path; tensor *t; int64_t slot; } leaf;        /* slot: the parameter that it was read from, or -1 */
+typedef struct tree { leaf *leaf; uint32_t n; const char *of; } tree;           /* of: the network, for messages */
 typedef struct relabel { const char *formal, *actual; } relabel;
 typedef struct labels { KD_VEC(relabel) map; } labels;
+/* A part of a network: what it owns below a path ("S.stage1"). */
+typedef struct net_part { place *top; const char *path; } net_part;
 /* A network applied: its value and the bindings of its body (taps). */
-typedef struct app { net *net; val *ret; scope *body; labels *back; } app;
+typedef struct app { net *net; val *ret; scope *body; labels *back; struct overlay *over; } app;
 typedef struct spec { def *def; arg *args; uint32_t nargs; const kd_ast *at; scope *scope; uint64_t loop; } spec;   /* optimizer awaiting its step */
 /* A column of a file, as idx(...) or csv(...) describe it. */
 typedef struct data_source { kd_field_source src; axis ax[KD_MAX_RANK]; uint32_t rank; double scale; bool real; } data_source;
@@ -45,7 +50,8 @@ struct val {
     struct { val **v; uint32_t n; } list;
     struct { const char **key; val **v; uint32_t n; } rec;
     struct { int64_t from, to; } range;
-    axis ax; tensor *t; def *def; net *net; app *app; spec *spec;
+    axis ax; tensor *t; def *def; net *net; app *app; spec *spec; tree *tree;
+    net_part *part;
     struct { const kd_ast *ast; scope *scope; } lambda;
     const struct builtin *builtin;
     uint32_t data;                                 /* index into elab.data */
@@ -98,8 +104,13 @@ typedef struct slot_info {
 
 /* --- programs --------------------------------------------------------------------------------------------------------------------- */
 typedef enum prog_kind { PROG_PROBE, PROG_INIT, PROG_TRAIN, PROG_EVAL, PROG_FINISH } prog_kind;
-typedef struct pending { int64_t slot; kd_value value; place *owner; kd_span at; } pending;
-typedef struct memo { const void *key; uint64_t version; val *v; } memo;
+/* A trial: what is evaluated inside a `grad`, a virtual step or a network at other parameters, whose updates never commit (rule 3). */
+typedef struct trial { struct trial *up; } trial;
+typedef struct pending { int64_t slot; kd_value value; place *owner; kd_span at; trial *trial; } pending;
+/* A formula's value in this program; `trial`: where it was read first; its updates and the formulas it read are those from .. on. */
+typedef struct memo { const void *key; uint64_t version; val *v; trial *trial; size_t pending_from, pending_to, memo_from; } memo;
+/* `M at tree` around us: reads of parameters below `place` give the tree's leaves. */
+typedef struct overlay { struct overlay *up; place *place; tree *tree; } overlay;
 typedef struct slot_version { int64_t slot; kd_value now; uint32_t version; } slot_version;
 struct prog {
   prog_kind kind; const char *name;
@@ -137,11 +148,15 @@ struct elab {
   prog *prog, *init, *probe;
   frame *frame; place *top;
   expect *expect;
+  const char *turns;                               /* ".0.2": the turns of the static loops around us in this body: they are part of paths */
   uint64_t loop, salt;                             /* hashes of the static loop indices, and of the network applications, around us */
   int depth;                                       /* evaluation depth */
   bool returned;                                   /* a `return` was executed in the body being run */
   val *result;
-  struct { val *pv, *gv, *now; kd_value when; place *place; struct step_ctx *step; } opt_ctx;   /* the optimizer being run: param, grad, new param */
+  struct { val *pv, *gv, *now; kd_value when; place *place; struct step_ctx *step; bool apart; } opt_ctx;   /* the optimizer being run: param, grad, new param; apart: in a virtual step */
+  trial *trial; overlay *over;                       /* around us, innermost first */
+  uint64_t free_leaves;                            /* seeds of jvp made so far */
+  KD_VEC(tensor *) local;                          /* states of virtual steps' optimizers: slots -2, -3, ... */
   int8_t mode;                                     /* 1: eval(M) around us, 2: train(M) */
   const char *role;                                /* word of the experiment-level binding being made */
   const kd_ast *override_call; const char *override_name;
@@ -291,6 +306,43 @@ bool kd__training(elab *e, scope *s);
 typedef struct builtin { const char *name; val *(*fn)(elab *e, scope *s, const struct builtin *b, const kd_ast *call, arg *a, uint32_t n); int op; const char *sig, *doc; } builtin;
 const builtin *kd__builtin_find(const char *name);
 size_t kd__builtin_names(const char **out, size_t max);
+
+/* --- tree.c ----- */
+typedef KD_VEC(tensor *) tensor_list;
+typedef KD_VEC(int64_t) slot_list;
+typedef val *(*leaf_fn)(elab *e, void *ctx, const kd_ast *at, val **given);
+bool kd__within(const place *p, const place *top);
+/* A network, a part of one, a tree: something that arithmetic takes leaf by leaf. */
+bool kd__treelike(const val *v);
+/* The parameters of a network, of a part, of a list of networks (paths then begin with the networks' own), as they are here; a tree as it is.
+ * NULL after reporting. Leaves are in the order of the slots; leaf.slot is where the value belongs, so a scheme can write it back. */
+tree *kd__tree_of(elab *e, val *v, const kd_ast *at);
+/* The parameters (and states) that a network, a part or a list of them owns, in order. False after reporting: not a network. */
+bool kd__slots_of(elab *e, val *v, bool states, const kd_ast *at, slot_list *out);
+/* The leaf of `b` that belongs to each leaf of `a`, by path; NULL after reporting the first path or shape that differs. */
+tensor **kd__alike(elab *e, const tree *a, const tree *b, const kd_ast *at);
+const leaf *kd__leaf_at(const tree *t, const char *path);
+val *kd__v_tree(elab *e, leaf *l, uint32_t n, const char *of);
+/* f over the leaves of the trees among given[0..n); the others (numbers, truth values) are passed as they are. */
+val *kd__tree_map(elab *e, const kd_ast *at, val **given, uint32_t n, leaf_fn f, void *ctx);
+val *kd__tree_reduce(elab *e, const kd_ast *at, kd_op op, val *v);       /* over all elements of all leaves: SUM, REDUCE_MAX, REDUCE_MIN, ANY, ALL */
+val *kd__tree_dot(elab *e, const kd_ast *at, val *a, val *b);
+int64_t kd__tree_count(const tree *t);                                   /* numbers in all leaves */
+val *kd__tree_items(elab *e, const tree *t);                             /* the leaves as a list */
+val *kd__tree_field(elab *e, const tree *t, const char *name);           /* a leaf, or the tree below it; NULL: neither */
+val *kd__tree_pick(elab *e, val *v, const char *pattern, const kd_ast *at);
+val *kd__part_field(elab *e, const net_part *p, const char *name, const kd_ast *at);   /* S.head, S.head.W: a part, a list of parts, a parameter; NULL */
+const char *kd__part_names(elab *e, const net_part *p);
+/* The tensors of a value (a tensor, applied network, tree, network, list or record of them), in order, and the same structure with others. */
+bool kd__flatten(elab *e, val *v, const kd_ast *at, const char *what, tensor_list *out);
+val *kd__unflatten(elab *e, val *like, tensor *const *t, size_t *used, const kd_ast *at);
+val *kd__over_slot(elab *e, int64_t slot, const kd_ast *at);
+/* M at tree */
+val *kd__net_at(elab *e, net *w, tree *t);
+val *kd__eval_at(elab *e, scope *s, const kd_ast *n);
+
+/* --- gradient.c ----- */
+void kd__no_gradient(elab *e, const kd_grad_error *err, const kd_ast *at);
 
 /* --- data.c ----- */
 val *kd__data_field(elab *e, val *d, const char *name, const kd_ast *n);

@@ -8,7 +8,7 @@ static elab *begin(kd__arena *a, kd_sink *sink, const kd_elab_options *opt) {
   kd__map_init(&e->modules, a);
   for (int i = 0; i < KD_AMBIENT_COUNT; i++) e->ambient[i] = -1;
   e->top = KD_NEW(a, place);
-  e->top->path = ""; e->top->what = "";
+  e->top->path = ""; e->top->what = ""; e->turns = "";
   kd__root_new(e, ROOT_OPEN, NULL);
   e->init = kd__prog_new(e, PROG_INIT, "init");
   e->probe = kd__prog_new(e, PROG_PROBE, "probe");
@@ -147,7 +147,7 @@ static void entry_gradients(elab *e, tensor *loss, const kd_entry_arg *given, si
   for (size_t i = 0; i < e->slot.n; i++)
     if (e->slot.v[i].s.kind == KD_SLOT_PARAM) { wrt[k] = kd__slot_input(e, e->prog, (int64_t)i); name[k++] = e->slot.v[i].s.name; }
   kd_grad_error err;
-  if (!kd__gradients(e->prog->g, loss->v, wrt, k, grad, kd__origin(e, at->span), &err)) { kd__err(e, KD_D_NO_GRADIENT, at->span, kd__op_info(err.op)->name); return; }
+  if (!kd__gradients(e->prog->g, loss->v, wrt, k, grad, kd__origin(e, at->span), &err)) { kd__no_gradient(e, &err, at); return; }
   kd_build b = kd__b(e, at);
   for (size_t i = 0; i < k; i++)
     kd__graph_result(e->prog->g, kd__arena_printf(e->a, "grad.%s", name[i]), grad[i] ? grad[i] : kd__b_const_like(&b, 0, wrt[i]));

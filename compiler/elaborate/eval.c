@@ -25,14 +25,32 @@ static val *with_source(elab *e, scope *s, val *v, const kd_ast *n) {
   return r;
 }
 
-static val *read_formula(elab *e, binding *b) {
-  if (!e->prog) return &kd__poison;
-  for (size_t i = 0; i < e->prog->memo.n; i++)
-    if (e->prog->memo.v[i].key == b && e->prog->memo.v[i].version == e->prog->clock) return e->prog->memo.v[i].v;
-  uint64_t loop = e->loop;
+/* A formula read first in a trial and now outside of it (or in another): what it updates belongs here from now on. What trials inside it
+ * tried stays theirs. */
+static void adopt(elab *e, prog *p, size_t k) {
+  memo *m = &p->memo.v[k];
+  const trial *t = e->trial;
+  while (t && t != m->trial) t = t->up;
+  if (t == m->trial) return;
+  trial *of = m->trial;
+  for (size_t i = m->pending_from; i < m->pending_to && i < p->pending.n; i++) {
+    trial *c = p->pending.v[i].trial;
+    if (c == of) { p->pending.v[i].trial = e->trial; continue; }
+    while (c && c->up != of) c = c->up;
+    if (c) c->up = e->trial;
+  }
+  for (size_t i = m->memo_from; i <= k; i++) if (p->memo.v[i].trial == of) p->memo.v[i].trial = e->trial;
+}
+
+/* What a formula is does not depend on who reads it: neither loops, nor modes, nor other parameters around the reader matter. */
+static val *eval_formula(elab *e, binding *b) {
+  uint64_t loop = e->loop, salt = e->salt;
   frame *up = e->frame;
+  overlay *around = e->over;
+  int8_t mode = e->mode;
   const char *as = b->scope->bound_as;
-  e->loop = 0; e->frame = NULL;
+  const char *turns = e->turns;
+  e->loop = 0; e->turns = ""; e->salt = 0; e->frame = NULL; e->over = NULL; e->mode = 0;
   b->scope->bound_as = b->name;
   val *v = kd__eval(e, b->scope, b->expr);
   b->scope->bound_as = as;
@@ -44,8 +62,18 @@ static val *read_formula(elab *e, binding *b) {
     if (!t || !type->n || !type->kid[0] || !kd__match_axes(e, tmp, type, t, &back, b->expr, b->name, &out, b->name)) v = t ? v : &kd__poison;
     else v = kd__v_tensor(e, &out);
   }
-  e->loop = loop; e->frame = up;
-  KD_PUSH(e->a, e->prog->memo, (memo){ b, e->prog->clock, v });
+  e->loop = loop; e->turns = turns; e->salt = salt; e->frame = up; e->over = around; e->mode = mode;
+  return v;
+}
+
+static val *read_formula(elab *e, binding *b) {
+  prog *p = e->prog;
+  if (!p) return &kd__poison;
+  for (size_t i = 0; i < p->memo.n; i++)
+    if (p->memo.v[i].key == b && p->memo.v[i].version == p->clock) { adopt(e, p, i); return p->memo.v[i].v; }
+  size_t from = p->pending.n, memos = p->memo.n;
+  val *v = eval_formula(e, b);
+  KD_PUSH(e->a, p->memo, (memo){ b, p->clock, v, e->trial, from, p->pending.n, memos });
   return v;
 }
 
@@ -178,6 +206,9 @@ static bool same(const val *a, const val *b) {
   return a->kind == V_NONE || (a->kind == V_BOOL && a->u.b == b->u.b) || (a->kind == V_STRING && strcmp(a->u.s, b->u.s) == 0);
 }
 
+static val *binary_leaf(elab *e, void *op, const kd_ast *at, val **v) { return kd__binary(e, at, op, v[0], v[1]); }
+static val *unary_leaf(elab *e, void *op, const kd_ast *at, val **v) { return kd__unary(e, at, *(kd_op *)op, v[0]); }
+
 val *kd__binary(elab *e, const kd_ast *n, const char *op, val *a, val *b) {
   a = kd__force_app(a); b = kd__force_app(b);
   if (a->kind == V_POISON || b->kind == V_POISON) return &kd__poison;
@@ -186,6 +217,7 @@ val *kd__binary(elab *e, const kd_ast *n, const char *op, val *a, val *b) {
   if (a->kind == V_LIST && b->kind == V_LIST && *op == '+') return list_plus(e, a, b);
   bool equality = strcmp(op, "==") == 0 || strcmp(op, "!=") == 0;
   if (equality && ((is_static(a) && is_static(b)) || a->kind == V_NONE || b->kind == V_NONE)) return kd__v_bool(e, same(a, b) == (*op == '='));
+  if (kd__treelike(a) || kd__treelike(b)) return kd__tree_map(e, n, (val *[]){ a, b }, 2, binary_leaf, (void *)(uintptr_t)op);
   if (a->kind == V_BOOL && b->kind == V_BOOL) return kd__v_bool(e, *op == 'a' ? a->u.b && b->u.b : a->u.b || b->u.b);
   if (a->kind == V_STRING && b->kind == V_STRING && *op == '+') return kd__v_str(e, kd__arena_printf(e->a, "%s%s", a->u.s, b->u.s));
   const kd_ast *la = n->n > 0 ? n->kid[0] : n, *lb = n->n > 1 ? n->kid[1] : n;
@@ -200,6 +232,7 @@ val *kd__unary(elab *e, const kd_ast *n, kd_op op, val *a) {
   if (a->kind == V_POISON) return a;
   if (op == KD_OP_NEG && a->kind == V_INT) return kd__v_int(e, a->u.i == INT64_MIN ? INT64_MAX : -a->u.i);
   if (op == KD_OP_NEG && a->kind == V_REAL) return kd__v_real(e, -a->u.r);
+  if (kd__treelike(a)) return kd__tree_map(e, n, &a, 1, unary_leaf, &op);
   if (op == KD_OP_NOT && a->kind == V_BOOL) return kd__v_bool(e, !a->u.b);
   tensor *t = kd__want_tensor(e, a, n);
   if (!t) return &kd__poison;
@@ -220,6 +253,7 @@ static bool items_of(elab *e, val *v, const kd_ast *at, val_vec *out) {
     for (int64_t i = v->u.range.from; i < v->u.range.to; i++) KD_PUSH(e->a, *out, kd__v_int(e, i));
     return true;
   }
+  if (v->kind == V_TREE) return items_of(e, kd__tree_items(e, v->u.tree), at, out);
   if (v->kind == V_RECORD) { for (uint32_t i = 0; i < v->u.rec.n; i++) KD_PUSH(e->a, *out, v->u.rec.v[i]); return true; }
   if (v->kind != V_POISON) {
     kd_diag *d = kd__err(e, KD_D_NOT_LIST, at->span, kd__v_show(e, v));
@@ -239,29 +273,37 @@ static bool bind_item(elab *e, scope *s, const kd_ast *const *names, uint32_t n,
   return true;
 }
 
+/* Enters turn i of a static loop: it is part of the random key and of the paths of what is made there. */
+static void enter_turn(elab *e, uint64_t loop, const char *turns, size_t i) {
+  e->loop = kd__mix(loop, i + 1);
+  e->turns = kd__arena_printf(e->a, "%s.%zu", turns, i);
+}
+
 static void comprehend(elab *e, scope *s, const kd_ast *n, uint32_t k, val_vec *out) {
   if (k == n->n) { KD_PUSH(e->a, *out, kd__eval(e, s, n->kid[0])); return; }
   const kd_ast *c = n->kid[k];
   val_vec items = { 0 };
   if (!items_of(e, kd__eval(e, s, c->kid[0]), c->kid[0], &items)) return;
   uint64_t loop = e->loop;
+  const char *turns = e->turns;
   for (size_t i = 0; i < items.n; i++) {
     scope *in = kd__scope_new(e, s, NULL);
-    in->bound_as = s->bound_as;
-    e->loop = kd__mix(loop, i + 1);
+    in->bound_as = s->bound_as; in->prefix = s->prefix;
+    enter_turn(e, loop, turns, i);
     bool take = true;
     if (!bind_item(e, in, (const kd_ast *const *)c->kid + 2, c->n - 2, items.v[i], c)) break;
     if (c->kid[1] && !kd__want_bool(e, kd__eval(e, in, c->kid[1]), c->kid[1], "the condition", &take)) break;
     if (take) comprehend(e, in, n, k + 1, out);
   }
-  e->loop = loop;
+  e->loop = loop; e->turns = turns;
 }
 
 static val *eval_list(elab *e, scope *s, const kd_ast *n) {
   val **v = KD_NEWN(e->a, val *, n->n);
   uint64_t loop = e->loop;
+  const char *turns = e->turns;
   for (uint32_t i = 0; i < n->n; i++) {
-    e->loop = kd__mix(loop, i + 1);
+    enter_turn(e, loop, turns, i);
     if (n->kid[i]->kind == KD_AST_REST || (n->kid[i]->kind == KD_AST_ARG && n->kid[i]->text)) {
       kd__err(e, KD_D_SHAPE_HERE, n->kid[i]->span);
       v[i] = &kd__poison;
@@ -269,7 +311,7 @@ static val *eval_list(elab *e, scope *s, const kd_ast *n) {
       v[i] = kd__eval(e, s, n->kid[i]->kind == KD_AST_ARG ? n->kid[i]->kid[0] : n->kid[i]);
     }
   }
-  e->loop = loop;
+  e->loop = loop; e->turns = turns;
   return kd__v_list(e, v, n->n);
 }
 
@@ -350,7 +392,8 @@ static val *eval_node(elab *e, scope *s, const kd_ast *n) {
     case KD_AST_ARG: return kd__eval(e, s, n->kid[0]);
     case KD_AST_COMPREHENSION: { val_vec out = { 0 }; comprehend(e, s, n, 1, &out); return kd__v_list(e, out.v, (uint32_t)out.n); }
     case KD_AST_ERROR: return &kd__poison;
-    case KD_AST_AT: case KD_AST_WITH: case KD_AST_LIKE: case KD_AST_OF: case KD_AST_REPEAT: case KD_AST_FOR_IN: case KD_AST_EVALUATE:
+    case KD_AST_AT: return kd__eval_at(e, s, n);
+    case KD_AST_WITH: case KD_AST_LIKE: case KD_AST_OF: case KD_AST_REPEAT: case KD_AST_FOR_IN: case KD_AST_EVALUATE:
       kd__err(e, KD_D_LATER, n->span, kd__ast_kind_name((kd_ast_kind)n->kind));
       return &kd__poison;
     default: kd__err(e, KD_D_INTERNAL, n->span, "this is not a value"); return &kd__poison;
@@ -389,15 +432,16 @@ static void collect(elab *e, scope *out, scope *in, const kd_ast *names, uint32_
 
 static void run_loop(elab *e, scope *s, const kd_ast *stmt, val_vec *items, const kd_ast *body, uint32_t nnames) {
   uint64_t loop = e->loop;
+  const char *turns = e->turns;
   for (size_t i = 0; i < items->n && !e->returned; i++) {
     scope *in = kd__scope_new(e, s, NULL);
     in->loop = true;
-    e->loop = kd__mix(loop, i + 1);
+    enter_turn(e, loop, turns, i);
     if (nnames && !bind_item(e, in, (const kd_ast *const *)stmt->kid + 2, nnames, items->v[i], stmt)) break;
     kd__exec_block(e, in, body);
     collect(e, s, in, stmt, nnames);
   }
-  e->loop = loop;
+  e->loop = loop; e->turns = turns;
 }
 
 static void exec_for(elab *e, scope *s, const kd_ast *n) {

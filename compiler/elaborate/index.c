@@ -406,6 +406,11 @@ val *kd__index(elab *e, scope *s, val *x, const kd_ast *n) {
   x = x->kind == V_APP && x->u.app->ret->kind != V_RECORD ? kd__force_app(x) : x;
   if (x->kind == V_POISON) return x;
   if (x->kind == V_LIST) return index_list(e, s, x, n);
+  if (kd__treelike(x) && n->n == 2 && n->kid[1]->kind == KD_AST_SUB && n->kid[1]->n == 1 && !n->kid[1]->text) {
+    const char *path;
+    const kd_ast *at = n->kid[1]->kid[0];
+    return kd__want_str(e, kd__eval(e, s, at), at, "the path of a leaf", &path) ? kd__tree_pick(e, x, path, at) : &kd__poison;
+  }
   if (x->kind == V_RECORD && n->n == 2 && n->kid[1]->n == 1) {
     val *k = kd__eval(e, s, n->kid[1]->kid[0]);
     if (k->kind == V_STRING) for (uint32_t i = 0; i < x->u.rec.n; i++) if (strcmp(x->u.rec.key[i], k->u.s) == 0) return x->u.rec.v[i];

@@ -188,7 +188,8 @@ uint32_t kd__override_args(elab *e, const val *f, const kd_ast *call, arg **a, u
 /* --- bindings --------------------------------------------------------------------------------------------------------------------- */
 static bool has_tensor(const val *v) {
   switch (v->kind) {
-    case V_TENSOR: case V_APP: case V_POISON: return true;
+    case V_TENSOR: case V_APP: case V_TREE: case V_POISON: return true;
+    case V_NET: return v->u.net->with != NULL;
     case V_LIST: for (uint32_t i = 0; i < v->u.list.n; i++) if (has_tensor(v->u.list.v[i])) return true; return false;
     case V_RECORD: for (uint32_t i = 0; i < v->u.rec.n; i++) if (has_tensor(v->u.rec.v[i])) return true; return false;
     default: return false;
@@ -210,6 +211,10 @@ static void check_word(elab *e, const kd_ast *n, const val *v) {
   if (netlike && !all_nets(v)) {
     kd_diag *d = kd__err(e, KD_D_WANT_KIND, n->kid[1]->span, kd__arena_printf(e->a, "%s `%s`", n->text2, n->text), "a network", kd__v_show(e, v));
     if (v->kind == V_DEF && kd__def_is_net(v->u.def)) kd__diag_help(e->sink, d, "make an instance of it: %s(...)", v->u.def->name);
+  }
+  if (word_is(n, "tap") && kd__treelike(v) && v->kind != V_TREE) {
+    kd_diag *d = kd__err(e, KD_D_WANT_KIND, n->kid[1]->span, kd__arena_printf(e->a, "tap `%s`", n->text), "a value inside an applied network", kd__v_show(e, v));
+    if (v->kind == V_PART) kd__diag_help(e->sink, d, "apply it first: let t = %s(x), then t%s", v->u.part->top->path, v->u.part->path + strlen(v->u.part->top->path));
   }
   if (word_is(n, "data") && v->kind != V_DATA) kd__err(e, KD_D_WANT_KIND, n->kid[1]->span, kd__arena_printf(e->a, "data `%s`", n->text), "a data set", kd__v_show(e, v));
 }
@@ -292,7 +297,13 @@ static val *unknown_field(elab *e, const kd_ast *n, const char *const *names, si
 val *kd__app_tap(elab *e, app *a, const char *name) {
   binding *b = kd__scope_here(a->body, name);
   if (b && b->kind != B_FORMULA && b->kind != B_STATE && b->kind != B_PARAM && b->v) return b->v;
-  if (b && (b->kind == B_STATE || b->kind == B_PARAM)) return kd__read_slot(e, b->slot, b->at);
+  if (b && (b->kind == B_STATE || b->kind == B_PARAM)) {             /* as the application read it */
+    overlay *up = e->over;
+    e->over = a->over;
+    val *v = kd__read_slot(e, b->slot, b->at);
+    e->over = up;
+    return v;
+  }
   if (a->ret->kind == V_RECORD)
     for (uint32_t i = 0; i < a->ret->u.rec.n; i++) if (strcmp(a->ret->u.rec.key[i], name) == 0) return a->ret->u.rec.v[i];
   return NULL;
@@ -325,6 +336,30 @@ static val *module_field(elab *e, module *m, const kd_ast *n) {
   return unknown_field(e, n, names, k, kd__arena_printf(e->a, "module `%s`", m->name), "definition");
 }
 
+static val *no_part(elab *e, const net_part *p, const kd_ast *n) {
+  kd_diag *d = kd__err(e, KD_D_UNKNOWN_FIELD, n->name.len ? n->name : n->span, kd__arena_printf(e->a, "`%s`", p->path), "part or parameter", n->text);
+  const char *names = kd__part_names(e, p);
+  if (names) kd__diag_help(e->sink, d, "it has: %s", names);
+  return &kd__poison;
+}
+
+/* A part or a parameter of the network itself; taps belong to its applications. */
+static val *net_field(elab *e, const net *w, const kd_ast *n) {
+  overlay o = { e->over, w->place, w->with }, *up = e->over;
+  net_part whole = { w->place, w->place->path };
+  if (w->with) e->over = &o;
+  val *r = kd__part_field(e, &whole, n->text, n);
+  e->over = up;
+  if (r && w->with && r->kind != V_TENSOR) r = kd__tree_field(e, w->with, n->text);      /* a part at other parameters: its leaves */
+  if (r) return r;
+  kd_diag *d = kd__err(e, KD_D_NET_FIELD, n->span, n->text);
+  const char *names = kd__part_names(e, &whole);
+  const kd_ast *of = n->kid[0];
+  kd__diag_help(e->sink, d, "apply it first: let t = %.*s(x), then t.%s%s%s", (int)of->span.len, of->span.src->text + of->span.at, n->text,
+                names ? "; what it owns is: " : "", names ? names : "");
+  return &kd__poison;
+}
+
 val *kd__field(elab *e, scope *s, val *v, const kd_ast *n) {
   (void)s;
   switch (v->kind) {
@@ -335,9 +370,16 @@ val *kd__field(elab *e, scope *s, val *v, const kd_ast *n) {
     case V_RECORD:
       for (uint32_t i = 0; i < v->u.rec.n; i++) if (strcmp(v->u.rec.key[i], n->text) == 0) return v->u.rec.v[i];
       return unknown_field(e, n, v->u.rec.key, v->u.rec.n, "this record", "field");
-    case V_NET: {
-      kd_diag *d = kd__err(e, KD_D_NET_FIELD, n->span, n->text);
-      kd__diag_help(e->sink, d, "apply it first: let t = %.*s(x), then t.%s", (int)n->kid[0]->span.len, n->kid[0]->span.src->text + n->kid[0]->span.at, n->text);
+    case V_NET: return net_field(e, v->u.net, n);
+    case V_PART: {
+      val *r = kd__part_field(e, v->u.part, n->text, n);
+      return r ? r : no_part(e, v->u.part, n);
+    }
+    case V_TREE: {
+      val *r = kd__tree_field(e, v->u.tree, n->text);
+      if (r) return r;
+      kd_diag *d = kd__err(e, KD_D_UNKNOWN_FIELD, n->name.len ? n->name : n->span, "this tree", "leaf", n->text);
+      if (v->u.tree->n) kd__diag_help(e->sink, d, "its leaves are named like %s", v->u.tree->leaf[0].path);
       return &kd__poison;
     }
     default: kd__err(e, KD_D_NO_FIELDS, n->span, kd__v_show(e, v), n->text); return &kd__poison;

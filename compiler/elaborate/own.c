@@ -10,6 +10,8 @@ prog *kd__prog_new(elab *e, prog_kind k, const char *name) {
   return p;
 }
 
+enum { LOCAL = -2 };                             /* slots from here down are states of virtual steps' optimizers */
+
 /* --- slots ------------------------------------------------------------------------------------------------------------------ */
 int64_t kd__slot_add(elab *e, const char *path, kd_slot_kind k, kd_dtype t, const axis *ax, int rank, place *owner, kd_span at) {
   slot_info s = { .owner = owner, .at = at };
@@ -27,11 +29,18 @@ kd_value kd__slot_input(elab *e, prog *p, int64_t slot) {
   return kd__b_input(&b, slot, &t);
 }
 
+/* Updates of the trials around us, and those outside of any; not those of other trials. */
+static bool in_sight(const elab *e, const trial *of) {
+  const trial *t = e->trial;
+  while (t && t != of) t = t->up;
+  return t == of;
+}
+
 kd_value kd__slot_now(elab *e, int64_t slot, const kd_ast *at) {
   (void)at;
   prog *p = e->prog;
   if (p->chain == slot + 1)
-    for (size_t i = p->pending.n; i-- > 0;) if (p->pending.v[i].slot == slot) return p->pending.v[i].value;
+    for (size_t i = p->pending.n; i-- > 0;) if (p->pending.v[i].slot == slot && in_sight(e, p->pending.v[i].trial)) return p->pending.v[i].value;
   for (size_t i = 0; i < p->version.n; i++) if (p->version.v[i].slot == slot) return p->version.v[i].now;
   return kd__slot_input(e, p, slot);
 }
@@ -45,6 +54,11 @@ void kd__slot_set(elab *e, prog *p, int64_t slot, kd_value v, const kd_ast *at) 
 }
 
 val *kd__read_slot(elab *e, int64_t slot, const kd_ast *at) {
+  if (slot < 0) return kd__v_tensor(e, e->local.v[LOCAL - slot]);
+  if (e->over) {
+    val *v = kd__over_slot(e, slot, at);
+    if (v) return v;
+  }
   const slot_info *s = &e->slot.v[slot];
   tensor *t = kd__t_wrap(e, kd__slot_now(e, slot, at), s->ax, s->s.type.rank, at);
   return kd__v_tensor(e, t);
@@ -85,7 +99,7 @@ bool kd__commits(elab *e, const prog *p, const place *owner) {
 
 void kd__commit(elab *e, prog *p, const kd_ast *at) {
   for (size_t i = 0; i < p->pending.n; i++)
-    if (kd__commits(e, p, p->pending.v[i].owner)) kd__slot_set(e, p, p->pending.v[i].slot, p->pending.v[i].value, at);
+    if (!p->pending.v[i].trial && kd__commits(e, p, p->pending.v[i].owner)) kd__slot_set(e, p, p->pending.v[i].slot, p->pending.v[i].value, at);
   p->pending.n = 0;
 }
 
@@ -97,32 +111,48 @@ static int64_t owned_slot(elab *e, place *p, const kd_ast *at) {
 }
 
 static const char *own_path(elab *e, scope *s, const char *name) {
-  const char *path = kd__arena_printf(e->a, "%s%s%s", s->place->path, *s->place->path ? "." : "", name);
+  const char *path = kd__arena_printf(e->a, "%s%s%s%s", s->place->path, *s->place->path ? "." : "", name, e->turns);
   for (int k = 2;; k++) {
     bool taken = false;
     for (size_t i = 0; i < e->slot.n && !taken; i++) taken = strcmp(e->slot.v[i].s.name, path) == 0;
     if (!taken) return path;
-    path = kd__arena_printf(e->a, "%s%s%s_%d", s->place->path, *s->place->path ? "." : "", name, k);
+    path = kd__arena_printf(e->a, "%s%s%s%s_%d", s->place->path, *s->place->path ? "." : "", name, e->turns, k);
   }
 }
 
-/* The initial value goes to the one initialisation program; resets and stage starts run parts of it. */
-static void initialise(elab *e, scope *s, const kd_ast *n, int64_t slot, const axis *ax, int rank, kd_dtype t) {
+/* The declared initial value, evaluated in the program at hand. */
+static tensor *initial(elab *e, scope *s, const kd_ast *n, const axis *ax, int rank, kd_dtype t) {
   const kd_ast *expr = n->kid[1];
-  prog *p = e->prog;
   expect want = { .rank = (uint32_t)rank, .dtype = t }, *up = e->expect;
   if (rank) memcpy(want.ax, ax, sizeof(axis) * (size_t)rank);
   const char *as = s->bound_as, *pre = s->prefix;
   uint64_t salt = e->salt;
-  e->prog = e->init; e->expect = &want; e->salt = 0;
+  e->expect = &want; e->salt = 0;
   s->bound_as = NULL; s->prefix = n->text;
   tensor *x = expr ? kd__want_tensor(e, kd__eval(e, s, expr), expr) : kd__t_const(e, 0, t, ax, rank, n);
   tensor to = { .rank = (uint8_t)rank, .dtype = t };
   if (rank) memcpy(to.ax, ax, sizeof(axis) * (size_t)rank);
   x = x ? kd__t_align(e, x, &to, expr ? expr : n) : NULL;
-  if (x) kd__graph_write(e->init->g, slot, x->v, kd__origin(e, n->span));
   s->bound_as = as; s->prefix = pre;
-  e->prog = p; e->expect = up; e->salt = salt;
+  e->expect = up; e->salt = salt;
+  return x;
+}
+
+/* The initial value goes to the one initialisation program; resets and stage starts run parts of it. */
+static void initialise(elab *e, scope *s, const kd_ast *n, int64_t slot, const axis *ax, int rank, kd_dtype t) {
+  prog *p = e->prog;
+  e->prog = e->init;
+  tensor *x = initial(e, s, n, ax, rank, t);
+  if (x) kd__graph_write(e->init->g, slot, x->v, kd__origin(e, n->span));
+  e->prog = p;
+}
+
+/* A state of a virtual step's optimizer: its initial value, in no slot. */
+static void own_apart(elab *e, scope *s, const kd_ast *n, const axis *ax, int rank, kd_dtype t, binding *b) {
+  tensor *x = initial(e, s, n, ax, rank, t);
+  if (!x) return;
+  b->kind = B_STATE; b->slot = LOCAL - (int64_t)e->local.n; b->used = true;
+  KD_PUSH(e->a, e->local, kd__t_wrap(e, x->v, ax, rank, n));
 }
 
 static bool declared_shape(elab *e, scope *s, const kd_ast *n, axis *ax, uint32_t *rank, kd_dtype *t) {
@@ -149,6 +179,7 @@ void kd__own(elab *e, scope *s, const kd_ast *n) {
   binding *b = kd__scope_bind(e, s, n->text, &kd__poison, n);
   if (!declared_shape(e, s, n, ax, &rank, &t)) return;
   if (param && !kd__dtype_real(t)) { kd__err(e, KD_D_PARAM_TYPE, n->span, n->text); return; }
+  if (e->opt_ctx.apart && e->opt_ctx.pv && !param) { own_apart(e, s, n, ax, (int)rank, t, b); return; }
   int64_t slot = owned_slot(e, s->place, n);
   if (slot < 0) {
     kd_slot_kind k = param ? KD_SLOT_PARAM : e->opt_ctx.pv ? KD_SLOT_OPTIMIZER : KD_SLOT_STATE;
@@ -240,17 +271,19 @@ void kd__update(elab *e, scope *s, const kd_ast *n) {
   e->prog->chain = chain;
   if (!v) return;
   kd_build bb = kd__b(e, n);
-  kd_value now = masked(e, kd__b_op1(&bb, KD_OP_STOP, v->v), old->v, n);
-  KD_PUSH(e->a, e->prog->pending, (pending){ b->slot, now, e->slot.v[b->slot].owner, n->span });
+  bool through = e->opt_ctx.apart && e->opt_ctx.pv;            /* gradients flow through a virtual step, its optimizer's states too */
+  kd_value now = masked(e, through ? v->v : kd__b_op1(&bb, KD_OP_STOP, v->v), old->v, n);
+  KD_PUSH(e->a, e->prog->pending, (pending){ b->slot, now, b->slot < 0 ? s->place : e->slot.v[b->slot].owner, n->span, e->trial });
 }
 
 val *kd__next(elab *e, scope *s, const kd_ast *name) {
   binding *b = name->kind == KD_AST_NAME ? kd__scope_find(s, name->text, NULL) : NULL;
   if (!b || b->kind != B_STATE) { kd__err(e, KD_D_NEXT, name->span); return &kd__poison; }
   for (size_t i = e->prog->pending.n; i-- > 0;)
-    if (e->prog->pending.v[i].slot == b->slot) {
-      const slot_info *si = &e->slot.v[b->slot];
-      return kd__v_tensor(e, kd__t_wrap(e, e->prog->pending.v[i].value, si->ax, si->s.type.rank, name));
+    if (e->prog->pending.v[i].slot == b->slot && in_sight(e, e->prog->pending.v[i].trial)) {
+      const tensor *was = b->slot < 0 ? e->local.v[LOCAL - b->slot] : NULL;
+      const slot_info *si = was ? NULL : &e->slot.v[b->slot];
+      return kd__v_tensor(e, kd__t_wrap(e, e->prog->pending.v[i].value, was ? was->ax : si->ax, was ? was->rank : si->s.type.rank, name));
     }
   if (e->metric_finish) return kd__read_slot(e, b->slot, name);
   kd_diag *d = kd__err(e, KD_D_NEXT_BEFORE, name->span, name->text);

@@ -17,6 +17,11 @@ static bool add_models(elab *e, val *v, const kd_ast *at, models *out) {
     if (v->kind == V_APP) kd__diag_help(e->sink, d, "name the network, not its application: %s", v->u.app->net->place->path);
     return false;
   }
+  if (v->u.net->with) {
+    kd_diag *d = kd__err(e, KD_D_WANT_KIND, at->span, "a step", "networks to train", "a network at other parameters");
+    kd__diag_help(e->sink, d, "train `%s`, whose parameters those are computed from", v->u.net->place->path);
+    return false;
+  }
   net *w = base_of(v->u.net);
   for (size_t i = 0; i < out->n; i++)
     if (out->v[i] == w) { kd__err(e, KD_D_DUPLICATE, at->span, w->place->path); return false; }
@@ -93,9 +98,7 @@ static bool differentiate(elab *e, tensor *loss, const models *m, const kd_ast *
   for (size_t i = 0; i < all.n; i++) wrt[i] = kd__slot_now(e, all.v[i], loss_ast);
   kd_grad_error err;
   if (!kd__gradients(e->prog->g, loss->v, wrt, all.n, grad, kd__origin(e, loss_ast->span), &err)) {
-    const kd_node *bad = kd__node_of(e->prog->g, err.at);
-    kd_diag *d = kd__err(e, KD_D_NO_GRADIENT, loss_ast->span, kd__op_info(err.op)->name);
-    if (bad->origin && e->origin.v[bad->origin].span.src) kd__diag_label(e->sink, d, e->origin.v[bad->origin].span, "this operation");
+    kd__no_gradient(e, &err, loss_ast);
     return false;
   }
   bool ok = true;
@@ -169,6 +172,7 @@ static void commit_step(elab *e, const models *m, size_t own, const kd_ast *at) 
   prog *p = e->prog;
   size_t kept = 0;
   for (size_t i = 0; i < p->pending.n; i++) {
+    if (p->pending.v[i].trial) continue;         /* what a gradient or a virtual step only tried */
     const net *w = p->pending.v[i].owner->root_net;
     if (!w || strcmp(w->role, "transform") == 0 || listed(m, w)) kd__slot_set(e, p, p->pending.v[i].slot, p->pending.v[i].value, at);
     else if (i < own) p->pending.v[kept++] = p->pending.v[i];

@@ -41,6 +41,7 @@ static const char *const kind_name[] = {
   [V_TENSOR] = "a tensor", [V_DEF] = "a definition", [V_LAMBDA] = "a function", [V_BUILTIN] = "a built-in function",
   [V_NET] = "a network", [V_APP] = "an applied network", [V_SPEC] = "an optimizer", [V_DATA] = "a data set",
   [V_SPLIT] = "a split of a data set", [V_MODULE] = "a module", [V_SOURCE] = "a data source",
+  [V_TREE] = "a tree of parameters", [V_PART] = "a part of a network",
 };
 const char *kd__v_kind(const val *v) {
   if (v->kind == V_DEF) {
@@ -72,6 +73,7 @@ const char *kd__v_show(elab *e, const val *v) {
     case V_REAL: return kd__arena_printf(e->a, "%g", v->u.r);
     case V_STRING: return kd__arena_printf(e->a, "the string \"%s\"", v->u.s);
     case V_LIST: return kd__arena_printf(e->a, "a list of %u", v->u.list.n);
+    case V_TREE: return kd__arena_printf(e->a, "a tree of %u %s", v->u.tree->n, v->u.tree->n == 1 ? "leaf" : "leaves");
     default: return kd__v_kind(v);
   }
 }
@@ -93,6 +95,9 @@ tensor *kd__want_tensor(elab *e, val *v, const kd_ast *at) {
   if (kd__is_num(v)) return kd__t_const(e, kd__num(v), v->kind == V_INT ? KD_I64 : e->opt->real, NULL, 0, at);
   if (v->kind == V_BOOL) return kd__t_const(e, v->u.b, KD_BOOL, NULL, 0, at);
   kd_diag *d = kd__err(e, KD_D_WANT_TENSOR, at->span, kd__v_show(e, v));
+  if (v->kind == V_TREE && v->u.tree->n) kd__diag_help(e->sink, d, "select a leaf by its path, such as %s, or reduce to a number: norm(...), sum(...)", v->u.tree->leaf[0].path);
+  if (v->kind == V_PART) kd__diag_help(e->sink, d, "`%s` owns parameters; its value is a tap of an application: let t = %s(x), then t%s", v->u.part->path,
+                                       v->u.part->top->path, v->u.part->path + strlen(v->u.part->top->path));
   if (v->kind == V_NET) kd__diag_help(e->sink, d, "apply the network to an input: %.*s(x)", (int)at->span.len, at->span.src->text + at->span.at);
   return NULL;
 }

@@ -44,7 +44,7 @@ static bool equal_attr(const kd_attr *a, const kd_attr *b) {
 }
 
 static bool equal_node(const kd_node *a, const kd_node *b) {
-  if (a->op != b->op || a->nin != b->nin) return false;
+  if (a->op != b->op || a->nin != b->nin || a->once != b->once) return false;
   if (a->nin && memcmp(a->in, b->in, a->nin * sizeof(kd_value)) != 0) return false;
   int nattr = kd__op_info((kd_op)a->op)->nattr;
   for (int i = 0; i < nattr; i++)
@@ -116,7 +116,7 @@ kd_value kd__graph_add(kd_graph *g, kd_op op, const kd_value *in, uint32_t nin, 
   kd_attr settled[KD_MAX_ATTRS];
   int64_t list[KD_MAX_ATTRS][KD_MAX_RANK];
   settle_attrs(info, attr, settled, list);
-  kd_node n = { .op = (uint16_t)op, .nout = (uint16_t)nout, .nin = nin, .in = in, .attr = settled, .origin = origin };
+  kd_node n = { .op = (uint16_t)op, .nout = (uint16_t)nout, .nin = nin, .in = in, .attr = settled, .origin = origin, .once = g->once };
   size_t slot = find_slot(g, &n);
   if (g->cons[slot]) return g->node.v[g->cons[slot]].out;
 

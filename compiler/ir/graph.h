@@ -2,7 +2,7 @@
  *
  * A graph belongs to one program (what one batch of a scheme does). Nodes are appended only, so operands precede their users and
  * ids are a topological order. Values are numbered; a node with several results owns consecutive values. Nodes are
- * hash-consed: adding an equal pure node (same op, operands, attributes) gives back the old one. Every node carries a span.
+ * hash-consed: adding an equal pure node (same op, operands, attributes, mark) gives back the old one. Every node carries a span.
  * Ownership: everything lives in the graph's arena. Names and labels of axes do not exist here. */
 #ifndef KD_GRAPH_H
 #define KD_GRAPH_H
@@ -20,6 +20,7 @@ typedef struct kd_node {
   const kd_attr *attr;                           /* as many as the op's row says */
   kd_value out;                                  /* first result; the others follow */
   kd_origin origin;
+  uint16_t once;                                 /* the operator, differentiable once, whose gradient this belongs to; 0: none */
 } kd_node;
 
 /* What a program leaves behind: slot `slot` becomes `value` when the program commits. */
@@ -34,6 +35,7 @@ typedef struct kd_graph {
   KD_VEC(uint32_t) def;                          /* by value: the node that makes it */
   KD_VEC(kd_write) write;
   KD_VEC(kd_result) result;
+  uint16_t once;                                 /* mark of the nodes being added (see kd_node) */
   uint32_t *cons; size_t ncons;                  /* hash-cons table (private to graph.c) */
   uint32_t *by_slot; size_t nby_slot;            /* writes by their slot (the same) */
 } kd_graph;

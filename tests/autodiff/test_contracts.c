@@ -55,6 +55,32 @@ static void injection(void **state) {
   lab_end(&l);
 }
 
+/* An operator that may be differentiated once: its gradient can be computed with, but not differentiated; another use of the same nodes can. */
+static void once(void **state) {
+  (void)state;
+  uint8_t limit[KD_OP_COUNT];
+  memset(limit, 2, sizeof limit);
+  limit[KD_OP_SIN] = 1;
+  lab l;
+  kd_grad_error err;
+  lab_begin(&l, 4);
+  kd_value x = lab_values(&l, x3, three, 1), c = op1(&l, KD_OP_COS, x), g, again;
+  assert_true(kd__gradients_within(l.g, lab_total(&l, op1(&l, KD_OP_SIN, x)), &x, 1, &g, 0, limit, &err));
+  expect(&l, g, (double[]){ cos(0.5), cos(-1.25), cos(2) }, 3);
+  assert_false(kd__gradients_within(l.g, lab_total(&l, op2(&l, KD_OP_MUL, g, x)), &x, 1, &again, 0, limit, &err));
+  assert_true(err.again);
+  assert_int_equal(err.op, KD_OP_SIN);
+  assert_true(kd__gradients_within(l.g, lab_total(&l, op2(&l, KD_OP_MUL, op1(&l, KD_OP_STOP, g), x)), &x, 1, &again, 0, limit, &err));
+  expect(&l, again, (double[]){ cos(0.5), cos(-1.25), cos(2) }, 3);
+  assert_true(kd__gradients_within(l.g, lab_total(&l, c), &x, 1, &again, 0, limit, &err));      /* a cosine of the program's own */
+  expect(&l, again, (double[]){ -sin(0.5), -sin(-1.25), -sin(2) }, 3);
+  limit[KD_OP_COS] = 0;
+  assert_false(kd__gradients_within(l.g, lab_total(&l, c), &x, 1, &again, 0, limit, &err));
+  assert_false(err.again);
+  assert_int_equal(err.op, KD_OP_COS);
+  lab_end(&l);
+}
+
 static void paths(void **state) {
   (void)state;
   lab l;
@@ -182,7 +208,7 @@ static void long_chain(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(reversal), cmocka_unit_test(straight_through), cmocka_unit_test(injection), cmocka_unit_test(paths),
+    cmocka_unit_test(reversal), cmocka_unit_test(straight_through), cmocka_unit_test(injection), cmocka_unit_test(once), cmocka_unit_test(paths),
     cmocka_unit_test(inner_values), cmocka_unit_test(ties_and_kinks), cmocka_unit_test(no_poison_at_zero), cmocka_unit_test(last_one_wins),
     cmocka_unit_test(gradient_of_gradient), cmocka_unit_test(long_chain),
   };

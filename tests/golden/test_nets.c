@@ -80,7 +80,7 @@ static void open_net(net *n, const char *name, ...) {
   assert_true(golden_run(&n->a, GOLDEN_TWINS, &n->e, n->data, &n->out));
 }
 
-/* The parameter whose path ends in the name: "block_2.linear1.weight". */
+/* The parameter whose path ends in the name: "block.1.linear1.weight". */
 __attribute__((format(printf, 2, 3))) static const double *par(net *n, const char *fmt, ...) {
   char name[256];
   va_list ap;
@@ -205,8 +205,8 @@ static void encoders(void **state) {
     padding(keep, b);
     embed(x, par(&n, "token.weight"), par(&n, "position"), "tokens", b);
     layer_norm(&n, "hidden", x, x, T, D, 1e-5);
-    run_block(&n, &(block){ "block", 2, 5, false, false, 1e-5, NULL, 0, NULL }, x, T, keep, NULL, value + b * 2 * T * 3);
-    run_block(&n, &(block){ "block_2", 2, 5, false, false, 1e-5, NULL, 0, NULL }, x, T, keep, scores + b * 2 * T * T, NULL);
+    run_block(&n, &(block){ "block.0", 2, 5, false, false, 1e-5, NULL, 0, NULL }, x, T, keep, NULL, value + b * 2 * T * 3);
+    run_block(&n, &(block){ "block.1", 2, 5, false, false, 1e-5, NULL, 0, NULL }, x, T, keep, scores + b * 2 * T * T, NULL);
   }
   expect(&n, "y", y, B * T * D);
   expect(&n, "hidden", y, B * T * D);
@@ -218,8 +218,8 @@ static void encoders(void **state) {
     double *x = y + b * T * D;
     padding(keep, b);
     embed(x, par(&n, "token.weight"), par(&n, "position"), "tokens", b);
-    run_block(&n, &(block){ "block", 3, 4 * D, false, true, 1e-5, NULL, 0, NULL }, x, T, keep, NULL, NULL);
-    run_block(&n, &(block){ "block_2", 3, 4 * D, false, true, 1e-5, NULL, 0, NULL }, x, T, keep, NULL, NULL);
+    run_block(&n, &(block){ "block.0", 3, 4 * D, false, true, 1e-5, NULL, 0, NULL }, x, T, keep, NULL, NULL);
+    run_block(&n, &(block){ "block.1", 3, 4 * D, false, true, 1e-5, NULL, 0, NULL }, x, T, keep, NULL, NULL);
     layer_norm(&n, "hidden", x, x, T, D, 1e-5);
   }
   expect(&n, "y", y, B * T * D);
@@ -234,8 +234,8 @@ static void decoders(void **state) {
   open_net(&n, "lm", "tokens", 2, B, T, NULL);
   for (int b = 0; b < B; b++) {
     embed(x, par(&n, "wte"), par(&n, "wpe"), "tokens", b);
-    run_block(&n, &(block){ "block", 2, 4 * D, true, true, 1e-5, NULL, 0, NULL }, x, T, NULL, NULL, NULL);
-    run_block(&n, &(block){ "block_2", 2, 4 * D, true, true, 1e-5, NULL, 0, NULL }, x, T, NULL, NULL, NULL);
+    run_block(&n, &(block){ "block.0", 2, 4 * D, true, true, 1e-5, NULL, 0, NULL }, x, T, NULL, NULL, NULL);
+    run_block(&n, &(block){ "block.1", 2, 4 * D, true, true, 1e-5, NULL, 0, NULL }, x, T, NULL, NULL, NULL);
     layer_norm(&n, "ln_f", x, x, T, D, 1e-5);
     linear(y + b * T * V, x, T, D, V, par(&n, "wte"), NULL);
   }
@@ -246,9 +246,9 @@ static void decoders(void **state) {
     padding(keep, b);
     embed(memory, par(&n, "encoder.embeddings.token.weight"), par(&n, "encoder.embeddings.position"), "source", b);
     layer_norm(&n, "encoder.hidden", memory, memory, T, D, 1e-5);
-    run_block(&n, &(block){ "encoder.block", 2, 5, false, false, 1e-5, NULL, 0, NULL }, memory, T, keep, NULL, NULL);
+    run_block(&n, &(block){ "encoder.block.0", 2, 5, false, false, 1e-5, NULL, 0, NULL }, memory, T, keep, NULL, NULL);
     embed(x, par(&n, "transformer_seq2seq.embeddings.token.weight"), par(&n, "transformer_seq2seq.embeddings.position"), "tokens", b);
-    run_block(&n, &(block){ "transformer_seq2seq.block", 2, 5, true, false, 1e-5, memory, T, keep }, x, T, NULL, NULL, NULL);
+    run_block(&n, &(block){ "transformer_seq2seq.block.0", 2, 5, true, false, 1e-5, memory, T, keep }, x, T, NULL, NULL, NULL);
     layer(&n, "logits", y + b * T * V, x, T, D, V);
   }
   expect(&n, "y", y, B * T * V);
@@ -275,7 +275,7 @@ static void vision(void **state) {
       x[D + d] = par(&n, "dist_token")[d] + position[D + d];
       for (int p = 0; p < P; p++) x[(p + 2) * D + d] = patches[(b * P + p) * D + d] + position[(p + 2) * D + d];
     }
-    run_block(&n, &(block){ "block", 2, 4 * D, false, true, 1e-6, NULL, 0, NULL }, x, P + 2, NULL, NULL, NULL);
+    run_block(&n, &(block){ "block.0", 2, 4 * D, false, true, 1e-6, NULL, 0, NULL }, x, P + 2, NULL, NULL, NULL);
     layer_norm(&n, "norm", x, x, P + 2, D, 1e-6);
     layer(&n, "head", head + b * K, x, 1, D, K);
     layer(&n, "head_dist", other, x + D, 1, D, K);
@@ -407,8 +407,8 @@ static void images(void **state) {
   open_net(&n, "judged", "x", 4, B, 2, 8, 4, NULL);
   m = (maps){ .c = 2, .h = 8, .w = 4 };
   for (int i = 0; i < B * 2 * 8 * 4; i++) m.x[i] = input("x", i);
-  conv(&n, "conv", &m, 2, 4, 2, 1); each(&m, 0.2, false);
-  conv(&n, "conv_2", &m, 4, 4, 2, 1); batch_norm(&n, "bn", &m); each(&m, 0.2, false);
+  conv(&n, "conv.0", &m, 2, 4, 2, 1); each(&m, 0.2, false);
+  conv(&n, "conv.1", &m, 4, 4, 2, 1); batch_norm(&n, "bn.1", &m); each(&m, 0.2, false);
   double score[B];
   layer(&n, "score", score, m.x, B, m.c * m.h * m.w, 1);
   expect(&n, "y", score, B);
@@ -430,11 +430,11 @@ static void heads(void **state) {
   for (int i = 0; i < B * 4; i++) x[i] = input("x", i);
   net n;
   open_net(&n, "dino", "x", 2, B, 4, NULL);
-  layer(&n, "mlp", a, x, B, 4, 5);
+  layer(&n, "mlp.0", a, x, B, 4, 5);
   for (int i = 0; i < B * 5; i++) a[i] = gelu(a[i]);
-  layer(&n, "mlp_2", b, a, B, 5, 5);
+  layer(&n, "mlp.1", b, a, B, 5, 5);
   for (int i = 0; i < B * 5; i++) b[i] = gelu(b[i]);
-  layer(&n, "mlp_3", z, b, B, 5, 4);
+  layer(&n, "mlp.2", z, b, B, 5, 4);
   unit(z, B, 4);
   memcpy(w, par(&n, "weight_v"), sizeof w);
   unit(w, 3, 4);

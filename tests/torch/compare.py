@@ -77,10 +77,10 @@ class Block(nn.Module):
 class Stage(nn.Module):
   def __init__(self, cin, cout, stride):
     super().__init__()
-    self.block = Block(cin, cout, stride)
+    self.block = torch.nn.ModuleList([Block(cin, cout, stride)])
 
   def forward(self, x):
-    return self.block(x)
+    return self.block[0](x)
 
 
 class Net(nn.Module):
