@@ -98,7 +98,7 @@ bool kd__reaches(const kd_graph *g, kd_value from, kd_value to) {
   return walk_begin(&w, (kd_graph *)(uintptr_t)g, &from, 1, &to, 1);   /* only its arena is used */
 }
 
-static void accumulate(walk *w, kd_build *b, kd_value v, kd_value d) {
+static void add_to(walk *w, kd_build *b, kd_value v, kd_value d) {
   kd_value *to = &w->adjoint[v - w->first];
   assert(kd__type_equal(kd__type_of(b->g, v), kd__type_of(b->g, d)));
   *to = *to ? kd__b_op2(b, KD_OP_ADD, *to, d) : d;
@@ -128,7 +128,7 @@ static bool step_back(walk *w, kd_build *b, uint32_t id, bool *need, kd_value *d
     return false;
   }
   for (uint32_t i = 0; i < r.n.nin; i++)
-    if (need[i] && d[i]) accumulate(w, b, r.n.in[i], d[i]);
+    if (need[i] && d[i]) add_to(w, b, r.n.in[i], d[i]);
   return true;
 }
 
@@ -146,7 +146,7 @@ bool kd__pull_back(kd_graph *g, const kd_value *end, const kd_value *seed, size_
   kd_value *d = KD_NEWN(g->arena, kd_value, w.most_in + 1);
   if (!w.adjoint || !need || !d) return false;
   for (size_t i = 0; i < nend; i++)
-    if (end[i] && seed[i] && is_active(&w, end[i])) accumulate(&w, &b, end[i], seed[i]);
+    if (end[i] && seed[i] && is_active(&w, end[i])) add_to(&w, &b, end[i], seed[i]);
   for (uint32_t id = w.hi; id > w.lo; id--)
     if (!step_back(&w, &b, id, need, d, err)) return false;
   for (size_t i = 0; i < n; i++)

@@ -77,7 +77,7 @@ static bool labels_agree(elab *e, const tensor *a, const tensor *b, const kd_ast
     if (x->size != y->size) {
       d = kd__err(e, KD_D_SIZE_DIFFERS, at->span, op, l, (long long)x->size, (long long)y->size);
       if (x->size == 1 || y->size == 1) kd__diag_help(e->sink, d, "size 1 does not stretch; `x[%s: 0]` drops the axis", x->label);
-      else if (strcmp(x->label, "C") == 0) kd__diag_help(e->sink, d, "a trainable adapter makes them fit: transform adapt = conv2d(out: %lld, kernel: 1)", (long long)y->size);
+      else kd__fit_help(e, d, x->label, a->rank, y->size);
     } else {
       const root *p = root_of(e, x), *q = root_of(e, y);
       d = kd__err(e, KD_D_ROOT_DIFFERS, at->span, l, p->text ? p->text : "another axis", q->text ? q->text : "another axis");
@@ -231,14 +231,14 @@ tensor *kd__t_binary(elab *e, kd_op op, tensor *a, tensor *b, const kd_ast *at, 
 }
 
 tensor *kd__t_where(elab *e, tensor *c, tensor *a, tensor *b, const kd_ast *at) {
-  axis ab[KD_MAX_RANK], ax[KD_MAX_RANK];
+  axis joined[KD_MAX_RANK], ax[KD_MAX_RANK];
   int r1, rank;
   if (c->dtype != KD_BOOL) { kd__err(e, KD_D_WANT_KIND, at->span, "the condition of `where`", "truth values", "numbers"); return NULL; }
   if (a->dtype != b->dtype && (a->dtype == KD_BOOL || b->dtype == KD_BOOL)) { kd__err(e, KD_D_BOOL_ARITH, at->span); return NULL; }
-  if (!meet_types(e, &a, &b, at) || !meet(e, a, b, ab, &r1, at, at, at, "where")) return NULL;
+  if (!meet_types(e, &a, &b, at) || !meet(e, a, b, joined, &r1, at, at, at, "where")) return NULL;
   tensor joint = *a;
   joint.rank = (uint8_t)r1;
-  memcpy(joint.ax, ab, sizeof(axis) * (size_t)r1);
+  memcpy(joint.ax, joined, sizeof(axis) * (size_t)r1);
   if (!meet(e, &joint, c, ax, &rank, at, at, at, "where")) return NULL;
   kd_build bb = kd__b(e, at);
   kd_value v = kd__b_where(&bb, kd__t_spread(e, c, ax, rank, at), kd__t_spread(e, a, ax, rank, at), kd__t_spread(e, b, ax, rank, at));

@@ -88,10 +88,7 @@ static bool meet_formal(elab *e, scope *in, const char *formal, const axis *actu
     }
     if (t->from) kd__diag_primary(e->sink, d, "%s from %s", kd__t_show(e, t), t->from);
     else kd__diag_primary(e->sink, d, "%s", kd__t_show(e, t));
-    if (strcmp(shown, "C") == 0 && t->rank == 4)
-      kd__diag_help(e->sink, d, "a trainable adapter makes them fit: transform adapt = conv2d(out: %lld, kernel: 1)", (long long)a.size);
-    else if (strcmp(shown, "C") == 0 || strcmp(shown, "D") == 0)
-      kd__diag_help(e->sink, d, "a trainable adapter makes them fit: transform adapt = linear(out: %lld)", (long long)a.size);
+    kd__fit_help(e, d, shown, t->rank, a.size);
     return false;
   }
   const root *x = &e->root.v[seen->root], *y = &e->root.v[a.root];

@@ -352,6 +352,8 @@ val *kd__data_source(elab *e, scope *s, const char *format, const kd_ast *call, 
 
 /* --- module.c ----- */
 module *kd__module_load(elab *e, const char *name, const kd_ast *at);
+bool kd__library_help(elab *e, kd_diag *d, const char *subject, int64_t number);
+void kd__fit_help(elab *e, kd_diag *d, const char *label, int rank, int64_t size);
 void kd__use(elab *e, scope *s, const kd_ast *n);
 void kd__probe_formula(elab *e, binding *b, const kd_ast *at);           /* once, so that its errors show where it stands */
 const char *kd__nearest_line(elab *e, const char *name, const char *lines);

@@ -52,7 +52,7 @@ static prog *finish_program(elab *e, scope *s, const kd_ast *const *expr, uint32
     if (t->rank) { kd__err(e, KD_D_NOT_SCALAR, expr[i]->span, "what is reported", kd__t_show(e, t)); ok = false; continue; }
     if (reads_batch(p->g, e, t->v, &slot)) {
       kd_diag *d = kd__err(e, KD_D_NOT_METRIC, expr[i]->span, e->slot.v[slot].s.name);
-      kd__diag_help(e->sink, d, "a metric collects over the whole set: metric m(...) { state ... update ... return ... }; mean_of(x) is one");
+      (void)kd__library_help(e, d, "metric", 0);
       ok = false;
       continue;
     }

@@ -42,6 +42,23 @@ module *kd__module_load(elab *e, const char *name, const kd_ast *at) {
   return m;
 }
 
+/* Adds the text that the library's module `help` has for a subject, with the number in the place of `%`. False: it has none. */
+bool kd__library_help(elab *e, kd_diag *d, const char *subject, int64_t number) {
+  module *m = kd__module_load(e, "help", NULL);
+  const binding *b = m ? kd__scope_here(m->scope, subject) : NULL;
+  const val *v = !b ? NULL : b->kind == B_FORMULA ? kd__eval(e, b->scope, b->expr) : b->v;
+  if (!v || v->kind != V_STRING) return false;
+  const char *text = v->u.s, *hole = strchr(text, '%');
+  if (hole) kd__diag_help(e->sink, d, "%.*s%lld%s", (int)(hole - text), text, (long long)number, hole + 1);
+  else kd__diag_help(e->sink, d, "%s", text);
+  return true;
+}
+
+/* How a tensor of this rank comes to have `size` elements along the axis, if the library knows. */
+void kd__fit_help(elab *e, kd_diag *d, const char *label, int rank, int64_t size) {
+  if (!kd__library_help(e, d, kd__arena_printf(e->a, "fit_%s_%d", label, rank), size)) (void)kd__library_help(e, d, kd__arena_printf(e->a, "fit_%s", label), size);
+}
+
 /* `a.b.c`: file a/b/c.kd with a definition c, or that file as a name space, or definition c of file a/b.kd. */
 static val *find_path(elab *e, const char *path, const kd_ast *at, module **near) {
   char *slashed = kd__arena_strndup(e->a, path, strlen(path));

@@ -192,7 +192,7 @@ static void name_terms(elab *e, size_t memo_from) {
 
 static val *default_optimizer(elab *e, const kd_ast *at) {
   kd_diag *d = kd__err(e, KD_D_NO_OPTIMIZER, at->span);
-  kd__diag_help(e->sink, d, "add one: using sgd(lr: 0.1)");
+  (void)kd__library_help(e, d, "optimizer", 0);
   return &kd__poison;
 }
 
@@ -211,7 +211,11 @@ bool kd__train_step(elab *e, scope *s, const models *m, const kd_ast *models_ast
   loss = kd__t_cast(e, loss, e->opt->real, loss_ast);
   val *opt = using_ast ? kd__eval(e, s, using_ast) : default_optimizer(e, models_ast);
   if (opt->kind == V_POISON) return false;
-  if (opt->kind != V_SPEC) { kd__err(e, KD_D_WANT_KIND, using_ast->span, "`using`", "an optimizer such as sgd(lr: 0.1)", kd__v_show(e, opt)); return false; }
+  if (opt->kind != V_SPEC) {
+    kd_diag *d = kd__err(e, KD_D_WANT_KIND, using_ast->span, "`using`", "an optimizer", kd__v_show(e, opt));
+    (void)kd__library_help(e, d, "optimizer", 0);
+    return false;
+  }
   reached r = { 0 };
   if (!differentiate(e, loss, m, models_ast, loss_ast, &r)) return false;
   int64_t total = 0;

@@ -74,7 +74,7 @@ static const char *instead(const char *first) {
     { "def", "a function is written fn f(x) { ... } or fn f(x) = e" }, { "function", "a function is written fn f(x) { ... } or fn f(x) = e" },
     { "func", "a function is written fn f(x) { ... } or fn f(x) = e" }, { "class", "a network is written net f(x) { ... }" },
     { "model", "a network is written net f(x) { ... }" }, { "while", "a loop has a bound: repeat 10 until done { ... }" },
-    { "import", "definitions are taken with use losses.mse" }, { "include", "definitions are taken with use losses.mse" },
+    { "import", "definitions are taken with use file.name" }, { "include", "definitions are taken with use file.name" },
     { "var", "a binding is written let x = 1" }, { "const", "a binding is written let x = 1" }, { "elif", "write else if" },
     { "print", "values are shown with report x on data.test" } };
   for (size_t i = 0; first && i < sizeof table / sizeof *table; i++) if (strcmp(table[i].word, first) == 0) return table[i].help;

@@ -4,7 +4,7 @@
 #include "runtime/base/base.h"
 
 typedef struct kd_source {
-  const char *path;                              /* as shown in messages: "examples/fitnet.kd", "<stdlib>/losses.kd" */
+  const char *path;                              /* as shown in messages: "examples/first.kd", "<stdlib>/losses.kd" */
   const char *text; size_t size;                 /* UTF-8; text[size] is 0 */
   uint32_t *line; size_t nline;                  /* byte offset of each line's start */
   uint32_t id;

@@ -25,7 +25,7 @@ typedef struct kd_node {
 
 /* What a program leaves behind: slot `slot` becomes `value` when the program commits. */
 typedef struct kd_write { int64_t slot; kd_value value; kd_origin origin; } kd_write;
-/* A scalar or tensor handed to the host after the program ran, under a name ("loss", "accuracy"). */
+/* A scalar or tensor handed to the host after the program ran, under a name ("loss", "m0"). */
 typedef struct kd_result { const char *name; kd_value value; } kd_result;
 
 typedef struct kd_graph {

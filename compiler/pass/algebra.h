@@ -2,7 +2,7 @@
  *
  * A rule looks at an operator whose operands are simple already and gives the value that takes its place, made with the same functions, or
  * 0. What a rule must keep (docs/ir.md): NaN and infinities come out where they came out before, so x*0 and x-x stay for reals;
- * gradients are the same; sums are not regrouped (the order carries their accuracy), products by numbers or broadcasts may be, which
+ * gradients are the same; sums are not regrouped (the order carries their precision), products by numbers or broadcasts may be, which
  * costs a rounding. What may change: the sign of a zero, and what leaves the range of the type on the way only. */
 #ifndef KD_PASS_ALGEBRA_H
 #define KD_PASS_ALGEBRA_H

@@ -1,5 +1,5 @@
 /* pass.h: graph-to-graph passes. A pass rebuilds the live part of a graph into a new one in the same arena and keeps
- * writes and results; spans follow every rewrite. Each is near-linear in the number of nodes. */
+ * writes and results; spans follow every rewrite. Each takes time nearly in proportion to the number of nodes. */
 #ifndef KD_PASS_H
 #define KD_PASS_H
 #include "compiler/ir/graph.h"

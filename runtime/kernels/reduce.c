@@ -1,7 +1,7 @@
 /* reduce.c: the driver of f32 reductions. The axes fall into kept ones and reduced ones; each set is a sorted loop nest.
  *
  * Where a reduced axis is innermost in memory, rows are reduced one by one; where a kept axis is, strips of columns are accumulated side by
- * side (bias gradients, batch norm over nhwc). Few results over many elements are cut into chunks that depend on the shape alone; their
+ * side (bias gradients, statistics of batches over nhwc). Few results over many elements are cut into chunks that depend on the shape alone; their
  * states are combined in chunk order, so the bits never depend on the number of threads. */
 #include "runtime/kernels/nest.h"
 #include "runtime/kernels/reduce.h"

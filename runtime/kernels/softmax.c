@@ -113,7 +113,7 @@ void kd__softmax_run(const kd_call *c, const kd_exec *x) {
   w.in = (const float *)c->in[0].data + w.kept.offset[1] + w.red.offset[1];
   w.out = (float *)c->out[0].data + w.kept.offset[0] + w.red.offset[0];
   int64_t items = w.cols ? w.kept.count / w.kept.dim[0] * kd__ceil_div(w.kept.dim[0], STRIP) : w.kept.count;
-  /* An exponential costs several times a plain operation, so the team pays earlier. */
+  /* e^x costs several times a plain operation, so the team pays earlier. */
   kd__par_for(x, items, kd__par_chunks(x, w.kept.count * w.red.count * 4), 1, w.cols ? run_strips : run_rows, &w);
 }
 

@@ -63,7 +63,7 @@ uint64_t  kd__module_fingerprint(const kd_module *m);
 /* Zeroed, 64-byte aligned; large ones are mapped, so that they cost nothing until they are touched. NULL: no memory. */
 void *kd__block_get(size_t size);
 void  kd__block_free(void *p, size_t size);
-int   kd__cores(void);                           /* that this process may use: affinity and the control group's share; at least 1 */
+int   kd__cores(void);                           /* that this process may use: its mask of processors and the control group's share; at least 1 */
 
 /* --- program.c: one plan ------------------------------------------------------------------------------------------------------------ */
 /* Sets the run-time scalars, binds the plan if it is its first time, runs it; a fault is an error. */

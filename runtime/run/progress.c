@@ -87,7 +87,7 @@ kd_status kd__tell_epoch(kd_machine *r) {
   return kd__record_line(r, &b);
 }
 
-/* Names are parted by commas; one inside of brackets or quotes belongs to the name ("accuracy(s.logits, y)"). */
+/* Names are parted by commas; one inside of brackets or quotes belongs to the name ("f(s.logits, y)"). */
 static size_t name_end(const char *s) {
   int depth = 0;
   bool quoted = false;
