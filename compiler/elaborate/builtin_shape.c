@@ -57,7 +57,7 @@ static tensor *positions(elab *e, axis a, kd_dtype t, const kd_ast *at) {
 
 val *bi_iota(B) {
   if (n == 1 && a[0].name && strcmp(a[0].name, "axis") != 0) {
-    axis ax = { kd__intern(e, a[0].name), 0, kd__root_new(e, ROOT_FEATURE, NULL), false, NULL };
+    axis ax = { kd__new_label(e, s, a[0].name), 0, kd__root_new(e, ROOT_FEATURE, NULL), false, NULL };
     if (!kd__want_int(e, kd__arg_eval(e, s, &a[0]), a[0].ast, "the size of the axis", &ax.size) || ax.size <= 0) return &kd__poison;
     return kd__v_tensor(e, positions(e, ax, KD_I64, call));
   }

@@ -247,6 +247,7 @@ val *kd__index(elab *e, scope *s, val *x, const kd_ast *n);             /* x[...
 bool kd__t_unique(elab *e, const tensor *t, const kd_ast *at);         /* no label twice */
 tensor *kd__t_merge(elab *e, tensor *x, const int64_t *pos, int n, const char *label, const kd_ast *at);   /* axes into one, at the first one's place */
 tensor *kd__index_tensor(elab *e, const tensor *x, int p, val *i, const kd_ast *at);                        /* a number, range or tensor as index of axis p */
+const char *kd__new_label(elab *e, scope *s, const char *text);           /* the label that an axis made here gets */
 const char *kd__index_label(elab *e, scope *s, const tensor *x, const char *text);   /* the axis that a label in brackets means */
 tensor *kd__t_slice(elab *e, tensor *x, int p, int64_t from, int64_t to, bool drop, const kd_ast *at);
 bool kd__picks(elab *e, scope *s, const tensor *x, const kd_ast *n, struct pick *picks, int *npick);         /* the indices of an INDEX node, for writing */

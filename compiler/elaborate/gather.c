@@ -239,7 +239,15 @@ static bool distinct(elab *e, kd_value v) {
       return run_of(e, n->in[0]) && m->op == KD_OP_CONST && kd__attr(m, "value")->u.f >= (double)kd__type_count(kd__type_of(g, v));
     }
     case KD_OP_BROADCAST: return kd__type_count(kd__type_of(g, n->in[0])) == kd__type_count(kd__type_of(g, v)) && distinct(e, n->in[0]);
-    case KD_OP_RESHAPE: case KD_OP_PERMUTE: case KD_OP_SLICE: case KD_OP_CAST: return distinct(e, n->in[0]);
+    case KD_OP_SLICE: {                          /* of joined parts: within one of them */
+      const kd_node *c = kd__node_of(g, n->in[0]);
+      if (c->op != KD_OP_CONCAT) return distinct(e, n->in[0]);
+      int64_t a = kd__attr(c, "axis")->u.i, from = kd__attr(n, "start")->u.list[a], to = from + kd__attr(n, "size")->u.list[a], at = 0;
+      for (uint32_t i = 0; i < c->nin; at += kd__type_of(g, c->in[i])->dim[a], i++)
+        if (at <= from && to <= at + kd__type_of(g, c->in[i])->dim[a]) return distinct(e, c->in[i]);
+      return false;
+    }
+    case KD_OP_RESHAPE: case KD_OP_PERMUTE: case KD_OP_CAST: return distinct(e, n->in[0]);
     case KD_OP_SORT: case KD_OP_TOP_K: return v != n->out && kd__type_of(g, v)->rank == 1;   /* positions, not values */
     default: return false;
   }

@@ -84,8 +84,16 @@ static bool shape_push(elab *e, axis *ax, uint32_t *rank, axis a, const kd_ast *
   return true;
 }
 
+/* The label of an axis that is made: what a variable of type axis holds, else the name itself. */
+const char *kd__new_label(elab *e, scope *s, const char *text) {
+  binding *b = kd__scope_find(s, text, NULL);
+  if (!b || b->kind != B_VALUE || !b->v || b->v->kind != V_AXIS || *b->v->u.ax.label == '.') return kd__intern(e, text);
+  b->used = true;
+  return b->v->u.ax.label;
+}
+
 static bool shape_name(elab *e, scope *s, const char *text, const kd_ast *size, axis *ax, uint32_t *rank, const kd_ast *at) {
-  const char *label = kd__intern(e, text);
+  const char *label = size ? kd__new_label(e, s, text) : kd__intern(e, text);
   const axis *known = kd__scope_axis(s, label);
   if (size) {
     int64_t k;
@@ -233,7 +241,7 @@ typedef struct view_state {
 /* `L as M where m`: m in the old names masks the source, in the new ones the result. */
 static tensor *mask_view(elab *e, scope *s, tensor *x, const kd_ast *k, const int64_t *pos, int np, view_state *w) {
   const kd_ast *target = k->kid[0]->kid[k->kid[0]->n - 1];
-  axis t = { kd__intern(e, target->kid[0]->text), 1, 0, false, NULL };
+  axis t = { kd__new_label(e, s, target->kid[0]->text), 1, 0, false, NULL };
   for (int i = 0; i < np; i++) t.size *= x->ax[pos[i]].size;
   tensor *m = mask_cond(e, s, x, k, target->n == 1 ? &t : NULL);
   if (!m) return NULL;
@@ -258,7 +266,7 @@ static tensor *view_one(elab *e, scope *s, tensor *x, const kd_ast *k, view_stat
     if (np != 1) { kd__err(e, KD_D_SPLIT_OPEN, v->span); return NULL; }
     return split_axis(e, s, x, (int)pos[0], target, v);
   }
-  const char *label = kd__intern(e, target->kid[0]->text), *made = kd__intern(e, kd__arena_printf(e->a, "\001%s", label));
+  const char *label = kd__new_label(e, s, target->kid[0]->text), *made = kd__intern(e, kd__arena_printf(e->a, "\001%s", label));
   bool merge = (v->flag & KD_AST_MERGE) || np != 1 || rest;
   w->from[w->renames] = merge ? made : x->ax[pos[0]].label;
   w->to[w->renames++] = label;

@@ -26,6 +26,12 @@ static const char *load(void *ctx, const char *name, const kd_source *near, size
   return strcmp(name, "?") == 0 ? "sets\nnets\nlosses\noptim\nmetrics\n" : kd_test_read(a, kd__arena_printf(a, "%s/lib/%s.kd", KD_TEST_DIR, name), size);
 }
 
+static const char *load_stdlib(void *ctx, const char *name, const kd_source *near, size_t *size, const char **shown) {
+  (void)near;
+  *shown = kd__arena_printf(ctx, "stdlib/%s.kd", name);
+  return strcmp(name, "?") == 0 ? "" : kd_test_read(ctx, kd__arena_printf(ctx, "%s/stdlib/%s.kd", KD_ROOT, name), size);
+}
+
 static bool describe(void *ctx, const kd_dataset *d, int64_t *rows, char *why, size_t n) {
   (void)ctx;
   for (uint32_t i = 0; i < d->nsplit; i++) {
@@ -38,6 +44,10 @@ static bool describe(void *ctx, const kd_dataset *d, int64_t *rows, char *why, s
 
 kd_elab_options kd_test_options(kd__arena *a) {
   return (kd_elab_options){ .load = load, .load_ctx = a, .describe = describe, .real = KD_F32 };
+}
+
+kd_elab_options kd_test_stdlib(kd__arena *a) {
+  return (kd_elab_options){ .load = load_stdlib, .load_ctx = a, .describe = describe, .real = KD_F32 };
 }
 
 void kd_test_diagnostics(kd_sink *s, kd__buf *out) {

@@ -7,6 +7,8 @@
 char *kd_test_read(kd__arena *a, const char *path, size_t *size);
 /* Options that load modules from lib/ (ctx: the arena) and describe data: 40 training and 10 test samples; "absent-..." is missing. */
 kd_elab_options kd_test_options(kd__arena *a);
+/* The same with the modules of stdlib/. */
+kd_elab_options kd_test_stdlib(kd__arena *a);
 /* All diagnostics of the sink as text, in their final order. */
 void kd_test_diagnostics(kd_sink *s, kd__buf *out);
 /* Runs `run` on every .txt file of a folder beside this one, in the order of their names; the sum of what it gives (bad cases). */

@@ -7,6 +7,7 @@
  *   grad.x 1 1 1 1 1 1                              (results by name: row-major values, worked out by hand)
  *   state.m 1 2                                     (what a slot becomes; its initial value comes from the program)
  *
+ * Those of library/ use stdlib/, the others the small library of these tests.
  * The graph runs on the naive twins in double precision. */
 #include "tests/elaborate/library.h"
 #include "tests/eval/eval.h"
@@ -59,11 +60,13 @@ static void parse_args(fixture *f, char *line) {
   }
 }
 
+static bool use_stdlib;
+
 /* --- running ------------------------------------------------------------------------------------------------------------------------ */
 static bool elaborate(fixture *f, const char *text, size_t n) {
   kd_sink sink;
   kd__sink_init(&sink, &f->a);
-  kd_elab_options opt = kd_test_options(&f->a);
+  kd_elab_options opt = use_stdlib ? kd_test_stdlib(&f->a) : kd_test_options(&f->a);
   opt.real = KD_F64;
   kd_source *src = kd__source_new(&f->a, f->name, text, n, 0);
   bool ok = kd__elaborate_entry(&f->a, &sink, kd__parse(&f->a, &sink, src), &opt, "it", f->arg, f->narg, &f->entry);
@@ -173,7 +176,13 @@ static void test_right_programs(void **state) {
   assert_int_equal(bad, 0);
 }
 
+static void test_library_programs(void **state) {
+  (void)state;
+  use_stdlib = true;
+  assert_int_equal(kd_test_each_file("library", run_file), 0);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(test_right_programs) };
+  const struct CMUnitTest tests[] = { cmocka_unit_test(test_right_programs), cmocka_unit_test(test_library_programs) };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
