@@ -208,6 +208,39 @@ static kd_status open_all(const kd_dataset *def, const kd__search *search, bool 
 kd_status kd__data_open(const kd_dataset *d, const kd__search *s, kd_data **out, char *why, size_t n) { return open_all(d, s, false, out, why, n); }
 kd_status kd__data_describe(const kd_dataset *d, const kd__search *s, kd_data **out, char *why, size_t n) { return open_all(d, s, true, out, why, n); }
 
+kd_status kd__data_empty(const kd_dataset *def, kd_data **out, char *why, size_t n) {
+  *out = NULL;
+  kd_data *d = calloc(1, sizeof *d);
+  if (!d) return kd__why(why, n, KD_E_MEMORY, "data '%s': out of memory", def->name);
+  kd__arena_init(&d->arena, NULL, NULL);
+  d->def = def;
+  d->split = KD_NEW(&d->arena, kd__split_data);
+  const kd_split *s = def->split;
+  if (d->split) d->split->field = KD_NEWN(&d->arena, kd__column, s->nfield + 1);
+  if (!d->split || !d->split->field) {
+    kd__data_close(d);
+    return kd__why(why, n, KD_E_MEMORY, "data '%s': out of memory", def->name);
+  }
+  d->split->name = s->name;
+  d->split->nfield = s->nfield;
+  for (uint32_t i = 0; i < s->nfield; i++)
+    d->split->field[i] = (kd__column){ .source = &s->field[i], .type = s->field[i].type,
+                                       .sample_bytes = (size_t)kd__type_count(&s->field[i].type) * kd__dtype_size((kd_dtype)s->field[i].type.dtype) };
+  *out = d;
+  return KD_OK;
+}
+
+void kd__data_show(kd_data *d, int64_t count, const kd__shown *column, const int64_t *number) {
+  kd__split_data *s = d->split;
+  s->count = count;
+  s->number = number;
+  for (uint32_t i = 0; i < s->nfield; i++) {
+    s->field[i].file_rows = count;
+    s->field[i].data = column[i].data;
+    s->field[i].row = column[i].row;
+  }
+}
+
 uint32_t kd__data_splits(const kd_data *d) { return d->def->nsplit; }
 const kd__split_data *kd__data_split(const kd_data *d, uint32_t i) { return i < d->def->nsplit ? &d->split[i] : NULL; }
 

@@ -20,8 +20,14 @@ typedef struct kd__column {
   size_t sample_bytes;
   int64_t file_rows;                             /* rows in the file; the split takes [first, first + count) of them */
   const void *data;                              /* the split's first sample; NULL when only described */
+  const int64_t *row;                            /* sample i is row[i] of `data`; NULL: row i */
 } kd__column;
-typedef struct kd__split_data { const char *name; int64_t first, count; kd__column *field; uint32_t nfield; } kd__split_data;
+typedef struct kd__split_data {
+  const char *name;
+  int64_t first, count;
+  kd__column *field; uint32_t nfield;
+  const int64_t *number;                         /* what the samples are called to programs; NULL: 0, 1, 2 ... */
+} kd__split_data;
 
 /* An open data set; read-only and safe to share among threads. */
 typedef struct kd_data kd_data;
@@ -30,6 +36,11 @@ typedef struct kd_data kd_data;
 kd_status kd__data_open(const kd_dataset *d, const kd__search *s, kd_data **out, char *why, size_t n);
 /* The same from the files' headers alone, without reading or checking values: for `kdc check` and `kdc cost`. */
 kd_status kd__data_describe(const kd_dataset *d, const kd__search *s, kd_data **out, char *why, size_t n);
+/* A data set without files (`d->made`): its one split has no rows until kd__data_show says where they are. */
+kd_status kd__data_empty(const kd_dataset *d, kd_data **out, char *why, size_t n);
+typedef struct kd__shown { const void *data; const int64_t *row; } kd__shown;            /* as in kd__column */
+/* Its rows from now on: `column` by field; all of it is borrowed until the next call. No loader may be open on it. */
+void      kd__data_show(kd_data *d, int64_t count, const kd__shown *column, const int64_t *number);
 uint32_t  kd__data_splits(const kd_data *d);
 const kd__split_data *kd__data_split(const kd_data *d, uint32_t i);
 const kd__split_data *kd__data_split_named(const kd_data *d, const char *name);          /* NULL: absent */

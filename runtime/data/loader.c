@@ -52,10 +52,12 @@ static void gather(kd_loader *l, int64_t number) {
   for (uint32_t f = 0; f < l->ncolumn; f++) {
     size_t bytes = l->column[f]->sample_bytes;
     const char *src = l->column[f]->data;
+    const int64_t *row = l->column[f]->row;
     char *to = b->field[f];
-    if (!l->shuffle) { memcpy(to, src + (size_t)from * bytes, (size_t)b->rows * bytes); continue; }
-    for (int64_t i = 0; i < b->rows; i++, to += bytes) memcpy(to, src + (size_t)b->index[i] * bytes, bytes);
+    if (!l->shuffle && !row) { memcpy(to, src + (size_t)from * bytes, (size_t)b->rows * bytes); continue; }
+    for (int64_t i = 0; i < b->rows; i++, to += bytes) memcpy(to, src + (size_t)(row ? row[b->index[i]] : b->index[i]) * bytes, bytes);
   }
+  for (int64_t i = 0; l->split->number && i < b->rows; i++) b->index[i] = l->split->number[b->index[i]];
 }
 
 static void *work(void *arg) {
@@ -141,7 +143,7 @@ kd_status kd__loader_open(const kd_data *d, const kd_stream *s, kd_loader **out,
   l->batch = s->batch;
   l->shuffle = s->shuffle;
   l->ncolumn = s->nbind;
-  l->total = s->drop_last ? sp->count / s->batch : (sp->count - 1) / s->batch + 1;
+  l->total = s->drop_last ? sp->count / s->batch : (sp->count + s->batch - 1) / s->batch;
   l->column = calloc(s->nbind + 1, sizeof *l->column);
   for (uint32_t i = 0; i < s->nbind && l->column; i++) l->column[i] = &sp->field[s->bind[i].field];
   if (!l->column || !make_buffers(l)) { free_memory(l); return kd__why(why, n, KD_E_MEMORY, "out of memory for batches of %lld", (long long)s->batch); }

@@ -26,12 +26,24 @@ typedef struct kd_field_source {
 /* A split: rows [first, first + count) of `fields`; count -1: to the end. */
 typedef struct kd_split { const char *name; kd_field_source *field; uint32_t nfield; int64_t first, count; } kd_split;
 
+/* Where a data set's rows come from. WRITTEN: the program's WRITE instructions; its one split has fields without files, `key` numbers the
+ * field with each row's key (of equal keys the last row counts, rows are in the order of keys), or is -1. JOINED: the samples of `left` whose
+ * number is a key of the written set `right`; its one split has left's fields, then right's. Their number of rows is known while running. */
+typedef enum kd_made { KD_MADE_FILES, KD_MADE_WRITTEN, KD_MADE_JOINED } kd_made;
+
 typedef struct kd_dataset {
   const char *name;                              /* binding name: "fashion" */
   const char *package;                           /* what to install when files are missing; may be NULL */
   kd_split *split; uint32_t nsplit;
   int64_t batch;
+  kd_made made;
+  int64_t key;                                   /* WRITTEN */
+  uint32_t left, left_split, right;              /* JOINED: data sets by number */
 } kd_dataset;
+
+/* What a WRITE instruction appends to a written data set: the leading axis of the slots are the rows, a slot for each field. Rows whose mask is
+ * false are left out. */
+typedef struct kd_append { uint32_t dataset; uint32_t *slot; int64_t mask; } kd_append;      /* mask: a bool slot, or -1 */
 
 /* How a loop over batches takes samples. Each field goes to a FIELD slot; the sample's number in its split goes to `index_slot`. */
 typedef struct kd_stream {
@@ -54,6 +66,9 @@ typedef struct kd_code { uint16_t op; int64_t a, b, c; uint32_t origin; } kd_cod
 typedef struct kd_stage_info { const char *name; int64_t epochs, steps_per_epoch; } kd_stage_info;   /* epochs: as planned; for progress */
 typedef struct kd_report_row { const char *label; const char *on; uint32_t reg; } kd_report_row;
 
+/* Passes over a set that is made while running, whose steps a stage's planned ones lack: so many, each of rows / batch steps. */
+typedef struct kd_pass { int64_t stage; uint32_t stream; int64_t times; } kd_pass;
+
 /* A set of slots that are kept, restored or saved together; `path` names each in a file (without the owner's name). */
 typedef struct kd_group { const char *name; uint32_t *slot; const char **path; uint32_t n; } kd_group;
 
@@ -67,9 +82,11 @@ typedef struct kd_module {
   kd_dataset *dataset; uint32_t ndataset;
   kd_stream *stream; uint32_t nstream;
   kd_group *group; uint32_t ngroup;
+  kd_append *append; uint32_t nappend;
   kd_code *code; uint32_t ncode; uint32_t ncounter;
   const char **string; uint32_t nstring;
   kd_stage_info *stage; uint32_t nstage;
+  kd_pass *pass; uint32_t npass;
   const void *compiler;                          /* where origins lie in the program (kd__module_report); nothing for the runtime */
   uint32_t nreg;                                 /* host registers (double) that programs' results land in */
   kd_report_row *report; uint32_t nreport;

@@ -4,7 +4,7 @@
 
 /* What the operand columns of code.def name. */
 typedef enum operand { OPERAND__, OPERAND_stage, OPERAND_plan, OPERAND_first_reg, OPERAND_reg, OPERAND_n, OPERAND_counter, OPERAND_times,
-                       OPERAND_begin, OPERAND_end, OPERAND_target, OPERAND_stream, OPERAND_rows, OPERAND_string, OPERAND_group, OPERAND_better } operand;
+                       OPERAND_begin, OPERAND_end, OPERAND_target, OPERAND_stream, OPERAND_rows, OPERAND_string, OPERAND_group, OPERAND_better, OPERAND_write } operand;
 typedef struct row { const char *name; operand a, b, c; } row;
 static const row rows[] = {
 #define KD_CODE(ID, a, b, c, doc) [KD_CODE_##ID] = { #ID, OPERAND_##a, OPERAND_##b, OPERAND_##c },
@@ -26,6 +26,7 @@ static bool operand_ok(const kd_module *m, operand o, int64_t v) {
     case OPERAND_string: limit = m->nstring; break;
     case OPERAND_group: limit = m->ngroup; break;
     case OPERAND_better: limit = 2; break;
+    case OPERAND_write: limit = m->nappend; break;
   }
   return v >= 0 && v < limit;
 }
@@ -50,6 +51,7 @@ static int64_t bytes_of(const kd_type *t) { return kd__type_count(t) * (int64_t)
 static bool stream_ok(const kd_module *m, const kd_stream *s) {
   if (s->dataset >= m->ndataset || s->split >= m->dataset[s->dataset].nsplit || s->batch < 1) return false;
   const kd_split *split = &m->dataset[s->dataset].split[s->split];
+  if (m->dataset[s->dataset].made != KD_MADE_FILES && !s->drop_last) return false;      /* no plan for a last batch of a size that nobody knows */
   for (uint32_t i = 0; i < s->nbind; i++) {
     if (s->bind[i].field >= split->nfield || s->bind[i].slot < 0 || s->bind[i].slot >= m->nslot) return false;
     const kd_type *to = &m->slot[s->bind[i].slot].type, *from = &split->field[s->bind[i].field].type;
@@ -63,6 +65,44 @@ static bool stream_ok(const kd_module *m, const kd_stream *s) {
 static bool group_ok(const kd_module *m, const kd_group *g) {
   for (uint32_t i = 0; i < g->n; i++) if (g->slot[i] >= m->nslot) return false;
   return true;
+}
+
+/* Fields of a written set and of one joined from it have no files; what they come from stands before them. */
+static bool dataset_ok(const kd_module *m, uint32_t i) {
+  const kd_dataset *d = &m->dataset[i];
+  if (d->made == KD_MADE_FILES) return true;
+  if (d->nsplit != 1 || d->split->nfield == 0) return false;
+  if (d->made == KD_MADE_WRITTEN)
+    return d->key == -1 || (d->key >= 0 && d->key < d->split->nfield && d->split->field[d->key].type.dtype == KD_I64 && d->split->field[d->key].type.rank == 0);
+  if (d->made != KD_MADE_JOINED || d->left >= i || d->right >= i || d->left_split >= m->dataset[d->left].nsplit) return false;
+  const kd_dataset *right = &m->dataset[d->right];
+  const kd_split *left = &m->dataset[d->left].split[d->left_split];
+  if (right->made != KD_MADE_WRITTEN || right->key < 0 || left->nfield + right->split->nfield != d->split->nfield) return false;
+  for (uint32_t k = 0; k < d->split->nfield; k++)
+    if (!kd__type_equal(&d->split->field[k].type, k < left->nfield ? &left->field[k].type : &right->split->field[k - left->nfield].type)) return false;
+  return true;
+}
+
+/* Every column has as many rows of the set's type. */
+static bool write_ok(const kd_module *m, const kd_append *w) {
+  if (w->dataset >= m->ndataset || m->dataset[w->dataset].made != KD_MADE_WRITTEN) return false;
+  const kd_split *s = m->dataset[w->dataset].split;
+  int64_t count = -1;
+  for (uint32_t i = 0; i < s->nfield; i++) {
+    if (w->slot[i] >= m->nslot) return false;
+    kd_type t = m->slot[w->slot[i]].type;
+    if (t.rank == 0 || (count >= 0 && t.dim[0] != count)) return false;
+    count = t.dim[0];
+    t.rank--;
+    memmove(t.dim, t.dim + 1, t.rank * sizeof *t.dim);
+    if (!kd__type_equal(&t, &s->field[i].type)) return false;
+  }
+  if (w->mask < 0) return w->mask == -1;
+  return w->mask < m->nslot && m->slot[w->mask].type.dtype == KD_BOOL && kd__type_count(&m->slot[w->mask].type) == count;
+}
+
+static bool pass_ok(const kd_module *m, const kd_pass *p) {
+  return p->stage >= 0 && p->stage < m->nstage && p->stream < m->nstream && p->times >= 0 && m->dataset[m->stream[p->stream].dataset].made != KD_MADE_FILES;
 }
 
 static bool ambient_ok(const kd_module *m, int i) {
@@ -86,7 +126,10 @@ kd_status kd__module_check(const kd_module *m, kd__run_error *err) {
   /* No falling off the end: the last instruction goes elsewhere or stops. */
   uint16_t last = m->code[m->ncode - 1].op;
   if (last != KD_CODE_HALT && last != KD_CODE_JUMP && last != KD_CODE_FAIL) return broken(err, 0, "end at instruction", m->ncode - 1);
+  for (uint32_t i = 0; i < m->ndataset; i++) if (!dataset_ok(m, i)) return broken(err, 0, "data set", i);
+  for (uint32_t i = 0; i < m->nappend; i++) if (!write_ok(m, &m->append[i])) return broken(err, 0, "write", i);
   for (uint32_t i = 0; i < m->nstream; i++) if (!stream_ok(m, &m->stream[i])) return broken(err, 0, "stream", i);
+  for (uint32_t i = 0; i < m->npass; i++) if (!pass_ok(m, &m->pass[i])) return broken(err, 0, "pass", i);
   for (uint32_t i = 0; i < m->ngroup; i++) if (!group_ok(m, &m->group[i])) return broken(err, 0, "group", i);
   for (uint32_t i = 0; i < m->nreport; i++) if (m->report[i].reg >= m->nreg) return broken(err, 0, "report row", i);
   for (int i = 0; i < KD_AMBIENT_COUNT; i++) if (!ambient_ok(m, i)) return broken(err, 0, "run-time scalar", (uint32_t)i);
@@ -107,6 +150,8 @@ uint64_t kd__module_fingerprint(const kd_module *m) {
   }
   for (uint32_t i = 0; i < m->nplan; i++) h = kd__hash(m->plan[i]->name, strlen(m->plan[i]->name), kd__mix(h, m->plan[i]->ncall));
   for (uint32_t i = 0; i < m->nstream; i++) h = kd__mix(h, (uint64_t)m->stream[i].batch << 2 | (uint64_t)m->stream[i].shuffle << 1 | m->stream[i].drop_last);
+  for (uint32_t i = 0; i < m->ndataset; i++) h = kd__mix(h, (uint64_t)m->dataset[i].made << 32 | (uint64_t)(m->dataset[i].key + 1));
+  for (uint32_t i = 0; i < m->nappend; i++) h = kd__hash(m->append[i].slot, sizeof(uint32_t) * m->dataset[m->append[i].dataset].split->nfield, kd__mix(h, (uint64_t)m->append[i].mask));
   for (uint32_t i = 0; i < m->ngroup; i++) h = kd__hash(m->group[i].slot, sizeof(uint32_t) * m->group[i].n, h);
   return h;
 }

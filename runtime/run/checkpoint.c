@@ -36,6 +36,8 @@ kd_status kd__checkpoint_write(kd_machine *r) {
   kd__run_error err = { 0 };
   kd_status s = kd__record_kernels(r);
   if (s != KD_OK) return s;
+  s = kd__written_sync(r);
+  if (s != KD_OK) return s;
   s = kd__folder_sync(r->folder, err.text, sizeof err.text);
   char *path = s == KD_OK ? kd__folder_claim(r->folder, KD__CHECKPOINT, &s, err.text, sizeof err.text) : NULL;
   if (path) s = kd__machine_save(r, path, &err);

@@ -24,7 +24,8 @@ static kd_status do_STAGE(kd_machine *r, const kd_code *c) {
   forget_losses(r);
   r->progress.first_step = 1;
   r->progress.samples = 0;
-  return kd__tell_stage(r);
+  kd_status s = kd__written_stage(r, c->a);
+  return s == KD_OK ? kd__tell_stage(r) : s;
 }
 
 static kd_status do_RUN(kd_machine *r, const kd_code *c) { return kd__plan_go(r, (uint32_t)c->a, c->origin); }
@@ -127,6 +128,12 @@ static kd_status do_SNAPSHOT(kd_machine *r, const kd_code *c) {
 
 static kd_status do_RESTORE(kd_machine *r, const kd_code *c) { return kd__best_restore(r, (uint32_t)c->a); }
 static kd_status do_SAVE(kd_machine *r, const kd_code *c) { return kd__record_weights(r, (uint32_t)c->a, r->m->string[c->b], c->origin); }
+static kd_status do_WRITE(kd_machine *r, const kd_code *c) {
+  kd_status s = kd__written_append(r, (uint32_t)c->a);
+  if (s != KD_OK) r->error.origin = c->origin;
+  return s;
+}
+
 static kd_status do_FAIL(kd_machine *r, const kd_code *c) { return kd__fail(r, KD_E_DATA, c->origin, "%s", r->m->string[c->a]); }
 
 static const instruction table[] = {

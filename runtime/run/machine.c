@@ -59,13 +59,14 @@ static kd_status get_memory(kd_machine *r) {
   for (uint32_t i = 0; i < m->nplan; i++)
     if ((size_t)m->plan[i]->arena_size > r->arena_size) r->arena_size = (size_t)m->plan[i]->arena_size;
   r->data = calloc(m->ndataset + (size_t)1, sizeof *r->data);
+  r->written = calloc(m->ndataset + (size_t)1, sizeof *r->written);
   r->bound = calloc(m->nplan + (size_t)1, sizeof *r->bound);
   r->stream = calloc(m->nstream + (size_t)1, sizeof *r->stream);
   r->best = calloc(m->ngroup + (size_t)1, sizeof *r->best);
   r->reg_name = calloc(m->nreg + (size_t)1, sizeof *r->reg_name);
   r->value = calloc(m->nreg + (size_t)1, sizeof *r->value);
   r->kernels = calloc(m->nplan + (size_t)1, sizeof *r->kernels);
-  if (!r->kernels || !r->data || !r->bound || !r->stream || !r->best || !r->reg_name || !r->value) return KD_E_MEMORY;
+  if (!r->kernels || !r->written || !r->data || !r->bound || !r->stream || !r->best || !r->reg_name || !r->value) return KD_E_MEMORY;
   if (!kd__position_init(&r->pos, m)) return KD_E_MEMORY;
   kd_status s = kd__store_open(&r->store, m->slot, m->nslot);
   if (s != KD_OK) return s;
@@ -75,6 +76,12 @@ static kd_status get_memory(kd_machine *r) {
     if (m->ambient[a] >= 0) r->ambient[a] = kd__store_at(&r->store, (uint32_t)m->ambient[a]);
   name_registers(r);
   return KD_OK;
+}
+
+static kd_status open_written(kd_machine *r, kd__run_error *err) {
+  kd_status s = kd__written_open(r);
+  if (s != KD_OK) *err = r->error;
+  return s;
 }
 
 static kd_status open_folder(kd_machine *r, kd__run_error *err) {
@@ -105,6 +112,7 @@ kd_status kd__machine_open(const kd_module *m, const kd__run_options *o, kd_mach
   if (s == KD_OK) s = get_memory(r);
   if (s == KD_OK) s = kd__streams_open(r, err);
   if (s == KD_OK) s = open_folder(r, err);
+  if (s == KD_OK) s = open_written(r, err);
   if (s == KD_OK) { *out = r; return KD_OK; }
   err->status = s;
   if (!err->text[0]) wrong(err, s, s == KD_E_MEMORY ? "out of memory for the program's parameters and intermediate values" : kd_status_text(s));
@@ -117,6 +125,7 @@ kd_status kd__machine_open(const kd_module *m, const kd__run_options *o, kd_mach
 /* All but what came of the run: threads, files, the lock on the folder, and the larger part of the memory. */
 static void release_work(kd_machine *r) {
   kd__streams_close(r);
+  kd__written_close(r);
   for (uint32_t i = 0; r->bound && i < r->m->nplan; i++) {
     kd__bound_close(r->bound[i]);
     r->bound[i] = NULL;
@@ -167,6 +176,7 @@ void kd__machine_close(kd_machine *r) {
   free(r->kernels);
   free(r->source_file);
   free(r->data);
+  free(r->written);
   free(r->bound);
   free(r->stream);
   free(r->best);

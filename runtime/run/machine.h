@@ -14,6 +14,8 @@ typedef struct kd__progress {
   double pass; int64_t samples;                  /* when the training pass began, and the samples since */
 } kd__progress;
 
+typedef struct kd__written kd__written;          /* written.c */
+
 struct kd_machine {
   const kd_module *m;
   kd__run_options opt;
@@ -23,6 +25,7 @@ struct kd_machine {
   kd_position pos;
   uint64_t fingerprint;                          /* of the module: a saved position fits no other */
   kd_data **data;                                /* by data set; NULL: no stream reads it */
+  kd__written **written;                         /* by data set; NULL: its rows are in files */
   kd_store store;
   void *arena; size_t arena_size;
   size_t scratch_size;                           /* of exec.scratch; grows when a plan is bound that needs more */
@@ -81,6 +84,17 @@ bool      kd__stream_more(kd_machine *r, uint32_t stream);
 bool      kd__stream_has(const kd_machine *r, uint32_t stream, int64_t batch);
 /* Loaders and field slots as the position says, after it was read back. */
 kd_status kd__streams_resume(kd_machine *r);
+
+/* --- written.c: data sets that the program writes -------------------------------------------------------------------------------------- */
+/* Files for the rows that the position knows; those that are open stay so. */
+kd_status kd__written_open(kd_machine *r);
+void      kd__written_close(kd_machine *r);
+kd_status kd__written_sync(kd_machine *r);
+kd_status kd__written_append(kd_machine *r, uint32_t write);
+/* Streams over this set see all rows that there are now. Closes loaders if that changes anything. */
+kd_status kd__written_show(kd_machine *r, uint32_t dataset);
+kd_status kd__written_stage(kd_machine *r, int64_t stage);             /* shows what the stage's steps are counted from */
+int64_t   kd__stage_steps(const kd_machine *r, int64_t stage);         /* planned, by what is known now */
 
 /* --- best.c ---------------------------------------------------------------------------------------------------------------------------- */
 size_t    kd__group_bytes(const kd_module *m, uint32_t group);

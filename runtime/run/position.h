@@ -19,6 +19,7 @@ typedef struct kd_position {
   int64_t passes;                                /* shuffled passes begun within the stage */
   kd__stream_position *stream;                   /* by stream */
   uint32_t *open, nopen;                         /* the open streams, innermost last */
+  int64_t *rows;                                 /* by data set: that the program has written */
   kd__best_position *best;                       /* by group */
   double *sum; int64_t *sums;                    /* by register: losses of the epoch under way */
 } kd_position;

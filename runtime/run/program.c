@@ -45,7 +45,7 @@ static uint64_t random_key(const kd_machine *r, uint32_t plan) {
 static void set_scalars(const kd_machine *r, uint32_t plan) {
   const kd_position *p = &r->pos;
   const kd_stage_info *s = p->stage < 0 ? NULL : &r->m->stage[p->stage];
-  double steps = s ? (double)s->epochs * (double)s->steps_per_epoch : 0, progress = steps > 0 ? (double)p->step / steps : 0;
+  double steps = s ? (double)kd__stage_steps(r, p->stage) : 0, progress = steps > 0 ? (double)p->step / steps : 0;
   int64_t stream = kd__stream_current(r);
   set_real(r, KD_AMBIENT_STEP, (double)p->step);
   set_real(r, KD_AMBIENT_EPOCH, (double)p->epoch);

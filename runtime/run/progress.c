@@ -29,7 +29,7 @@ static kd__event event_at(const kd_machine *r, kd__event_kind kind, double now) 
   if (!s) return e;
   e.epoch = kd__epoch_number(r);
   e.epochs = s->epochs;
-  e.steps = s->epochs * s->steps_per_epoch;
+  e.steps = kd__stage_steps(r, r->pos.stage);
   return e;
 }
 

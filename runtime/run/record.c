@@ -173,6 +173,7 @@ kd_status kd__record_end(kd_machine *r) {
   if (!r->folder) return KD_OK;
   kd__run_error error = r->error;
   kd_status s = kd__record_kernels(r);
+  if (s == KD_OK) s = kd__written_sync(r);
   if (s == KD_OK && error.status == KD_OK) s = write_report(r);
   if (error.status != KD_OK) r->error = error;
   kd_status last = last_line(r, "done");

@@ -29,7 +29,7 @@ const char *kd__state_data(kd_machine *r) {
   if (b->p) return b->p;
   kd__buf_puts(b, "\n");
   for (uint32_t d = 0; d < r->m->ndataset; d++)
-    for (uint32_t i = 0; r->data[d] && i < r->m->dataset[d].nsplit; i++) {
+    for (uint32_t i = 0; r->data[d] && r->m->dataset[d].made == KD_MADE_FILES && i < r->m->dataset[d].nsplit; i++) {
       const kd__split_data *s = kd__data_split(r->data[d], i);
       for (uint32_t k = 0; k < s->nfield; k++)
         kd__buf_printf(b, "%s.%s.%s %" PRId64 " %016" PRIx64 "\n", r->m->dataset[d].name, s->name, s->field[k].source->name, s->count, hash_column(&s->field[k], s->count));
@@ -124,8 +124,8 @@ static kd_status check(kd_machine *r, const kd__safetensors *f, const char *path
     const char *name = kd__arena_printf(a, "slot.%s", r->m->slot[i].name);
     if (is_kept(r->m, i) && !(name && has(f, name, &r->m->slot[i].type))) s = kd__why(why, n, KD_E_FORMAT, "%s: lacks %s", path, r->m->slot[i].name);
   }
-  for (uint32_t i = 0; i < p->nopen && s == KD_OK; i++)
-    if (!kd__stream_has(r, p->open[i], p->stream[p->open[i]].batch)) s = kd__why(why, n, KD_E_FORMAT, "%s: its place in the data is past the end", path);
+  for (uint32_t i = 0; i < p->nopen && s == KD_OK; i++)                /* of written sets that is known when they are shown */
+    if (r->m->dataset[r->m->stream[p->open[i]].dataset].made == KD_MADE_FILES && !kd__stream_has(r, p->open[i], p->stream[p->open[i]].batch)) s = kd__why(why, n, KD_E_FORMAT, "%s: its place in the data is past the end", path);
   for (uint32_t i = 0; i < r->m->ngroup && s == KD_OK; i++) {
     kd_type t = { .dtype = KD_U8, .rank = 1, .dim = { (int64_t)kd__group_bytes(r->m, i) } };
     const char *name = kd__arena_printf(a, "best.%u", i);
@@ -168,7 +168,10 @@ kd_status kd__state_read(kd_machine *r, const char *path, int64_t *log, kd__run_
     r->progress.opened = kd__now() - (double)strtoll(kd__st_meta(&f, "milliseconds"), NULL, 10) / 1000;
     r->progress.first_step = r->pos.step + 1;
     r->progress.pass = kd__now();
-    s = kd__streams_resume(r);
+    kd__written_close(r);
+    s = kd__written_open(r);
+    if (s == KD_OK && r->pos.stage >= 0) s = kd__written_stage(r, r->pos.stage);
+    if (s == KD_OK) s = kd__streams_resume(r);
     if (s != KD_OK) kd__why(why, sizeof why, s, "%.800s", r->error.text);
   }
   kd__position_free(&p);

@@ -14,11 +14,21 @@ static bool tail_known(const kd_module *m, uint32_t stream, int64_t rows) {
   return false;
 }
 
+/* A joined set comes after those that it is made of (check.c). */
+static kd_status open_data(kd_machine *r, uint32_t d, kd__run_error *err) {
+  const kd_dataset *set = &r->m->dataset[d];
+  if (r->data[d]) return KD_OK;
+  if (set->made == KD_MADE_FILES) return kd__data_open(set, &r->opt.search, &r->data[d], err->text, sizeof err->text);
+  kd_status s = set->made == KD_MADE_JOINED ? open_data(r, set->left, err) : KD_OK;
+  if (s == KD_OK && set->made == KD_MADE_JOINED) s = open_data(r, set->right, err);
+  return s == KD_OK ? kd__data_empty(set, &r->data[d], err->text, sizeof err->text) : s;
+}
+
 kd_status kd__streams_open(kd_machine *r, kd__run_error *err) {
   const kd_module *m = r->m;
   for (uint32_t i = 0; i < m->nstream; i++) {
     uint32_t d = m->stream[i].dataset;
-    kd_status s = r->data[d] ? KD_OK : kd__data_open(&m->dataset[d], &r->opt.search, &r->data[d], err->text, sizeof err->text);
+    kd_status s = open_data(r, d, err);
     if (s != KD_OK) return s;
     const kd__split_data *split = kd__data_split(r->data[d], m->stream[i].split);
     if (!tail_known(m, i, split->count))
@@ -66,6 +76,16 @@ static uint64_t order_seed(const kd_machine *r) {
 
 static kd_status open_loader(kd_machine *r, uint32_t stream, uint32_t origin) {
   char why[512];
+  const kd_stream *st = &r->m->stream[stream];
+  const kd_dataset *set = &r->m->dataset[st->dataset];
+  if (set->made != KD_MADE_FILES) {
+    kd_status shown = kd__written_show(r, st->dataset);
+    int64_t rows = shown == KD_OK ? kd__data_split(r->data[st->dataset], st->split)->count : 0;
+    if (shown != KD_OK) return shown;
+    if (rows < st->batch)
+      return kd__fail(r, KD_E_DATA, origin, "data '%s' has %lld row%s when it is read, and a batch has %lld: the stage before writes too few", set->name, (long long)rows, rows == 1 ? "" : "s",
+                      (long long)st->batch);
+  }
   if (r->stream[stream].loader) return KD_OK;
   kd_status s = kd__loader_open(r->data[r->m->stream[stream].dataset], &r->m->stream[stream], &r->stream[stream].loader, why, sizeof why);
   return s == KD_OK ? s : kd__fail(r, s, origin, "%s", why);
@@ -110,7 +130,7 @@ kd_status kd__streams_resume(kd_machine *r) {
     kd_status s = open_loader(r, stream, 0);
     if (s != KD_OK) return s;
     kd__loader_start(r->stream[stream].loader, order_seed(r), (uint64_t)at->pass, at->batch);
-    bring(r, stream);
+    if (!bring(r, stream)) return kd__fail(r, KD_E_FORMAT, 0, "data '%s': its place is past the end", r->m->dataset[r->m->stream[stream].dataset].name);
   }
   return KD_OK;
 }

@@ -13,7 +13,7 @@ static inline void set_make(set *s, const char *image, const char *label, int64_
   s->field[1] = (kd_field_source){ .name = "label", .format = "idx", .path = label, .type = { .dtype = KD_U8 }, .below = classes };
   s->split[0] = (kd_split){ "train", s->field, 2, 0, -1 };
   s->split[1] = (kd_split){ "test", s->field, 2, 0, -1 };
-  s->data = (kd_dataset){ "set", NULL, s->split, 1, 4 };
+  s->data = (kd_dataset){ .name = "set", .split = s->split, .nsplit = 1, .batch = 4 };
 }
 
 /* Writes images of 2 x 2 bytes (row i holds i % 256 four times) and labels i % 3 as IDX; gz: compressed. */

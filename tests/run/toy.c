@@ -169,7 +169,7 @@ static void digits_data(toy *t) {
     t->field[i][0] = (kd_field_source){ .name = "image", .format = "idx", .path = file[i == 2][0], .type = { .dtype = KD_U8, .rank = 2, .dim = { 8, 8 } } };
     t->field[i][1] = (kd_field_source){ .name = "label", .format = "idx", .path = file[i == 2][1], .type = { .dtype = KD_U8 }, .below = 10 };
   }
-  t->data = (kd_dataset){ "digits", NULL, t->split, 3, DIGITS_BATCH };
+  t->data = (kd_dataset){ .name = "digits", .split = t->split, .nsplit = 3, .batch = DIGITS_BATCH };
   t->m.ndataset = 1;
   for (uint32_t i = 0; i < 3; i++) {
     kd_stream *s = &t->stream[i];
