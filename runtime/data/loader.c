@@ -143,7 +143,7 @@ kd_status kd__loader_open(const kd_data *d, const kd_stream *s, kd_loader **out,
   l->batch = s->batch;
   l->shuffle = s->shuffle;
   l->ncolumn = s->nbind;
-  l->total = s->drop_last ? sp->count / s->batch : (sp->count + s->batch - 1) / s->batch;
+  l->total = s->drop_last ? sp->count / s->batch : sp->count == 0 ? 0 : (sp->count - 1) / s->batch + 1;
   l->column = calloc(s->nbind + 1, sizeof *l->column);
   for (uint32_t i = 0; i < s->nbind && l->column; i++) l->column[i] = &sp->field[s->bind[i].field];
   if (!l->column || !make_buffers(l)) { free_memory(l); return kd__why(why, n, KD_E_MEMORY, "out of memory for batches of %lld", (long long)s->batch); }
