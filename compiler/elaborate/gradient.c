@@ -255,7 +255,11 @@ val *bi_stepped(B) {
     kd__diag_help(e->sink, d, "mean(...) makes a scalar of it");
     return &kd__poison;
   }
-  if (p[2]->v->kind != V_SPEC) { kd__err(e, KD_D_WANT_KIND, p[2]->ast->span, "`stepped`", "an optimizer such as sgd(lr: 0.1)", kd__v_show(e, p[2]->v)); return &kd__poison; }
+  if (p[2]->v->kind != V_SPEC) {
+    kd_diag *d = kd__err(e, KD_D_WANT_KIND, p[2]->ast->span, "`stepped`", "an optimizer", kd__v_show(e, p[2]->v));
+    (void)kd__library_help(e, d, "optimizer_value", 0);
+    return &kd__poison;
+  }
   if (!reached_leaves(e, &st, kd__t_cast(e, loss, e->opt->real, call), p[0], p[1], &m) || !virtual_step(e, s, &m, p[2]->v->u.spec, call)) return &kd__poison;
   size_t used = 0;
   return networks(e, p[0]->v, &st, &used);

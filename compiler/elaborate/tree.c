@@ -128,7 +128,7 @@ tensor **kd__alike(elab *e, const tree *a, const tree *b, const kd_ast *at) {
 static bool single(elab *e, const val *v, const kd_ast *at) {
   if (v->kind != V_TENSOR || v->u.t->rank == 0) return true;
   kd_diag *d = kd__err(e, KD_D_TREE_OPERAND, at->span, kd__v_show(e, v));
-  kd__diag_help(e->sink, d, "select a leaf by its path, or reduce to a number: mean(...), norm(...)");
+  kd__diag_help(e->sink, d, "select a leaf by its path, or reduce to a number: mean(...), sum(...)");
   return false;
 }
 

@@ -95,7 +95,7 @@ tensor *kd__want_tensor(elab *e, val *v, const kd_ast *at) {
   if (kd__is_num(v)) return kd__t_const(e, kd__num(v), v->kind == V_INT ? KD_I64 : e->opt->real, NULL, 0, at);
   if (v->kind == V_BOOL) return kd__t_const(e, v->u.b, KD_BOOL, NULL, 0, at);
   kd_diag *d = kd__err(e, KD_D_WANT_TENSOR, at->span, kd__v_show(e, v));
-  if (v->kind == V_TREE && v->u.tree->n) kd__diag_help(e->sink, d, "select a leaf by its path, such as %s, or reduce to a number: norm(...), sum(...)", v->u.tree->leaf[0].path);
+  if (v->kind == V_TREE && v->u.tree->n) kd__diag_help(e->sink, d, "select a leaf by its path, such as %s, or reduce to a number: sum(...)", v->u.tree->leaf[0].path);
   if (v->kind == V_PART) kd__diag_help(e->sink, d, "`%s` owns parameters; its value is a tap of an application: let t = %s(x), then t%s", v->u.part->path,
                                        v->u.part->top->path, v->u.part->path + strlen(v->u.part->top->path));
   if (v->kind == V_NET) kd__diag_help(e->sink, d, "apply the network to an input: %.*s(x)", (int)at->span.len, at->span.src->text + at->span.at);

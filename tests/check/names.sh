@@ -20,7 +20,9 @@ awk '
     for (i = 1; i <= n; i++) {
       if (!(word[i] in name)) continue
       if (word[i] in excused) { met[word[i]] = 1; continue }
-      bad++; print FILENAME ":" FNR ": `" word[i] "` is a definition of the library"
+      bad++
+      if (!seen[word[i]]++) print FILENAME ":" FNR ": `" word[i] "` is a definition of the library: name one of the two otherwise (help texts belong into stdlib/help.kd)," \
+                                  " or, if it is an English word met by chance, give its reason in tests/check/names.txt"
     }
   }
   END {
