@@ -52,8 +52,9 @@ static bool activate_loop(walk *w, const kd_node *n) {
   return true;
 }
 
-/* Finds the part between wrt and the ends and marks what depends on wrt. False when it is empty or memory ran out. */
-static bool walk_begin(walk *w, kd_graph *g, const kd_value *wrt, size_t n, const kd_value *end, size_t nend) {
+/* Finds the part between wrt and the ends and marks what depends on wrt, not through values that `past` marks (NULL: none). False when it is
+ * empty or memory ran out. */
+static bool walk_begin(walk *w, kd_graph *g, const kd_value *wrt, size_t n, const kd_value *end, size_t nend, const bool *past) {
   *w = (walk){ .g = g, .lo = UINT32_MAX };
   for (size_t i = 0; i < nend; i++)
     if (end[i] && g->def.v[end[i]] > w->hi) w->hi = g->def.v[end[i]];
@@ -77,7 +78,7 @@ static bool walk_begin(walk *w, kd_graph *g, const kd_value *wrt, size_t n, cons
       continue;
     }
     for (kd_value v = node->out; v < node->out + node->nout; v++)
-      if (real(g, v)) w->active[v - w->first] = true;
+      if (real(g, v) && !(past && past[v])) w->active[v - w->first] = true;
   }
   for (size_t i = 0; i < nend; i++)
     if (end[i] && is_active(w, end[i])) return true;
@@ -87,16 +88,18 @@ static bool walk_begin(walk *w, kd_graph *g, const kd_value *wrt, size_t n, cons
 bool kd__active(kd_graph *g, const kd_value *from, size_t n, const kd_value *to, bool *reached, size_t nto) {
   walk w;
   for (size_t i = 0; i < nto; i++) reached[i] = false;
-  if (!walk_begin(&w, g, from, n, to, nto)) return !w.failed;
+  if (!walk_begin(&w, g, from, n, to, nto, NULL)) return !w.failed;
   for (size_t i = 0; i < nto; i++) reached[i] = to[i] && is_active(&w, to[i]);
   return true;
 }
 
-bool kd__reaches(const kd_graph *g, kd_value from, kd_value to) {
+bool kd__reaches_past(const kd_graph *g, kd_value from, kd_value to, const bool *past) {
   walk w;
   if (!from || !to) return false;
-  return walk_begin(&w, (kd_graph *)(uintptr_t)g, &from, 1, &to, 1);   /* only its arena is used */
+  return walk_begin(&w, (kd_graph *)(uintptr_t)g, &from, 1, &to, 1, past);   /* only its arena is used */
 }
+
+bool kd__reaches(const kd_graph *g, kd_value from, kd_value to) { return kd__reaches_past(g, from, to, NULL); }
 
 static void add_to(walk *w, kd_build *b, kd_value v, kd_value d) {
   kd_value *to = &w->adjoint[v - w->first];
@@ -138,7 +141,7 @@ bool kd__pull_back(kd_graph *g, const kd_value *end, const kd_value *seed, size_
   kd_build b = { g, origin };
   for (size_t i = 0; i < n; i++) grad[i] = 0;
   if (err) *err = (kd_grad_error){ 0 };
-  if (!walk_begin(&w, g, wrt, n, end, nend)) return !w.failed;
+  if (!walk_begin(&w, g, wrt, n, end, nend, NULL)) return !w.failed;
   w.limit = limit;
   const kd_node *last = &g->node.v[w.hi];
   w.adjoint = KD_NEWN(g->arena, kd_value, last->out + last->nout - w.first);

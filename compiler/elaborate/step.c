@@ -75,12 +75,19 @@ static void report_unreached(elab *e, const net *w, const kd_ast *models_ast, co
   kd__diag_help(e->sink, d, w->frozen ? "`%s` is frozen: unfreeze it first" : "apply `%s` in the loss, or leave it out of the list; behind `stop` nothing is trained", w->place->path);
 }
 
+/* What parameters and states are by now: a loss that reaches the old ones through these alone is right. */
+static bool *updated(elab *e, const prog *p) {
+  bool *past = KD_NEWN(e->a, bool, p->g->type.n);
+  for (size_t i = 0; i < p->version.n; i++) past[p->version.v[i].now] = true;
+  return past;
+}
+
 /* A value made before its model was updated: its gradient would belong to parameters that are gone (rule 1). */
-static bool stale(elab *e, int64_t slot, kd_value loss, const kd_ast *at) {
+static bool stale(elab *e, int64_t slot, kd_value loss, const bool *past, const kd_ast *at) {
   prog *p = e->prog;
   for (size_t i = 0; i < p->version.n; i++) {
     if (p->version.v[i].slot != slot) continue;
-    if (!kd__reaches(p->g, kd__slot_input(e, p, slot), loss)) return false;
+    if (!kd__reaches_past(p->g, kd__slot_input(e, p, slot), loss, past)) return false;
     const net *w = e->slot.v[slot].owner->root_net;
     kd_diag *d = kd__err(e, KD_D_STALE, at->span, w ? w->place->path : e->slot.v[slot].s.name);
     kd__diag_help(e->sink, d, "compute it again after the step, or stop(...) it");
@@ -108,7 +115,8 @@ static bool differentiate(elab *e, tensor *loss, const models *m, const kd_ast *
     KD_PUSH(e->a, out->now, wrt[i]);
     KD_PUSH(e->a, out->grad, grad[i]);
   }
-  for (size_t i = 0; i < all.n && ok; i++) if (e->prog->version.n && stale(e, all.v[i], loss->v, loss_ast)) ok = false;
+  const bool *past = e->prog->version.n ? updated(e, e->prog) : NULL;
+  for (size_t i = 0; i < all.n && ok && past; i++) if (stale(e, all.v[i], loss->v, past, loss_ast)) ok = false;
   for (size_t k = 0; k < m->n && ok; k++) {
     bool found = false;
     for (size_t i = 0; i < out->slot.n && !found; i++) found = e->slot.v[out->slot.v[i]].owner->root_net == m->v[k];
