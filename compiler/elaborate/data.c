@@ -162,6 +162,16 @@ int64_t kd__data_index(elab *e, data_set *d, const kd_ast *at) {
   return d->index_slot;
 }
 
+/* A stored field as programs see it: with its axes of size 1, scaled. */
+static val *as_program(elab *e, const data_field *f, kd_value v, const axis *ax, const kd_ast *n) {
+  int64_t dim[KD_MAX_RANK];
+  kd_build b = kd__b(e, n);
+  for (uint32_t i = 0; i <= f->rank; i++) dim[i] = ax[i].size;
+  v = kd__b_reshape(&b, v, dim, (int)f->rank + 1);
+  if (f->real && f->scale != 1) v = kd__b_op2(&b, KD_OP_MUL, v, kd__b_const_like(&b, f->scale, v));
+  return kd__v_tensor(e, kd__t_wrap(e, v, ax, (int)f->rank + 1, n));
+}
+
 static val *read_field(elab *e, uint32_t data, data_field *f, const kd_ast *n) {
   if (!streaming(e, data, n)) return &kd__poison;
   data_set *d = &e->data.v[data];
@@ -175,11 +185,69 @@ static val *read_field(elab *e, uint32_t data, data_field *f, const kd_ast *n) {
   ax[0].size = e->prog->rows ? e->prog->rows : d->d.batch;
   kd_build b = kd__b(e, n);
   kd_value v = kd__b_cast(&b, kd__slot_input(e, e->prog, f->slot), f->real ? e->opt->real : KD_I64);
-  int64_t dim[KD_MAX_RANK];
-  for (uint32_t i = 0; i <= f->rank; i++) dim[i] = ax[i].size;
-  v = kd__b_reshape(&b, v, dim, (int)f->rank + 1);
-  if (f->real && f->scale != 1) v = kd__b_op2(&b, KD_OP_MUL, v, kd__b_const_like(&b, f->scale, v));
-  return kd__v_tensor(e, kd__t_wrap(e, v, ax, (int)f->rank + 1, n));
+  return as_program(e, f, v, ax, n);
+}
+
+/* D.train.all.image: all samples of the split, along an axis N. The slot is filled before the program's first instruction. */
+static val *read_whole(elab *e, uint32_t data, uint32_t split, uint32_t field, const kd_ast *n) {
+  data_set *d = &e->data.v[data];
+  data_field *f = &d->field[field];
+  if (d->d.made != KD_MADE_FILES) { kd__err(e, KD_D_LATER, n->span, "all samples at once of a data set that the program writes"); return &kd__poison; }
+  if (!d->whole[split]) {
+    d->whole[split] = KD_NEWN(e->a, int64_t, d->nfield);
+    for (uint32_t i = 0; i < d->nfield; i++) d->whole[split][i] = -1;
+    d->whole_root[split] = kd__root_new(e, ROOT_SAMPLE, kd__arena_printf(e->a, "%s.%s.all", d->name ? d->name : "data", d->d.split[split].name));
+  }
+  axis ax[KD_MAX_RANK], stored[KD_MAX_RANK];
+  int k = 1;
+  if (f->rank + 1 > KD_MAX_RANK) { kd__err(e, KD_D_RANK, n->span, KD_MAX_RANK); return &kd__poison; }
+  ax[0] = stored[0] = (axis){ kd__intern(e, "N"), d->rows[split], d->whole_root[split], true, NULL };
+  for (uint32_t i = 0; i < f->rank; i++) { ax[i + 1] = f->ax[i]; if (f->ax[i].size != 1) stored[k++] = f->ax[i]; }
+  int64_t *slot = &d->whole[split][field];
+  if (*slot < 0) {
+    *slot = kd__slot_add(e, kd__arena_printf(e->a, "%s.%s.all.%s", d->name ? d->name : "data", d->d.split[split].name, f->name), KD_SLOT_FIELD, f->stored, stored, k, e->top, n->span);
+    e->slot.v[*slot].whole = true;
+  }
+  kd_build b = kd__b(e, n);
+  return as_program(e, f, kd__b_cast(&b, kd__slot_input(e, e->prog, *slot), f->real ? e->opt->real : KD_I64), ax, n);
+}
+
+void kd__data_whole(elab *e, kd_module *m) {
+  KD_VEC(kd_stream) all = { 0 };
+  for (uint32_t i = 0; i < e->data.n; i++)
+    for (uint32_t s = 0; s < e->data.v[i].d.nsplit; s++) {
+      const data_set *d = &e->data.v[i];
+      if (!d->whole[s]) continue;
+      kd_stream st = { .dataset = i, .split = s, .batch = d->rows[s], .index_slot = -1, .bind = kd__arena_get(e->a, sizeof *st.bind * d->nfield) };
+      for (uint32_t f = 0; f < d->nfield; f++)
+        if (d->whole[s][f] >= 0) { st.bind[st.nbind].field = f; st.bind[st.nbind++].slot = d->whole[s][f]; }
+      KD_PUSH(e->a, all, st);
+    }
+  m->whole = all.v; m->nwhole = (uint32_t)all.n;
+}
+
+static val *unknown_field(elab *e, const data_set *d, const char *what, const char *const *names, size_t k, const char *name, const kd_ast *n) {
+  kd_diag *dg = kd__err(e, KD_D_UNKNOWN_FIELD, n->name.len ? n->name : n->span, kd__arena_printf(e->a, "data set `%s`", d->name ? d->name : "?"), what, name);
+  const char *near = kd__nearest(e, name, names, k);
+  if (near) kd__diag_help(e->sink, dg, "did you mean `%s`?", near);
+  return &kd__poison;
+}
+
+val *kd__split_field(elab *e, val *v, const char *name, const kd_ast *n) {
+  const data_set *d = &e->data.v[v->u.split.data];
+  if (!v->u.split.whole) {
+    if (strcmp(name, "all") == 0) { val *w = kd__v_new(e, V_SPLIT); w->u.split = v->u.split; w->u.split.whole = true; return w; }
+    kd_diag *dg = kd__err(e, KD_D_NO_FIELDS, n->span, kd__v_show(e, v), name);
+    kd__diag_help(e->sink, dg, "all samples of it at once: .all.%s", name);
+    return &kd__poison;
+  }
+  const char *names[64];
+  size_t k = 0;
+  for (uint32_t i = 0; i < d->nfield; i++) {
+    if (strcmp(d->field[i].name, name) == 0) return read_whole(e, v->u.split.data, v->u.split.split, i, n);
+    if (k < 64) names[k++] = d->field[i].name;
+  }
+  return unknown_field(e, d, "field", names, k, name, n);
 }
 
 val *kd__data_field(elab *e, val *v, const char *name, const kd_ast *n) {
@@ -192,6 +260,11 @@ val *kd__data_field(elab *e, val *v, const char *name, const kd_ast *n) {
       sp->u.split.data = data; sp->u.split.split = i;
       return sp;
     }
+  if (strcmp(name, "all") == 0) {                /* of the training split */
+    val *sp = kd__v_new(e, V_SPLIT);
+    sp->u.split.data = data; sp->u.split.whole = true;
+    return sp;
+  }
   if (strcmp(name, "index") == 0) {
     if (!streaming(e, data, n)) return &kd__poison;
     axis ax = { kd__intern(e, "B"), e->prog->rows ? e->prog->rows : d->d.batch, d->root, true, NULL };
@@ -202,8 +275,5 @@ val *kd__data_field(elab *e, val *v, const char *name, const kd_ast *n) {
   for (uint32_t i = 0; i < d->nfield && k < 60; i++) names[k++] = d->field[i].name;
   for (uint32_t i = 0; i < d->d.nsplit && k < 63; i++) names[k++] = d->d.split[i].name;
   names[k++] = "index";
-  kd_diag *dg = kd__err(e, KD_D_UNKNOWN_FIELD, n->name.len ? n->name : n->span, kd__arena_printf(e->a, "data set `%s`", d->name ? d->name : "?"), "field or split", name);
-  const char *near = kd__nearest(e, name, names, k);
-  if (near) kd__diag_help(e->sink, dg, "did you mean `%s`?", near);
-  return &kd__poison;
+  return unknown_field(e, d, "field or split", names, k, name, n);
 }

@@ -55,7 +55,7 @@ struct val {
     struct { const kd_ast *ast; scope *scope; } lambda;
     const struct builtin *builtin;
     uint32_t data;                                 /* index into elab.data */
-    struct { uint32_t data, split; } split;
+    struct { uint32_t data, split; bool whole; } split;   /* whole: all of it at once */
     struct module *mod;
     data_source *source;
   } u;
@@ -100,6 +100,7 @@ typedef struct slot_info {
   axis ax[KD_MAX_RANK];
   place *owner; kd_span at;
   bool frozen;
+  bool whole;                                      /* FIELD: a whole split, not a batch */
 } slot_info;
 
 /* --- programs --------------------------------------------------------------------------------------------------------------------- */
@@ -134,6 +135,7 @@ typedef struct data_field { const char *name; axis ax[KD_MAX_RANK]; uint32_t ran
 typedef struct data_set {
   const char *name; kd_dataset d; data_field *field; uint32_t nfield; int64_t rows[8]; bool known, told, keep_last;
   uint32_t root; int64_t index_slot; const kd_ast *at;
+  int64_t *whole[8]; uint32_t whole_root[8];       /* by split: slots that hold a field of all of its samples, -1 until used; NULL: none */
 } data_set;
 
 typedef struct module { const char *name; kd_syntax *syn; scope *scope; int state; const kd_ast *used_at; } module;   /* state: 0 new, 1 loading, 2 ready */
@@ -347,6 +349,8 @@ void kd__no_gradient(elab *e, const kd_grad_error *err, const kd_ast *at);
 
 /* --- data.c ----- */
 val *kd__data_field(elab *e, val *d, const char *name, const kd_ast *n);
+val *kd__split_field(elab *e, val *v, const char *name, const kd_ast *n);             /* D.train.all, D.train.all.image */
+void kd__data_whole(elab *e, kd_module *m);                              /* the module's list of them */
 val *kd__data_make(elab *e, scope *s, const kd_ast *call, arg *a, uint32_t n);       /* builtin dataset(...) */
 int64_t kd__data_index(elab *e, data_set *d, const kd_ast *at);          /* slot of the batch's sample numbers */
 val *kd__data_source(elab *e, scope *s, const char *format, const kd_ast *call, arg *a, uint32_t n);

@@ -100,6 +100,7 @@ kd_module *kd__module_finish(elab *e) {
   m->dataset = KD_NEWN(e->a, kd_dataset, e->data.n);
   for (size_t i = 0; i < e->data.n; i++) m->dataset[i] = e->data.v[i].d;
   m->stream = b->stream.v; m->nstream = (uint32_t)b->stream.n;
+  kd__data_whole(e, m);
   m->group = b->group.v; m->ngroup = (uint32_t)b->group.n;
   m->code = code; m->ncode = (uint32_t)b->code.n + 1; m->ncounter = b->ncounter;
   m->string = b->string.v; m->nstring = (uint32_t)b->string.n;

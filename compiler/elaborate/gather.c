@@ -229,7 +229,7 @@ static bool distinct(elab *e, kd_value v) {
         if (e->data.v[i].index_slot == slot) return true;
         for (uint32_t k = 0; k < e->data.v[i].nfield; k++) if (e->data.v[i].field[k].slot == slot) return false;
       }
-      return e->slot.v[slot].s.kind == KD_SLOT_FIELD;
+      return e->slot.v[slot].s.kind == KD_SLOT_FIELD && !e->slot.v[slot].whole;
     }
     case KD_OP_ADD: return (distinct(e, n->in[0]) && uniform(e, n->in[1])) || (uniform(e, n->in[0]) && distinct(e, n->in[1]));
     case KD_OP_SUB: return distinct(e, n->in[0]) && uniform(e, n->in[1]);

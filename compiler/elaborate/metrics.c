@@ -31,7 +31,7 @@ static bool reads_batch(const kd_graph *g, const elab *e, kd_value v, int64_t *s
     const kd_node *n = &g->node.v[i];
     if (n->op == KD_OP_INPUT) {
       int64_t k = n->attr[0].u.i;
-      if (e->slot.v[k].s.kind == KD_SLOT_FIELD) { *slot = k; return true; }
+      if (e->slot.v[k].s.kind == KD_SLOT_FIELD && !e->slot.v[k].whole) { *slot = k; return true; }
     }
     for (uint32_t k = 0; k < n->nin; k++) need[g->def.v[n->in[k]]] = 1;
   }

@@ -384,6 +384,7 @@ val *kd__field(elab *e, scope *s, val *v, const kd_ast *n) {
     case V_APP: return tap(e, v, n);
     case V_MODULE: return module_field(e, v->u.mod, n);
     case V_DATA: return kd__data_field(e, v, n->text, n);
+    case V_SPLIT: return kd__split_field(e, v, n->text, n);
     case V_RECORD:
       for (uint32_t i = 0; i < v->u.rec.n; i++) if (strcmp(v->u.rec.key[i], n->text) == 0) return v->u.rec.v[i];
       return unknown_field(e, n, v->u.rec.key, v->u.rec.n, "this record", "field");

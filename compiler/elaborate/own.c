@@ -25,7 +25,7 @@ int64_t kd__slot_add(elab *e, const char *path, kd_slot_kind k, kd_dtype t, cons
 kd_value kd__slot_input(elab *e, prog *p, int64_t slot) {
   kd_build b = { p->g, 0 };
   kd_type t = e->slot.v[slot].s.type;
-  if (e->slot.v[slot].s.kind == KD_SLOT_FIELD && p->rows > 0 && t.rank > 0 && p->rows < t.dim[0]) t.dim[0] = p->rows;
+  if (e->slot.v[slot].s.kind == KD_SLOT_FIELD && !e->slot.v[slot].whole && p->rows > 0 && t.rank > 0 && p->rows < t.dim[0]) t.dim[0] = p->rows;
   return kd__b_input(&b, slot, &t);
 }
 

@@ -81,6 +81,7 @@ typedef struct kd_module {
   kd_plan **plan; uint32_t nplan;
   kd_dataset *dataset; uint32_t ndataset;
   kd_stream *stream; uint32_t nstream;
+  kd_stream *whole; uint32_t nwhole;             /* splits that are in slots as a whole from before the first instruction on; batch: all rows */
   kd_group *group; uint32_t ngroup;
   kd_append *append; uint32_t nappend;
   kd_code *code; uint32_t ncode; uint32_t ncounter;

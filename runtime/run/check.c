@@ -130,6 +130,7 @@ kd_status kd__module_check(const kd_module *m, kd__run_error *err) {
   for (uint32_t i = 0; i < m->nappend; i++) if (!write_ok(m, &m->append[i])) return broken(err, 0, "write", i);
   for (uint32_t i = 0; i < m->nstream; i++) if (!stream_ok(m, &m->stream[i])) return broken(err, 0, "stream", i);
   for (uint32_t i = 0; i < m->npass; i++) if (!pass_ok(m, &m->pass[i])) return broken(err, 0, "pass", i);
+  for (uint32_t i = 0; i < m->nwhole; i++) if (!stream_ok(m, &m->whole[i])) return broken(err, 0, "split in a slot", i);
   for (uint32_t i = 0; i < m->ngroup; i++) if (!group_ok(m, &m->group[i])) return broken(err, 0, "group", i);
   for (uint32_t i = 0; i < m->nreport; i++) if (m->report[i].reg >= m->nreg) return broken(err, 0, "report row", i);
   for (int i = 0; i < KD_AMBIENT_COUNT; i++) if (!ambient_ok(m, i)) return broken(err, 0, "run-time scalar", (uint32_t)i);

@@ -24,6 +24,21 @@ static kd_status open_data(kd_machine *r, uint32_t d, kd__run_error *err) {
   return s == KD_OK ? kd__data_empty(set, &r->data[d], err->text, sizeof err->text) : s;
 }
 
+/* Whole splits into their slots. */
+static kd_status fill(kd_machine *r, const kd_stream *s, kd__run_error *err) {
+  kd_status st = open_data(r, s->dataset, err);
+  if (st != KD_OK) return st;
+  const kd__split_data *split = kd__data_split(r->data[s->dataset], s->split);
+  if (split->count != s->batch)
+    return kd__why(err->text, sizeof err->text, KD_E_DATA, "data '%s': split '%s' has %lld rows now, and the program was compiled for %lld: compile it again",
+                   r->m->dataset[s->dataset].name, split->name, (long long)split->count, (long long)s->batch);
+  for (uint32_t i = 0; i < s->nbind; i++) {
+    const kd__column *c = &split->field[s->bind[i].field];
+    memcpy(kd__store_at(&r->store, (uint32_t)s->bind[i].slot), c->data, c->sample_bytes * (size_t)split->count);
+  }
+  return KD_OK;
+}
+
 kd_status kd__streams_open(kd_machine *r, kd__run_error *err) {
   const kd_module *m = r->m;
   for (uint32_t i = 0; i < m->nstream; i++) {
@@ -35,7 +50,9 @@ kd_status kd__streams_open(kd_machine *r, kd__run_error *err) {
       return kd__why(err->text, sizeof err->text, KD_E_DATA, "data '%s': split '%s' has %lld rows now, so its last batch has %lld; the program was compiled for another "
                      "number of rows: compile it again", m->dataset[d].name, split->name, (long long)split->count, (long long)(split->count % m->stream[i].batch));
   }
-  return KD_OK;
+  kd_status s = KD_OK;
+  for (uint32_t i = 0; i < m->nwhole && s == KD_OK; i++) s = fill(r, &m->whole[i], err);
+  return s;
 }
 
 void kd__streams_close(kd_machine *r) {
