@@ -12,7 +12,7 @@ const char *kd__sig_text(elab *e, const char *sig);
 
 val *bi_concat(B); val *bi_stack(B); val *bi_onehot(B); val *bi_iota(B); val *bi_size(B); val *bi_has(B);
 val *bi_fill(B); val *bi_full(B); val *bi_draw(B); val *bi_draw_int(B); val *bi_fan(B);
-val *bi_grad(B); val *bi_jvp(B); val *bi_stepped(B); val *bi_params(B);
+val *bi_calls(B); val *bi_grad(B); val *bi_jvp(B); val *bi_stepped(B); val *bi_params(B);
 val *bi_conv(B); val *bi_pool(B); val *bi_pad(B); val *bi_flip(B); val *bi_sort(B); val *bi_topk(B); val *bi_order(B);
 val *bi_write(B); val *bi_mean_at(B); val *bi_segment_sum(B); val *bi_segment_mean(B); val *bi_segment_extreme(B);
 val *bi_argsort(B); val *bi_shift(B); val *bi_unstack(B);

@@ -169,14 +169,38 @@ val *bi_full(B) {
   return kd__v_tensor(e, kd__t_const(e, x, e->opt->real, ax, (int)rank, call));
 }
 
+/* Draws under `key: k`, where one is given (and is not none): taken out of the arguments. */
+static val *keyed_draw(elab *e, scope *s, kd_op op, const kd_ast *call, const axis *ax, uint32_t rank, arg *key) {
+  draw_key k, *up = e->key;
+  if (key && kd__arg_eval(e, s, key)->kind != V_NONE) {
+    if (!kd__key_arg(e, s, key, NULL, &k)) return &kd__poison;
+    e->key = &k;
+  }
+  val *v = kd__draw(e, s, op, call, ax, rank);
+  e->key = up;
+  return v;
+}
+
+static arg *take_key(elab *e, arg **a, uint32_t *n) {
+  for (uint32_t i = 0; i < *n; i++) {
+    if (!(*a)[i].name || strcmp((*a)[i].name, "key") != 0) continue;
+    arg *key = kd__arena_copy(e->a, &(*a)[i], sizeof(arg));
+    arg *rest = kd__arena_copy(e->a, *a, sizeof(arg) * *n);
+    memmove(rest + i, rest + i + 1, sizeof(arg) * (--*n - i));
+    *a = rest;
+    return key;
+  }
+  return NULL;
+}
+
 val *bi_draw(B) {
-  arg *shape, *v1, *v2;
+  arg *shape, *v1, *v2, *key = take_key(e, &a, &n);
   axis ax[KD_MAX_RANK];
   uint32_t rank;
   bool uniform = b->op == KD_OP_RANDOM_UNIFORM;
   if (!shaped_args(e, s, b, a, n, &shape, uniform ? "low" : "mean", &v1, uniform ? "high" : "std", &v2)) return &kd__poison;
   if (!wanted_shape(e, s, shape, call, b->name, ax, &rank)) return &kd__poison;
-  val *u = kd__draw(e, s, (kd_op)b->op, call, ax, rank);
+  val *u = keyed_draw(e, s, (kd_op)b->op, call, ax, rank, key);
   val *first = v1 ? v1->v : NULL, *second = v2 ? v2->v : NULL;
   if (uniform && first && !second) { second = first; first = NULL; }      /* uniform(h) is 0 to h */
   if (uniform && second) {
@@ -189,7 +213,7 @@ val *bi_draw(B) {
 }
 
 val *bi_draw_int(B) {
-  arg *shape, *v1, *v2;
+  arg *shape, *v1, *v2, *key = take_key(e, &a, &n);
   axis ax[KD_MAX_RANK];
   uint32_t rank;
   int64_t below;
@@ -197,7 +221,7 @@ val *bi_draw_int(B) {
   if (!v1) { kd__err(e, KD_D_MISSING_ARG, call->span, b->name, "below"); return &kd__poison; }
   if (!wanted_shape(e, s, shape, call, b->name, ax, &rank) || !kd__want_int(e, v1->v, v1->ast, "`below`", &below)) return &kd__poison;
   if (below <= 0) { kd__err(e, KD_D_AXIS_SIZE, v1->ast->span, "below", (long long)below); return &kd__poison; }
-  return kd__binary(e, call, "%", kd__draw(e, s, KD_OP_RANDOM_BITS, call, ax, rank), kd__v_int(e, below));
+  return kd__binary(e, call, "%", keyed_draw(e, s, KD_OP_RANDOM_BITS, call, ax, rank, key), kd__v_int(e, below));
 }
 
 val *bi_fan(B) {

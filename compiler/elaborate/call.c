@@ -365,16 +365,27 @@ static val *check_return(elab *e, scope *in, const def *d, val *v, const kd_ast 
   return w;
 }
 
+static rule *without(elab *e, const rule *list, const rule *one) {
+  if (!list) return NULL;
+  rule *up = without(e, list->up, one);
+  if (list == one || strcmp(list->name, one->name) == 0) return up;
+  rule *r = kd__arena_copy(e->a, list, sizeof *list);
+  r->up = up;
+  return r;
+}
+
 static val *run_body(elab *e, scope *in, const def *d, const kd_ast *at) {
   const kd_ast *body = d->ast->kid[2];
   bool returned = e->returned;
   val *result = e->result;
   const char *turns = e->turns;
+  rule *rules = e->rules;
   e->returned = false; e->result = NULL; e->turns = "";         /* the body's own place bears the turns around it */
+  if (d->rule) e->rules = without(e, rules, d->rule);           /* a part that replaces another may name what it replaces */
   if (body->kind == KD_AST_BLOCK) kd__exec_block(e, in, body);
   else e->result = kd__eval(e, in, body);
   val *v = e->result ? e->result : &kd__none;
-  e->returned = returned; e->result = result; e->turns = turns;
+  e->returned = returned; e->result = result; e->turns = turns; e->rules = rules;
   return check_return(e, in, d, v, at);
 }
 
@@ -434,10 +445,13 @@ static val *call_tree(elab *e, scope *s, def *d, arg *a, uint32_t n, const kd_as
   return kd__tree_map(e, at, v, n, call_leaf, &c);
 }
 
+/* The name of a definition's place: of what it stands for. */
+static const char *called(const def *d) { return d->rule ? d->rule->name : d->name; }
+
 static val *call_def(elab *e, scope *s, def *d, arg *a, uint32_t n, const kd_ast *at) {
   if (takes_tree(e, s, d, a, n)) return call_tree(e, s, d, a, n, at);
   if (too_many_calls(e, d->name, at)) return &kd__poison;
-  place *p = kd__place_at(e, s->place, at, call_name(e, s, d->name), d->name);
+  place *p = kd__place_at(e, s->place, at, call_name(e, s, called(d)), d->name);
   if (strcmp(d->word, "loss") == 0 && !p->root_net) p->in_loss = true;
   scope *in = kd__scope_new(e, d->scope, p);
   in->definition = true;
@@ -462,19 +476,20 @@ static val *call_lambda(elab *e, scope *s, val *f, arg *a, uint32_t n, const kd_
   if (!bind_params(e, s, in, l->kid[0], NULL, 0, a, n, &back, at, "fn")) return &kd__poison;
   frame f2, *up = push_frame(e, &f2, "in a function called here", at);
   const char *turns = e->turns;
+  rule *rules = e->rules;
   e->turns = "";
+  if (f->u.lambda.rule) e->rules = without(e, rules, f->u.lambda.rule);
   val *v = kd__eval(e, in, l->kid[2]);
-  e->turns = turns;
+  e->turns = turns; e->rules = rules;
   e->frame = up;
   return kd__back(e, &back, v, at, "fn");
 }
 
 /* --- networks ------------------------------------------------------------------------------------------------------------------------ */
-static val *make_net(elab *e, scope *s, def *d, arg *a, uint32_t n, const kd_ast *at) {
+bool kd__fix_args(elab *e, scope *s, const def *d, arg *a, uint32_t n, arg **out, uint32_t *nout) {
   const kd_ast *params = d->ast->kid[0];
-  net *w = KD_NEW(e->a, net);
-  w->def = d; w->at = at;
-  w->fixed = KD_NEWN(e->a, arg, params->n + 1);
+  arg *fixed = KD_NEWN(e->a, arg, params->n + 1);
+  uint32_t nfixed = 0;
   bool ok = true;
   for (uint32_t i = 0; i < n; i++) {
     uint32_t k = 0;
@@ -490,26 +505,71 @@ static val *make_net(elab *e, scope *s, def *d, arg *a, uint32_t n, const kd_ast
       ok = false;
       continue;
     }
-    w->fixed[w->nfixed++] = (arg){ params->kid[k]->text, kd__arg_eval(e, s, &a[i]), a[i].ast };
+    fixed[nfixed++] = (arg){ params->kid[k]->text, kd__arg_eval(e, s, &a[i]), a[i].ast };
   }
-  if (!ok) return &kd__poison;
-  w->place = kd__place_at(e, s->place, at, call_name(e, s, d->name), d->name);
+  *out = fixed; *nout = nfixed;
+  return ok;
+}
+
+net *kd__net_new(elab *e, scope *s, def *d, arg *fixed, uint32_t nfixed, rule *rules, const kd_ast *at) {
+  net *w = KD_NEW(e->a, net);
+  w->def = d; w->at = at; w->fixed = fixed; w->nfixed = nfixed; w->rules = rules;
+  w->place = kd__place_at(e, s->place, at, call_name(e, s, called(d)), d->name);
   if (s->place == e->top && !w->place->root_net) {
     w->place->root_net = w;
     w->role = e->role ? e->role : "transform";
     KD_PUSH(e->a, e->nets, w);
   }
+  return w;
+}
+
+static val *make_net(elab *e, scope *s, def *d, arg *a, uint32_t n, const kd_ast *at) {
+  arg *fixed;
+  uint32_t nfixed;
+  if (!kd__fix_args(e, s, d, a, n, &fixed, &nfixed)) return &kd__poison;
   val *v = kd__v_new(e, V_NET);
-  v->u.net = w;
+  v->u.net = kd__net_new(e, s, d, fixed, nfixed, e->rules, at);
   return v;
 }
 
+/* `key: k` of an application, taken out of its arguments; not where the definition has such a parameter of its own. */
+static arg *key_of(const net *w, arg *a, uint32_t *n) {
+  const kd_ast *params = w->def->ast->kid[0];
+  for (uint32_t k = 0; k < params->n; k++) if (strcmp(params->kid[k]->text, "key") == 0) return NULL;
+  for (uint32_t i = 0; i < *n; i++) {
+    if (!a[i].name || strcmp(a[i].name, "key") != 0) continue;
+    arg key = a[i];
+    memmove(a + i, a + i + 1, sizeof(arg) * (--*n - i));
+    a[*n] = key;
+    return &a[*n];
+  }
+  return NULL;
+}
+
 val *kd__apply_net(elab *e, scope *s, net *w, arg *a, uint32_t n, const kd_ast *at) {
+  arg *own = kd__arena_copy(e->a, a, sizeof(arg) * (n + 1)), *given = key_of(w, own, &n);
+  draw_key key, *up = e->key;
+  if (given) {
+    if (!kd__key_arg(e, s, given, w->place, &key)) return &kd__poison;
+    e->key = &key;
+  }
+  bool rewires = e->rewire && e->rewire->call == at && !e->rewire->taken;
+  val *v = rewires ? kd__apply_rewired(e, s, w, own, n, at) : kd__run_net(e, s, w, own, n, at, NULL);
+  e->key = up;
+  if (v->kind != V_APP) return v;
+  if (e->inside) KD_PUSH(e->a, e->inside->inner, v->u.app);
+  if (!w->def->first || w->def->first_in->kind != PROG_PROBE) { w->def->first = v->u.app; w->def->first_in = e->prog; }
+  return v;
+}
+
+val *kd__run_net(elab *e, scope *s, net *w, arg *a, uint32_t n, const kd_ast *at, rewire *taps) {
   if (too_many_calls(e, w->def->name, at)) return &kd__poison;
   scope *in = kd__scope_new(e, w->def->scope, w->place);
   in->definition = true;
   app *ap = KD_NEW(e->a, app);
+  in->rewire = taps;
   ap->net = w; ap->body = in; ap->back = KD_NEW(e->a, labels);
+  ap->args = a; ap->nargs = n;
   for (uint32_t i = 0; i < n; i++) kd__arg_eval(e, s, &a[i]);
   overlay *over_up = e->over;
   trial *trial_up = e->trial;
@@ -521,14 +581,19 @@ val *kd__apply_net(elab *e, scope *s, net *w, arg *a, uint32_t n, const kd_ast *
   uint64_t loop = e->loop, salt = e->salt;
   int8_t mode = e->mode;
   frame f, *up = e->frame;
-  e->salt = kd__mix(salt, kd__place_at(e, s->place, at, call_name(e, s, w->def->name), w->def->name)->hash);   /* draws do */
+  place *here = kd__place_at(e, s->place, at, call_name(e, s, called(w->def)), w->def->name);
+  e->salt = kd__mix(salt, e->key ? kd__below_key(e->key, here) : here->hash);       /* draws do */
+  if (e->key && e->key->base == w->place) e->salt = 0;
+  rule *rules = e->rules;
+  app *inside = e->inside;
+  e->rules = w->rules; e->inside = ap;
   e->loop = 0;                                   /* what a network owns does not depend on where it is applied */
   if (w->mode) e->mode = w->mode;
   val *v = &kd__poison;
   bool ok = bind_params(e, s, in, w->def->ast->kid[0], w->fixed, w->nfixed, a, n, ap->back, at, w->def->name);
   push_frame(e, &f, kd__arena_printf(e->a, "in `%s`, applied here", w->def->name), at);
   if (ok) v = run_body(e, in, w->def, at);
-  e->frame = up; e->loop = loop; e->mode = mode; e->salt = salt; e->over = over_up; e->trial = trial_up;
+  e->frame = up; e->loop = loop; e->mode = mode; e->salt = salt; e->over = over_up; e->trial = trial_up; e->rules = rules; e->inside = inside;
   if (v->kind == V_POISON) return v;
   ap->ret = kd__back(e, ap->back, v, at, w->def->name);
   val *r = kd__v_new(e, V_APP);
@@ -551,8 +616,8 @@ static val *call_net(elab *e, scope *s, def *d, arg *a, uint32_t n, const kd_ast
   }
   if (!inputs && any_input) return make_net(e, s, d, a, n, at);
   net *w = KD_NEW(e->a, net);
-  w->def = d; w->at = at; w->fixed = NULL;
-  w->place = kd__place_at(e, s->place, at, call_name(e, s, d->name), d->name);
+  w->def = d; w->at = at; w->fixed = NULL; w->rules = e->rules;
+  w->place = kd__place_at(e, s->place, at, call_name(e, s, called(d)), d->name);
   return kd__apply_net(e, s, w, a, n, at);
 }
 
@@ -609,6 +674,18 @@ static val *call_spec(elab *e, scope *s, spec *o, arg *a, uint32_t n, const kd_a
   return kd__run_optimizer(e, o, param, grad, when, at);
 }
 
+/* The arguments of a call and those that its definition was given beforehand. */
+static arg *more_args(elab *e, const def *d, const arg *a, uint32_t *n) {
+  arg *all = KD_NEWN(e->a, arg, *n + d->nfixed + 1);
+  if (*n) memcpy(all, a, sizeof(arg) * *n);
+  for (uint32_t i = 0; i < d->nfixed; i++) {
+    bool given = false;
+    for (uint32_t k = 0; k < *n; k++) given = given || (all[k].name && strcmp(all[k].name, d->fixed[i].name) == 0);
+    if (!given) all[(*n)++] = d->fixed[i];
+  }
+  return all;
+}
+
 val *kd__call_value(elab *e, scope *s, val *f, arg *a, uint32_t n, const kd_ast *at) {
   switch (f->kind) {
     case V_POISON:
@@ -619,6 +696,7 @@ val *kd__call_value(elab *e, scope *s, val *f, arg *a, uint32_t n, const kd_ast 
     case V_NET: return kd__apply_net(e, s, f->u.net, a, n, at);
     case V_SPEC: return call_spec(e, s, f->u.spec, a, n, at);
     case V_DEF:
+      if (f->u.def->nfixed) { a = more_args(e, f->u.def, a, &n); }
       if (kd__def_is_net(f->u.def)) return call_net(e, s, f->u.def, a, n, at);
       if (strcmp(f->u.def->word, "optimizer") == 0) return make_spec(e, s, f->u.def, a, n, at);
       if (strcmp(f->u.def->word, "scheme") == 0) { kd__err(e, KD_D_SCHEME_CALL, at->span, f->u.def->name); return &kd__poison; }

@@ -26,10 +26,18 @@ typedef struct tensor { kd_value v; uint8_t rank; kd_dtype dtype; axis ax[KD_MAX
 typedef enum val_kind { V_POISON, V_NONE, V_BOOL, V_INT, V_REAL, V_STRING, V_LIST, V_RECORD, V_RANGE, V_AXIS, V_TENSOR, V_DEF, V_LAMBDA,
                         V_BUILTIN, V_NET, V_APP, V_SPEC, V_DATA, V_SPLIT, V_MODULE, V_SOURCE, V_TREE, V_PART } val_kind;
 
-typedef struct def { const kd_ast *ast; const char *word, *name; scope *scope; } def;
+/* A definition; `fixed`: arguments given beforehand where it stands for a part of a network, `rule`: the replacement that put it there. */
+typedef struct def { const kd_ast *ast; const char *word, *name; scope *scope; struct arg *fixed; uint32_t nfixed; struct rule *rule; struct app *first; prog *first_in; } def;
 typedef struct arg { const char *name; val *v; const kd_ast *ast; } arg;       /* a call's argument; v NULL until evaluated */
 /* A network instance (or a definition waiting for its inputs): `fixed` are the arguments given at construction. */
-typedef struct net { def *def; arg *fixed; uint32_t nfixed; place *place; int8_t mode; const char *role; const kd_ast *at; struct net *base; bool frozen; struct tree *with; } net;
+typedef struct net { def *def; arg *fixed; uint32_t nfixed; place *place; int8_t mode; const char *role; const kd_ast *at; struct net *base; bool frozen; struct tree *with; struct rule *rules; struct net *like; } net;
+/* `net with (name: to)`: the bodies that belong to the network read `to` where they name a definition `name`. */
+typedef struct rule { struct rule *up; const char *name; val *to; const kd_ast *at; net *net; bool used; } rule;
+/* `N(x) with (name: to)`: taps that take given values while the body runs (material.c). */
+typedef struct rewired { const char *name; const kd_ast *at; val *to; uint32_t binds, seen; bool turns; } rewired;
+typedef struct rewire { const kd_ast *call, *with; rewired *item; uint32_t n; bool taken, replacing; size_t upstream; } rewire;
+/* `key: k` around us: draws belong to k and the place below `base`, not to the application. */
+typedef struct draw_key { uint64_t hash; kd_value v; place *base; } draw_key;
 /* A tree of tensors by path: parameters of a network as values, or what was computed of them leaf by leaf (tree.c). */
 typedef struct leaf { const char *path; tensor *t; int64_t slot; } leaf;        /* slot: the parameter that it was read from, or -1 */
 typedef struct tree { leaf *leaf; uint32_t n; const char *of; } tree;           /* of: the network, for messages */
@@ -38,7 +46,7 @@ typedef struct labels { KD_VEC(relabel) map; } labels;
 /* A part of a network: what it owns below a path ("S.stage1"). */
 typedef struct net_part { place *top; const char *path; } net_part;
 /* A network applied: its value and the bindings of its body (taps). */
-typedef struct app { net *net; val *ret; scope *body; labels *back; struct overlay *over; } app;
+typedef struct app { net *net; val *ret; scope *body; labels *back; struct overlay *over; KD_VEC(struct app *) inner; arg *args; uint32_t nargs; } app;   /* inner: networks applied inside */
 typedef struct spec { def *def; arg *args; uint32_t nargs; const kd_ast *at; scope *scope; uint64_t loop; } spec;   /* optimizer awaiting its step */
 /* A column of a file, as idx(...) or csv(...) describe it. */
 typedef struct data_source { kd_field_source src; axis ax[KD_MAX_RANK]; uint32_t rank; double scale; bool real; } data_source;
@@ -52,7 +60,7 @@ struct val {
     struct { int64_t from, to; } range;
     axis ax; tensor *t; def *def; net *net; app *app; spec *spec; tree *tree;
     net_part *part;
-    struct { const kd_ast *ast; scope *scope; } lambda;
+    struct { const kd_ast *ast; scope *scope; struct rule *rule; } lambda;
     const struct builtin *builtin;
     uint32_t data;                                 /* index into elab.data */
     struct { uint32_t data, split; bool whole; } split;   /* whole: all of it at once */
@@ -78,6 +86,7 @@ struct scope {
   place *place;                                    /* owner of what is made here */
   struct module *mod;
   bool definition, loop, scheme;                   /* a definition's body; a static loop's body; a scheme's body */
+  rewire *rewire;                                  /* of a network's body: taps that take given values */
   const char *bound_as, *prefix;                   /* the binding whose expression is being evaluated: names the places of its calls */
 };
 
@@ -87,6 +96,7 @@ struct place {
   place *up;
   const kd_ast *call; uint64_t loop;               /* key below `up` */
   const char *path;                                /* "S.stage1.conv" ; "" for the root */
+  const char *draws_as;                            /* the path that its random draws go by: its own, or that of the network it is `like` */
   const char *what;                                /* callee's name, for frames */
   net *root_net;                                   /* the experiment-level network that owns this, or NULL */
   bool in_loss;                                    /* below a loss or a free transform */
@@ -157,6 +167,8 @@ struct elab {
   val *result;
   struct { val *pv, *gv, *now; kd_value when; place *place; struct step_ctx *step; bool apart; } opt_ctx;   /* the optimizer being run: param, grad, new param; apart: in a virtual step */
   trial *trial; overlay *over;                       /* around us, innermost first */
+  rule *rules; KD_VEC(rule *) all_rules;           /* in force; all ever made */
+  rewire *rewire; app *inside; draw_key *key;      /* awaiting its application; the application being run; around us */
   uint64_t free_leaves;                            /* seeds of jvp made so far */
   KD_VEC(tensor *) local;                          /* states of virtual steps' optimizers: slots -2, -3, ... */
   int8_t mode;                                     /* 1: eval(M) around us, 2: train(M) */
@@ -200,6 +212,7 @@ binding *kd__scope_bind(elab *e, scope *s, const char *name, val *v, const kd_as
 const axis *kd__scope_axis(scope *s, const char *label);
 void kd__scope_add_axis(elab *e, scope *s, axis a);
 place *kd__place_at(elab *e, place *up, const kd_ast *call, const char *name, const char *what);
+void kd__draw_as(elab *e, place *p, const char *path);                   /* its draws, and those below it, are those of a place of that path */
 kd_origin kd__origin(elab *e, kd_span at);
 kd_diag *kd__err(elab *e, kd_diag_code c, kd_span at, ...);             /* reports with the chain of calls; returns the diagnostic */
 uint32_t kd__root_new(elab *e, root_kind k, const char *text);
@@ -288,6 +301,9 @@ bool kd__match_axes(elab *e, scope *in, const kd_ast *type, tensor *t, labels *b
 val *kd__back(elab *e, const labels *l, val *v, const kd_ast *at, const char *callee);
 val *kd__run_optimizer(elab *e, spec *o, val *param, val *grad, kd_value when, const kd_ast *at);
 val *kd__apply_net(elab *e, scope *s, net *n, arg *args, uint32_t nargs, const kd_ast *at);
+val *kd__run_net(elab *e, scope *s, net *w, arg *a, uint32_t n, const kd_ast *at, rewire *taps);     /* apply_net, with its taps at hand */
+bool kd__fix_args(elab *e, scope *s, const def *d, arg *a, uint32_t n, arg **out, uint32_t *nout);    /* those that construct, not the inputs */
+net *kd__net_new(elab *e, scope *s, def *d, arg *fixed, uint32_t nfixed, rule *rules, const kd_ast *at);   /* an instance of the place at hand */
 
 /* --- own.c: params, states, updates, draws, programs ----- */
 prog *kd__prog_new(elab *e, prog_kind k, const char *name);
@@ -303,6 +319,7 @@ kd_value kd__slot_input(elab *e, prog *p, int64_t slot);                 /* the 
 int64_t kd__slot_add(elab *e, const char *path, kd_slot_kind k, kd_dtype t, const axis *ax, int rank, place *owner, kd_span at);
 val *kd__ambient(elab *e, kd_ambient a, const kd_ast *at);
 val *kd__draw(elab *e, scope *s, kd_op op, const kd_ast *call, const axis *ax, uint32_t rank);
+uint64_t kd__below_key(const draw_key *k, const place *p);
 bool kd__training(elab *e, scope *s);
 
 /* --- builtin.c ----- */
@@ -343,6 +360,16 @@ val *kd__over_slot(elab *e, int64_t slot, const kd_ast *at);
 /* M at tree */
 val *kd__net_at(elab *e, net *w, tree *t);
 val *kd__eval_at(elab *e, scope *s, const kd_ast *n);
+
+/* --- material.c ----- */
+val *kd__eval_with(elab *e, scope *s, const kd_ast *n);
+val *kd__eval_like(elab *e, scope *s, const kd_ast *n);
+val *kd__eval_of(elab *e, scope *s, const kd_ast *n);
+val *kd__apply_rewired(elab *e, scope *s, net *w, arg *a, uint32_t n, const kd_ast *at);
+val *kd__rewired(elab *e, scope *s, const char *name, val *v);           /* what a body binds to a name: v, or what a `with` puts there */
+val *kd__by_rule(elab *e, scope *s, const char *name);                   /* what a `with` puts in place of a definition; NULL */
+void kd__unused_rules(elab *e);
+bool kd__key_arg(elab *e, scope *s, arg *key, place *base, draw_key *out);
 
 /* --- gradient.c ----- */
 void kd__no_gradient(elab *e, const kd_grad_error *err, const kd_ast *at);

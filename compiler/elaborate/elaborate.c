@@ -111,6 +111,7 @@ kd_module *kd__elaborate(kd__arena *a, kd_sink *sink, const kd_syntax *syn, cons
   *definitions_only = !has_scheme(syn->file);
   if (!*definitions_only) {
     kd__scheme_run(e, m->scope, syn->file);
+    if (sink->errors == 0) kd__unused_rules(e);
     if (sink->errors == 0) { untrained_teachers(e); unused_names(e, m); }
   }
   unused_settings(e, syn->file);

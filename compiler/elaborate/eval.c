@@ -50,7 +50,10 @@ static val *eval_formula(elab *e, binding *b) {
   int8_t mode = e->mode;
   const char *as = b->scope->bound_as;
   const char *turns = e->turns;
-  e->loop = 0; e->turns = ""; e->salt = 0; e->frame = NULL; e->over = NULL; e->mode = 0;
+  rule *rules = e->rules;
+  app *inside = e->inside;
+  draw_key *key = e->key;
+  e->loop = 0; e->turns = ""; e->salt = 0; e->frame = NULL; e->over = NULL; e->mode = 0; e->rules = NULL; e->inside = NULL; e->key = NULL;
   b->scope->bound_as = b->name;
   val *v = kd__eval(e, b->scope, b->expr);
   b->scope->bound_as = as;
@@ -62,7 +65,7 @@ static val *eval_formula(elab *e, binding *b) {
     if (!t || !type->n || !type->kid[0] || !kd__match_axes(e, tmp, type, t, &back, b->expr, b->name, &out, b->name)) v = t ? v : &kd__poison;
     else v = kd__v_tensor(e, &out);
   }
-  e->loop = loop; e->turns = turns; e->salt = salt; e->frame = up; e->over = around; e->mode = mode;
+  e->loop = loop; e->turns = turns; e->salt = salt; e->frame = up; e->over = around; e->mode = mode; e->rules = rules; e->inside = inside; e->key = key;
   return v;
 }
 
@@ -116,6 +119,8 @@ static val *unknown_name(elab *e, scope *s, const kd_ast *n, const char *name) {
 }
 
 val *kd__read(elab *e, scope *s, const kd_ast *n, const char *name) {
+  val *other = e->rules ? kd__by_rule(e, s, name) : NULL;
+  if (other) return other;
   binding *b = kd__scope_find(s, name, NULL);
   if (!b && e->prelude && e->prelude->scope) b = kd__scope_here(e->prelude->scope, name);
   if (b) return kd__read_binding(e, b, n);
@@ -383,7 +388,7 @@ static val *eval_node(elab *e, scope *s, const kd_ast *n) {
     case KD_AST_RANGE_FROM: case KD_AST_RANGE_TO: return eval_range(e, s, n);
     case KD_AST_UNARY: return kd__unary(e, n, *n->text == '-' ? KD_OP_NEG : KD_OP_NOT, kd__eval(e, s, n->kid[0]));
     case KD_AST_IF_EXPR: return eval_if(e, s, n);
-    case KD_AST_LAMBDA: { val *v = kd__v_new(e, V_LAMBDA); v->u.lambda.ast = n; v->u.lambda.scope = s; return v; }
+    case KD_AST_LAMBDA: { val *v = kd__v_new(e, V_LAMBDA); v->u.lambda.ast = n; v->u.lambda.scope = s; v->u.lambda.rule = NULL; return v; }
     case KD_AST_CALL: return kd__call(e, s, n);
     case KD_AST_INDEX: return with_source(e, s, kd__index(e, s, kd__eval(e, s, n->kid[0]), n), n);
     case KD_AST_FIELD: return with_source(e, s, kd__field(e, s, kd__eval(e, s, n->kid[0]), n), n);
@@ -393,7 +398,10 @@ static val *eval_node(elab *e, scope *s, const kd_ast *n) {
     case KD_AST_COMPREHENSION: { val_vec out = { 0 }; comprehend(e, s, n, 1, &out); return kd__v_list(e, out.v, (uint32_t)out.n); }
     case KD_AST_ERROR: return &kd__poison;
     case KD_AST_AT: return kd__eval_at(e, s, n);
-    case KD_AST_WITH: case KD_AST_LIKE: case KD_AST_OF: case KD_AST_REPEAT: case KD_AST_FOR_IN: case KD_AST_EVALUATE:
+    case KD_AST_WITH: return kd__eval_with(e, s, n);
+    case KD_AST_LIKE: return kd__eval_like(e, s, n);
+    case KD_AST_OF: return kd__eval_of(e, s, n);
+    case KD_AST_REPEAT: case KD_AST_FOR_IN: case KD_AST_EVALUATE:
       kd__err(e, KD_D_LATER, n->span, kd__ast_kind_name((kd_ast_kind)n->kind));
       return &kd__poison;
     default: kd__err(e, KD_D_INTERNAL, n->span, "this is not a value"); return &kd__poison;
@@ -491,6 +499,7 @@ static void assign_name(elab *e, scope *s, const kd_ast *target, val *v) {
     kd__diag_help(e->sink, d, "update %s = ...", target->text);
     return;
   }
+  v = kd__rewired(e, s, target->text, v);
   if (b && b->kind != B_FORMULA) { b->v = v; b->kind = B_VALUE; b->at = target; return; }
   kd__scope_bind(e, s, target->text, v, target);
 }
@@ -512,7 +521,7 @@ static void exec_let_many(elab *e, scope *s, const kd_ast *n) {
   uint32_t k = n->n - 2, have = r->kind == V_RECORD ? r->u.rec.n : r->kind == V_LIST ? r->u.list.n : 0;
   if (have != k && r->kind != V_POISON) kd__err(e, KD_D_UNPACK, n->span, k, kd__v_show(e, r));
   for (uint32_t i = 0; i < k; i++)
-    kd__scope_bind(e, s, n->kid[i + 2]->text, have != k ? &kd__poison : r->kind == V_RECORD ? r->u.rec.v[i] : r->u.list.v[i], n->kid[i + 2]);
+    kd__scope_bind(e, s, n->kid[i + 2]->text, have != k ? &kd__poison : kd__rewired(e, s, n->kid[i + 2]->text, r->kind == V_RECORD ? r->u.rec.v[i] : r->u.list.v[i]), n->kid[i + 2]);
 }
 
 /* `for batch in D` over a data set is a run-time loop; over lists and ranges it is decided here. */

@@ -224,7 +224,7 @@ static bool all_nets(const val *v) {
 
 static void check_word(elab *e, const kd_ast *n, const val *v) {
   if (v->kind == V_POISON) return;
-  bool netlike = word_is(n, "teacher") || word_is(n, "student") || word_is(n, "transform");
+  bool netlike = word_is(n, "teacher") || word_is(n, "student") || word_is(n, "model") || word_is(n, "transform");
   if (netlike && !all_nets(v)) {
     kd_diag *d = kd__err(e, KD_D_WANT_KIND, n->kid[1]->span, kd__arena_printf(e->a, "%s `%s`", n->text2, n->text), "a network", kd__v_show(e, v));
     if (v->kind == V_DEF && kd__def_is_net(v->u.def)) kd__diag_help(e->sink, d, "make an instance of it: %s(...)", v->u.def->name);
@@ -257,7 +257,9 @@ static void bind_top(elab *e, scope *s, const kd_ast *n) {
     const char *as = s->bound_as;
     s->bound_as = n->text;
     e->role = n->text2;
-    e->override_call = expr && expr->kind == KD_AST_CALL ? expr : NULL;
+    const kd_ast *made = expr;                   /* the call whose arguments may be set from outside */
+    while (made && (made->kind == KD_AST_WITH || made->kind == KD_AST_OF)) made = made->kid[made->kind == KD_AST_OF];
+    e->override_call = made && made->kind == KD_AST_CALL ? made : NULL;
     e->override_name = n->text;
     v = kd__eval(e, s, expr);
     e->override_call = NULL;
@@ -296,7 +298,7 @@ void kd__bind_stmt(elab *e, scope *s, const kd_ast *n) {
     }
   }
   check_word(e, n, v);
-  binding *b = kd__scope_bind(e, s, n->text, v, n);
+  binding *b = kd__scope_bind(e, s, n->text, kd__rewired(e, s, n->text, v), n);
   b->is_let = word_is(n, "let");
 }
 

@@ -203,6 +203,9 @@ void kd__own(elab *e, scope *s, const kd_ast *n) {
   b->kind = param ? B_PARAM : B_STATE;
   b->slot = slot;
   b->used = true;
+  if (!param || !s->rewire) return;
+  val *was = kd__read_slot(e, slot, n), *v = kd__rewired(e, s, n->text, was);
+  if (v != was) { b->kind = B_VALUE; b->v = v; }
 }
 
 /* --- update -------------------------------------------------------------------------------------------------------------------------- */
@@ -292,16 +295,28 @@ val *kd__next(elab *e, scope *s, const kd_ast *name) {
 }
 
 /* --- draws (design 2.7, rule 5) ------------------------------------------------------------------------------------------------------ */
+/* A place's part of a draw under `key:`: its path below the network that has the key. */
+uint64_t kd__below_key(const draw_key *k, const place *p) {
+  const char *path = k->base && kd__within(p, k->base) ? p->path + strlen(k->base->path) : p->path;
+  return kd__mix(k->hash, kd__hash(path, strlen(path), 0x6b79));
+}
+
 val *kd__draw(elab *e, scope *s, kd_op op, const kd_ast *call, const axis *ax, uint32_t rank) {
   place *p = s->place;
   size_t k = 0;
   while (k < p->draws.n && p->draws.v[k] != call) k++;
   if (k == p->draws.n) KD_PUSH(e->a, p->draws, call);
-  uint64_t path = kd__mix(kd__mix(p->hash, k), kd__mix(e->loop, e->salt)) >> 2;
+  const draw_key *dk = e->prog == e->init ? NULL : e->key;
+  uint64_t path = kd__mix(kd__mix(dk ? kd__below_key(dk, p) : p->hash, k), kd__mix(e->loop, e->salt)) >> 2;
+  if (dk && !dk->base) path = dk->hash >> 2;     /* a draw's own key: nothing of where it stands */
   kd_value in[2];
   uint32_t n = 1;
   tensor *key = kd__ambient(e, KD_AMBIENT_KEY, call)->u.t;
   in[0] = key->v;
+  if (dk && dk->v) {
+    kd_build kb = kd__b(e, call);
+    in[0] = kd__b_op2(&kb, KD_OP_ADD, key->v, kd__b_op2(&kb, KD_OP_MUL, dk->v, kd__b_const(&kb, 0x9e3779b1, KD_I64, NULL, 0)));
+  }
   if (rank > 0 && e->prog->data >= 0) {
     data_set *d = &e->data.v[e->prog->data];
     if (ax[0].root == d->root && ax[0].size == (e->prog->rows ? e->prog->rows : d->d.batch)) {

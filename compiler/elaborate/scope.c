@@ -82,9 +82,16 @@ place *kd__place_at(elab *e, place *up, const kd_ast *call, const char *name, co
   p->up = up; p->call = call; p->loop = e->loop; p->what = what;
   p->root_net = up->root_net; p->in_loss = up->in_loss;
   p->path = unique_path(e, up, name);
-  p->hash = kd__hash(p->path, strlen(p->path), 0x6b64);
   KD_PUSH(e->a, up->kid, p);
+  kd__draw_as(e, p, up->draws_as ? kd__arena_printf(e->a, "%s%s", up->draws_as, p->path + strlen(up->path)) : NULL);
   return p;
+}
+
+void kd__draw_as(elab *e, place *p, const char *path) {
+  (void)e;
+  p->draws_as = path;
+  if (!path) path = p->path;
+  p->hash = kd__hash(path, strlen(path), 0x6b64);
 }
 
 kd_origin kd__origin(elab *e, kd_span at) {

@@ -8,9 +8,10 @@
  *   state.m 1 2                                     (what a slot becomes; its initial value comes from the program)
  *
  * Those of library/ use stdlib/, the others the small library of these tests.
- * The graph runs on the naive twins in double precision. */
+ * The graph runs on the naive twins in double precision, as it was elaborated and as all passes leave it. */
 #include "tests/elaborate/library.h"
 #include "tests/eval/eval.h"
+#include "compiler/pass/pass.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@ typedef struct fixture {
   const char *name;
   kd_entry_arg arg[MAX_ARGS]; void *data[MAX_ARGS]; size_t narg;
   kd_entry entry;
+  kd_graph *graph;                               /* the entry's, or what the passes made of it */
   kd_eval_slot *slot; size_t nslot;
   kd_eval init, run;
 } fixture;
@@ -98,7 +100,7 @@ static bool run(fixture *f) {
     kd_eval_read(&f->init, v, to);
     f->slot[f->nslot++] = (kd_eval_slot){ e->init->write.v[i].slot, to };
   }
-  return kd_eval_run(&f->run, e->graph, f->slot, f->nslot, NULL, 0, KD_EVAL_STRANGE) && !f->run.fault.set;
+  return kd_eval_run(&f->run, f->graph, f->slot, f->nslot, NULL, 0, KD_EVAL_STRANGE) && !f->run.fault.set;
 }
 
 static kd_value find(const fixture *f, const char *name) {
@@ -117,7 +119,7 @@ static bool check_line(const fixture *f, char *line) {
     print_error("\n");
     return false;
   }
-  int64_t n = kd__type_count(kd__type_of(f->entry.graph, v)), i = 0;
+  int64_t n = kd__type_count(kd__type_of(f->graph, v)), i = 0;
   bool ok = true;
   for (; (w = strtok(NULL, " ")); i++) {
     double want = strtod(w, NULL), got = i < n ? kd_eval_at(&f->run, v, i) : NAN;
@@ -129,16 +131,28 @@ static bool check_line(const fixture *f, char *line) {
   return ok && i == n;
 }
 
+static bool check_all(fixture *f, const char *expect) {
+  size_t lines = 0;
+  bool ok = run(f);
+  char *text = kd__arena_strndup(&f->a, expect, strlen(expect));
+  for (char *save, *l = strtok_r(text, "\n", &save); l && ok; l = strtok_r(NULL, "\n", &save)) { ok = check_line(f, l); lines++; }
+  kd_eval_free(&f->init); kd_eval_free(&f->run);
+  f->nslot = 0;
+  return ok && lines;
+}
+
 static bool run_case(char *head, char *program, char *args, char *expect) {
   fixture f = { 0 };
   kd__arena_init(&f.a, NULL, NULL);
   f.name = head;
   parse_args(&f, args);
-  bool elaborated = elaborate(&f, program, strlen(program)), ok = elaborated && run(&f);
-  size_t lines = 0;
-  for (char *save, *l = strtok_r(expect, "\n", &save); l && ok; l = strtok_r(NULL, "\n", &save)) { ok = check_line(&f, l); lines++; }
-  if (!ok || !lines) { ok = false; print_error("case %s failed\n", head); }
-  if (elaborated) { kd_eval_free(&f.init); kd_eval_free(&f.run); }
+  bool ok = elaborate(&f, program, strlen(program));
+  for (int passed = 0; passed < 2 && ok; passed++) {
+    f.graph = passed ? kd__pass_all(f.entry.graph, NULL, NULL) : f.entry.graph;
+    ok = check_all(&f, expect);
+    if (!ok && passed) print_error("after the passes: ");
+  }
+  if (!ok) print_error("case %s failed\n", head);
   kd__arena_free(&f.a);
   return ok;
 }
