@@ -55,7 +55,7 @@ static void owners(const kd_module *m, const bool *chosen, kd__buf *b) {
 static void trained(const kd_module *m, uint32_t at, bool *chosen) {
   memset(chosen, 0, m->nslot * sizeof *chosen);
   for (uint32_t i = at + 1; i < m->ncode && m->code[i].op != KD_CODE_STAGE; i++) {
-    if (m->code[i].op != KD_CODE_STEP) continue;
+    if (m->code[i].op != KD_CODE_STEP && m->code[i].op != KD_CODE_LOSS) continue;
     const kd_plan *plan = m->plan[m->code[i].a];
     for (uint32_t k = 0; k < plan->nwrites; k++) chosen[plan->writes[k]] = true;
   }
@@ -66,7 +66,8 @@ static void stages(const kd_module *m, bool *chosen, kd__buf *b) {
     if (m->code[i].op != KD_CODE_STAGE) continue;
     const kd_stage_info *st = &m->stage[m->code[i].a];
     kd__buf_printf(b, "  stage %s: ", st->name);
-    if (st->epochs > 0) kd__buf_printf(b, "%" PRId64 " epoch%s of %" PRId64 " steps, ", st->epochs, st->epochs == 1 ? "" : "s", st->steps_per_epoch);
+    if (st->epochs > 0 && st->steps % st->epochs == 0) kd__buf_printf(b, "%" PRId64 " epoch%s of %" PRId64 " steps, ", st->epochs, st->epochs == 1 ? "" : "s", st->steps / st->epochs);
+    else if (st->steps > 0) kd__buf_printf(b, "%" PRId64 " steps, ", st->steps);
     trained(m, i, chosen);
     kd__buf_puts(b, "trains ");
     owners(m, chosen, b);

@@ -695,6 +695,7 @@ val *kd__call_value(elab *e, scope *s, val *f, arg *a, uint32_t n, const kd_ast 
     case V_LAMBDA: return call_lambda(e, s, f, a, n, at);
     case V_NET: return kd__apply_net(e, s, f->u.net, a, n, at);
     case V_SPEC: return call_spec(e, s, f->u.spec, a, n, at);
+    case V_SPLIT: return kd__take_call(e, s, f, a, n, at);
     case V_DEF:
       if (f->u.def->nfixed) { a = more_args(e, f->u.def, a, &n); }
       if (kd__def_is_net(f->u.def)) return call_net(e, s, f->u.def, a, n, at);

@@ -69,7 +69,8 @@ static bool add_split(elab *e, data_set *d, const char *name, val *rec, const kd
     const data_source *src = sv->u.source;
     if (first) {
       d->field[i] = (data_field){ .name = rec->u.rec.key[i], .rank = src->rank, .stored = (kd_dtype)src->src.type.dtype, .real = src->real,
-                                  .scale = src->scale, .below = src->src.below, .slot = -1 };
+                                  .scale = src->scale, .below = src->src.below };
+      for (int b = 0; b < KD__BANKS; b++) d->field[i].slot[b] = -1;
       memcpy(d->field[i].ax, src->ax, sizeof src->ax);
     } else if (strcmp(d->field[i].name, rec->u.rec.key[i]) != 0) {
       kd__err(e, KD_D_SPLIT_FIELDS, at->span, name);
@@ -107,7 +108,8 @@ val *kd__data_make(elab *e, scope *s, const kd_ast *call, arg *a, uint32_t n) {
   if (!get(e, s, a, n, "batch", 0, &batch) || !get(e, s, a, n, "train", 1, &train) || !get(e, s, a, n, "test", 2, &test) ||
       !get(e, s, a, n, "valid", 9, &valid) || !get(e, s, a, n, "package", 9, &package)) return &kd__poison;
   if (!batch || !train) { kd__err(e, KD_D_MISSING_ARG, call->span, "dataset", batch ? "train" : "batch"); return &kd__poison; }
-  data_set d = { .root = kd__root_new(e, ROOT_SAMPLE, "the data set"), .index_slot = -1, .at = call };
+  data_set d = { .root = { kd__root_new(e, ROOT_SAMPLE, "the data set") }, .at = call };
+  for (int i = 0; i < KD__BANKS; i++) d.index_slot[i] = -1;
   d.d.name = e->override_name ? e->override_name : "data";   /* for messages; the binding names it for good */
   d.d.split = KD_NEWN(e->a, kd_split, 4);
   int64_t held = 0;
@@ -137,29 +139,67 @@ val *kd__data_make(elab *e, scope *s, const kd_ast *call, arg *a, uint32_t n) {
   return v;
 }
 
-/* --- fields of the batch ------------------------------------------------------------------------------------------------------ */
-static bool streaming(elab *e, uint32_t data, const kd_ast *n) {
-  prog *p = e->prog;
-  if (p->kind == PROG_INIT) { kd__err(e, KD_D_NO_STREAM, n->span, e->data.v[data].name ? e->data.v[data].name : "this data set"); return false; }
-  if (p->kind == PROG_PROBE) { p->data = data; p->rows = e->data.v[data].d.batch; return true; }
-  if (p->data == data) return true;
-  kd_diag *d = kd__err(e, KD_D_WRONG_STREAM, n->span, e->data.v[data].name, p->data < 0 ? "no data set" : e->data.v[p->data].name);
-  kd__diag_help(e->sink, d, "run it `on %s`", e->data.v[data].name);
-  return false;
-}
+/* --- batches in sight ------------------------------------------------------------------------------------------------------------ */
+static const char *data_name(elab *e, uint32_t data) { return e->data.v[data].name ? e->data.v[data].name : "this data set"; }
 
-static void note_field(elab *e, int64_t slot) {
-  for (size_t i = 0; i < e->prog->field.n; i++) if (e->prog->field.v[i] == slot) return;
-  KD_PUSH(e->a, e->prog->field, slot);
-}
-
-int64_t kd__data_index(elab *e, data_set *d, const kd_ast *at) {
-  if (d->index_slot < 0) {
-    axis b = { kd__intern(e, "B"), d->d.batch, d->root, true, NULL };
-    d->index_slot = kd__slot_add(e, kd__arena_printf(e->a, "%s.index", d->name ? d->name : "data"), KD_SLOT_FIELD, KD_I64, &b, 1, e->top, at->span);
+opening *kd__open(elab *e, opening *up, uint32_t data, uint32_t split, int64_t rows, const kd_ast *at) {
+  data_set *d = &e->data.v[data];
+  opening *o = KD_NEW(e->a, opening);
+  *o = (opening){ .up = up, .data = data, .split = split, .rows = rows, .field = KD_NEW(e->a, fields) };
+  for (const opening *k = up ? up : e->open; k; k = k->up) if (k->data == data && k->bank >= o->bank) o->bank = k->bank + 1;
+  if (o->bank >= KD__BANKS) {
+    kd__err(e, KD_D_LATER, at->span, kd__arena_printf(e->a, "more than %d loops over one data set within one another", KD__BANKS));
+    o->bank = KD__BANKS - 1;
   }
-  note_field(e, d->index_slot);
-  return d->index_slot;
+  if (!d->root[o->bank]) d->root[o->bank] = kd__root_new(e, ROOT_SAMPLE, kd__arena_printf(e->a, "another batch of %s", data_name(e, data)));
+  o->root = d->root[o->bank];
+  return o;
+}
+
+opening *kd__open_of(const prog *p, uint32_t data) {
+  opening *beside = NULL;
+  for (opening *o = p->open; o; o = o->up) {
+    if (o->data == data && !o->beside) return o;
+    if (o->data == data && !beside) beside = o;
+  }
+  return beside;
+}
+
+/* The batch to read of a data set, or of a batch's own name; NULL after reporting. */
+static opening *streaming(elab *e, uint32_t data, opening *batch, const kd_ast *n) {
+  prog *p = e->prog;
+  if (p->kind == PROG_INIT) { kd__err(e, KD_D_NO_STREAM, n->span, data_name(e, data)); return NULL; }
+  opening *o = batch ? NULL : kd__open_of(p, data);
+  for (opening *k = p->open; batch && k; k = k->up) if (k == batch) o = k;
+  if (!o && p->kind == PROG_PROBE) o = p->open = kd__open(e, p->open, data, 0, e->data.v[data].d.batch, n);
+  if (o) return o;
+  if (batch) {
+    kd_diag *d = kd__err(e, KD_D_WRONG_STREAM, n->span, kd__arena_printf(e->a, "a batch of %s", data_name(e, data)), "others");
+    kd__diag_help(e->sink, d, "read the data set itself, whatever batch it is at: %s.%s", data_name(e, data), n->text ? n->text : "index");
+    return NULL;
+  }
+  kd_diag *d = kd__err(e, KD_D_WRONG_STREAM, n->span, data_name(e, data), p->open ? data_name(e, p->open->data) : "no data set");
+  kd__diag_help(e->sink, d, "run it `on %s`", data_name(e, data));
+  return NULL;
+}
+
+/* The slot of one of an opening's fields; it is bound to the stream. */
+static int64_t field_slot(elab *e, opening *o, int64_t *slot, const char *name, kd_dtype t, const axis *ax, int rank, const kd_ast *at) {
+  data_set *d = &e->data.v[o->data];
+  if (*slot < 0) {
+    const char *set = d->name ? d->name : "data", *path = o->bank ? kd__arena_printf(e->a, "%s.%s.%u", set, name, o->bank + 1) : kd__arena_printf(e->a, "%s.%s", set, name);
+    *slot = kd__slot_add(e, path, KD_SLOT_FIELD, t, ax, rank, e->top, at->span);
+    e->slot.v[*slot].data = o->data + 1;
+    e->slot.v[*slot].bank = o->bank;
+  }
+  for (size_t i = 0; i < o->field->slot.n; i++) if (o->field->slot.v[i] == *slot) return *slot;
+  KD_PUSH(e->a, o->field->slot, *slot);
+  return *slot;
+}
+
+int64_t kd__data_index(elab *e, opening *o, const kd_ast *at) {
+  axis b = { kd__intern(e, "B"), e->data.v[o->data].d.batch, o->root, true, NULL };
+  return field_slot(e, o, &e->data.v[o->data].index_slot[o->bank], "index", KD_I64, &b, 1, at);
 }
 
 /* A stored field as programs see it: with its axes of size 1, scaled. */
@@ -172,20 +212,30 @@ static val *as_program(elab *e, const data_field *f, kd_value v, const axis *ax,
   return kd__v_tensor(e, kd__t_wrap(e, v, ax, (int)f->rank + 1, n));
 }
 
-static val *read_field(elab *e, uint32_t data, data_field *f, const kd_ast *n) {
-  if (!streaming(e, data, n)) return &kd__poison;
-  data_set *d = &e->data.v[data];
+static val *read_field(elab *e, opening *o, data_field *f, const kd_ast *n) {
   axis ax[KD_MAX_RANK], stored[KD_MAX_RANK];
   int k = 1;
-  ax[0] = stored[0] = (axis){ kd__intern(e, "B"), d->d.batch, d->root, true, NULL };
+  ax[0] = stored[0] = (axis){ kd__intern(e, "B"), e->data.v[o->data].d.batch, o->root, true, NULL };
   for (uint32_t i = 0; i < f->rank; i++) { ax[i + 1] = f->ax[i]; if (f->ax[i].size != 1) stored[k++] = f->ax[i]; }
-  if (f->slot < 0)
-    f->slot = kd__slot_add(e, kd__arena_printf(e->a, "%s.%s", d->name ? d->name : "data", f->name), KD_SLOT_FIELD, f->stored, stored, k, e->top, n->span);
-  note_field(e, f->slot);
-  ax[0].size = e->prog->rows ? e->prog->rows : d->d.batch;
+  int64_t slot = field_slot(e, o, &f->slot[o->bank], f->name, f->stored, stored, k, n);
+  ax[0].size = o->rows;
   kd_build b = kd__b(e, n);
-  kd_value v = kd__b_cast(&b, kd__slot_input(e, e->prog, f->slot), f->real ? e->opt->real : KD_I64);
-  return as_program(e, f, v, ax, n);
+  return as_program(e, f, kd__b_cast(&b, kd__slot_input(e, e->prog, slot), f->real ? e->opt->real : KD_I64), ax, n);
+}
+
+static val *split_value(elab *e, uint32_t data, uint32_t split) {
+  val *v = kd__v_new(e, V_SPLIT);
+  v->u.split.data = data; v->u.split.split = split;
+  return v;
+}
+
+/* D.cycle, D.train.take(100): streams for loops. */
+static val *stream_field(elab *e, const val *v, uint32_t data, const char *name) {
+  val *r = split_value(e, data, v->kind == V_SPLIT ? v->u.split.split : 0);
+  if (strcmp(name, "cycle") == 0) r->u.split.cycle = true;
+  else if (strcmp(name, "take") == 0) r->u.split.take = -1;
+  else return NULL;
+  return r;
 }
 
 /* D.train.all.image: all samples of the split, along an axis N. The slot is filled before the program's first instruction. */
@@ -236,6 +286,8 @@ static val *unknown_field(elab *e, const data_set *d, const char *what, const ch
 val *kd__split_field(elab *e, val *v, const char *name, const kd_ast *n) {
   const data_set *d = &e->data.v[v->u.split.data];
   if (!v->u.split.whole) {
+    val *stream = stream_field(e, v, v->u.split.data, name);
+    if (stream) return stream;
     if (strcmp(name, "all") == 0) { val *w = kd__v_new(e, V_SPLIT); w->u.split = v->u.split; w->u.split.whole = true; return w; }
     kd_diag *dg = kd__err(e, KD_D_NO_FIELDS, n->span, kd__v_show(e, v), name);
     kd__diag_help(e->sink, dg, "all samples of it at once: .all.%s", name);
@@ -250,25 +302,33 @@ val *kd__split_field(elab *e, val *v, const char *name, const kd_ast *n) {
   return unknown_field(e, d, "field", names, k, name, n);
 }
 
+val *kd__take_call(elab *e, scope *s, val *v, arg *a, uint32_t n, const kd_ast *at) {
+  if (v->u.split.take >= 0) { kd__err(e, KD_D_NOT_CALLABLE, at->span, "a split of a data set"); return &kd__poison; }
+  val *r = split_value(e, v->u.split.data, v->u.split.split);
+  if (n != 1) { kd__err(e, KD_D_MISSING_ARG, at->span, "take", "the number of batches"); return &kd__poison; }
+  if (!kd__want_int(e, kd__arg_eval(e, s, &a[0]), a[0].ast, "the number of batches", &r->u.split.take)) return &kd__poison;
+  if (r->u.split.take < 1) { kd__err(e, KD_D_AXIS_SIZE, a[0].ast->span, "the number of batches", (long long)r->u.split.take); return &kd__poison; }
+  return r;
+}
+
 val *kd__data_field(elab *e, val *v, const char *name, const kd_ast *n) {
-  uint32_t data = v->u.data;
+  opening *batch = v->kind == V_BATCH ? v->u.batch : NULL, *o;
+  uint32_t data = batch ? batch->data : v->u.data;
   data_set *d = &e->data.v[data];
-  for (uint32_t i = 0; i < d->nfield; i++) if (strcmp(d->field[i].name, name) == 0) return read_field(e, data, &d->field[i], n);
-  for (uint32_t i = 0; i < d->d.nsplit; i++)
-    if (strcmp(d->d.split[i].name, name) == 0) {
-      val *sp = kd__v_new(e, V_SPLIT);
-      sp->u.split.data = data; sp->u.split.split = i;
-      return sp;
-    }
-  if (strcmp(name, "all") == 0) {                /* of the training split */
+  for (uint32_t i = 0; i < d->nfield; i++)
+    if (strcmp(d->field[i].name, name) == 0) return (o = streaming(e, data, batch, n)) ? read_field(e, o, &e->data.v[data].field[i], n) : &kd__poison;
+  for (uint32_t i = 0; v->kind == V_DATA && i < d->d.nsplit; i++) if (strcmp(d->d.split[i].name, name) == 0) return split_value(e, data, i);
+  val *stream = batch ? NULL : stream_field(e, v, data, name);
+  if (stream) return stream;
+  if (!batch && strcmp(name, "all") == 0) {                /* of the training split */
     val *sp = kd__v_new(e, V_SPLIT);
     sp->u.split.data = data; sp->u.split.whole = true;
     return sp;
   }
   if (strcmp(name, "index") == 0) {
-    if (!streaming(e, data, n)) return &kd__poison;
-    axis ax = { kd__intern(e, "B"), e->prog->rows ? e->prog->rows : d->d.batch, d->root, true, NULL };
-    return kd__v_tensor(e, kd__t_wrap(e, kd__slot_input(e, e->prog, kd__data_index(e, d, n)), &ax, 1, n));
+    if (!(o = streaming(e, data, batch, n))) return &kd__poison;
+    axis ax = { kd__intern(e, "B"), o->rows, o->root, true, NULL };
+    return kd__v_tensor(e, kd__t_wrap(e, kd__slot_input(e, e->prog, kd__data_index(e, o, n)), &ax, 1, n));
   }
   const char *names[64];
   size_t k = 0;

@@ -24,13 +24,13 @@ typedef struct tensor { kd_value v; uint8_t rank; kd_dtype dtype; axis ax[KD_MAX
 
 /* --- values --------------------------------------------------------------------------------------------------------------- */
 typedef enum val_kind { V_POISON, V_NONE, V_BOOL, V_INT, V_REAL, V_STRING, V_LIST, V_RECORD, V_RANGE, V_AXIS, V_TENSOR, V_DEF, V_LAMBDA,
-                        V_BUILTIN, V_NET, V_APP, V_SPEC, V_DATA, V_SPLIT, V_MODULE, V_SOURCE, V_TREE, V_PART } val_kind;
+                        V_BUILTIN, V_NET, V_APP, V_SPEC, V_DATA, V_SPLIT, V_MODULE, V_SOURCE, V_TREE, V_PART, V_BATCH } val_kind;
 
 /* A definition; `fixed`: arguments given beforehand where it stands for a part of a network, `rule`: the replacement that put it there. */
 typedef struct def { const kd_ast *ast; const char *word, *name; scope *scope; struct arg *fixed; uint32_t nfixed; struct rule *rule; struct app *first; prog *first_in; } def;
 typedef struct arg { const char *name; val *v; const kd_ast *ast; } arg;       /* a call's argument; v NULL until evaluated */
 /* A network instance (or a definition waiting for its inputs): `fixed` are the arguments given at construction. */
-typedef struct net { def *def; arg *fixed; uint32_t nfixed; place *place; int8_t mode; const char *role; const kd_ast *at; struct net *base; bool frozen; struct tree *with; struct rule *rules; struct net *like; } net;
+typedef struct net { def *def; arg *fixed; uint32_t nfixed; place *place; int8_t mode; const char *role; const kd_ast *at; struct net *base; struct tree *with; struct rule *rules; struct net *like; } net;
 /* `net with (name: to)`: the bodies that belong to the network read `to` where they name a definition `name`. */
 typedef struct rule { struct rule *up; const char *name; val *to; const kd_ast *at; net *net; bool used; } rule;
 /* `N(x) with (name: to)`: taps that take given values while the body runs (material.c). */
@@ -63,7 +63,8 @@ struct val {
     struct { const kd_ast *ast; scope *scope; struct rule *rule; } lambda;
     const struct builtin *builtin;
     uint32_t data;                                 /* index into elab.data */
-    struct { uint32_t data, split; bool whole; } split;   /* whole: all of it at once */
+    struct { uint32_t data, split; bool cycle, whole; int64_t take; } split;        /* whole: all of it at once; cycle: starts over at its end; take: so many batches, -1: its call is awaited */
+    struct opening *batch;
     struct module *mod;
     data_source *source;
   } u;
@@ -77,6 +78,7 @@ typedef struct binding {
   const kd_ast *at;                                /* where it was bound */
   const kd_ast *expr; scope *scope;                /* B_FORMULA; for B_STATE and B_PARAM: slot */
   int64_t slot;
+  uint64_t loop; const char *turns;                /* B_FORMULA: the static loops around it */
 } binding;
 struct scope {
   scope *up;
@@ -85,7 +87,7 @@ struct scope {
   KD_VEC(axis) axes;                               /* labels in sight: what `size(K)` and `[K]` mean here */
   place *place;                                    /* owner of what is made here */
   struct module *mod;
-  bool definition, loop, scheme;                   /* a definition's body; a static loop's body; a scheme's body */
+  bool definition, loop, scheme, entered;          /* a definition's body; a static loop's; a scheme's; one that the machine enters or not */
   rewire *rewire;                                  /* of a network's body: taps that take given values */
   const char *bound_as, *prefix;                   /* the binding whose expression is being evaluated: names the places of its calls */
 };
@@ -105,11 +107,15 @@ struct place {
   KD_VEC(const kd_ast *) draws;                    /* random draws made here, in order of first sight */
   uint64_t hash;
 };
+typedef KD_VEC(int64_t) slots;
+typedef struct step_ctx { const slots *slot; } step_ctx;
 typedef struct slot_info {
   kd_slot s;
   axis ax[KD_MAX_RANK];
   place *owner; kd_span at;
-  bool frozen;
+  bool apart;                                      /* of no definition: trained only where it is named */
+  const slots *of;                                 /* OPTIMIZER: of these parameters */
+  uint32_t data, bank;                             /* FIELD: 1 + the data set, and for which opening of it */
   bool whole;                                      /* FIELD: a whole split, not a batch */
 } slot_info;
 
@@ -123,17 +129,24 @@ typedef struct memo { const void *key; uint64_t version; val *v; trial *trial; s
 /* `M at tree` around us: reads of parameters below `place` give the tree's leaves. */
 typedef struct overlay { struct overlay *up; place *place; tree *tree; } overlay;
 typedef struct slot_version { int64_t slot; kd_value now; uint32_t version; } slot_version;
+/* A data set's batch that programs read: `bank` numbers the openings of one data set within one another, since each has memory of its own.
+ * `beside`: a further stream of a loop over several. `field`: the slots that were read, to bind the stream. */
+typedef struct fields { KD_VEC(int64_t) slot; } fields;
+typedef struct opening { struct opening *up; uint32_t data, split; int64_t rows; uint32_t bank, root; bool beside; fields *field; } opening;
+typedef struct carried { kd_value v; int64_t slot; } carried;
 struct prog {
   prog_kind kind; const char *name;
   kd_graph *g;
-  int64_t data; uint32_t split; int64_t rows;      /* the stream: data set, split, batch rows; data -1: none */
+  opening *open;                                   /* the batches in sight, innermost first */
   KD_VEC(memo) memo;
   KD_VEC(slot_version) version;   /* slots that were written inside the program */
   KD_VEC(pending) pending;
   KD_VEC(net *) trained;
-  KD_VEC(int64_t) field;                           /* FIELD slots read, to bind the stream */
+  KD_VEC(carried) carried;                         /* values that a later program reads */
   uint32_t clock;                                  /* counts steps in the program */
+  uint32_t steps;                                  /* training steps in it */
   bool training;
+  bool segment;                                    /* one of the programs that a scheme's statements become */
   int64_t chain;                                   /* 1 + the slot whose update is being evaluated: its own pending value is read */
 };
 
@@ -141,10 +154,11 @@ struct prog {
 typedef struct expect { uint32_t rank; axis ax[KD_MAX_RANK]; place *place; kd_dtype dtype; } expect;
 
 /* --- data ----------------------------------------------------------------------------------------------------------------------------- */
-typedef struct data_field { const char *name; axis ax[KD_MAX_RANK]; uint32_t rank; kd_dtype stored; bool real; double scale; int64_t below; int64_t slot; } data_field;
+enum { KD__BANKS = 4 };                          /* openings of one data set within one another */
+typedef struct data_field { const char *name; axis ax[KD_MAX_RANK]; uint32_t rank; kd_dtype stored; bool real; double scale; int64_t below; int64_t slot[KD__BANKS]; } data_field;
 typedef struct data_set {
   const char *name; kd_dataset d; data_field *field; uint32_t nfield; int64_t rows[8]; bool known, told, keep_last;
-  uint32_t root; int64_t index_slot; const kd_ast *at;
+  uint32_t root[KD__BANKS]; int64_t index_slot[KD__BANKS]; const kd_ast *at;
   int64_t *whole[8]; uint32_t whole_root[8];       /* by split: slots that hold a field of all of its samples, -1 until used; NULL: none */
 } data_set;
 
@@ -158,14 +172,16 @@ struct elab {
   module *prelude, *file;
   KD_VEC(root) root; KD_VEC(slot_info) slot; KD_VEC(data_set) data; KD_VEC(origin) origin;
   prog *prog, *init, *probe;
+  opening *open;                                   /* the batches of the loops around the statement */
   frame *frame; place *top;
   expect *expect;
   const char *turns;                               /* ".0.2": the turns of the static loops around us in this body: they are part of paths */
+  uint64_t turn;                                   /* hash of the turns of a scheme's `repeat` that is written out */
   uint64_t loop, salt;                             /* hashes of the static loop indices, and of the network applications, around us */
   int depth;                                       /* evaluation depth */
   bool returned;                                   /* a `return` was executed in the body being run */
   val *result;
-  struct { val *pv, *gv, *now; kd_value when; place *place; struct step_ctx *step; bool apart; } opt_ctx;   /* the optimizer being run: param, grad, new param; apart: in a virtual step */
+  struct { val *pv, *gv, *now; kd_value when; place *place; step_ctx *step; bool apart; } opt_ctx;   /* the optimizer being run: param, grad, new param; apart: in a virtual step */
   trial *trial; overlay *over;                       /* around us, innermost first */
   rule *rules; KD_VEC(rule *) all_rules;           /* in force; all ever made */
   rewire *rewire; app *inside; draw_key *key;      /* awaiting its application; the application being run; around us */
@@ -203,6 +219,8 @@ bool kd__want_real(elab *e, val *v, const kd_ast *at, const char *what, double *
 bool kd__want_bool(elab *e, val *v, const kd_ast *at, const char *what, bool *out);
 bool kd__want_str(elab *e, val *v, const kd_ast *at, const char *what, const char **out);
 val *kd__force_app(val *v);                                            /* an application's value; anything else as it is */
+
+tensor *kd__carry(elab *e, const tensor *t, const kd_ast *at);         /* a value of an earlier program of the scheme, or NULL (scheme_flow.c) */
 
 /* --- scope.c: scopes, places, origins, reporting ----- */
 scope *kd__scope_new(elab *e, scope *up, place *p);
@@ -309,6 +327,7 @@ net *kd__net_new(elab *e, scope *s, def *d, arg *fixed, uint32_t nfixed, rule *r
 prog *kd__prog_new(elab *e, prog_kind k, const char *name);
 void kd__own(elab *e, scope *s, const kd_ast *n);                       /* executes a `param` or `state` statement */
 void kd__update(elab *e, scope *s, const kd_ast *n);                    /* executes `update target = expr` */
+tensor *kd__updated(elab *e, scope *s, const kd_ast *n, tensor *old);    /* the target's new value: written at indices, where the mask holds */
 val *kd__read_slot(elab *e, int64_t slot, const kd_ast *at);
 val *kd__next(elab *e, scope *s, const kd_ast *name);
 kd_value kd__slot_now(elab *e, int64_t slot, const kd_ast *at);
@@ -321,6 +340,7 @@ val *kd__ambient(elab *e, kd_ambient a, const kd_ast *at);
 val *kd__draw(elab *e, scope *s, kd_op op, const kd_ast *call, const axis *ax, uint32_t rank);
 uint64_t kd__below_key(const draw_key *k, const place *p);
 bool kd__training(elab *e, scope *s);
+bool kd__place_frozen(elab *e, const place *p);                          /* `freeze`: no updates, evaluation mode (step.c) */
 
 /* --- builtin.c ----- */
 typedef struct builtin { const char *name; val *(*fn)(elab *e, scope *s, const struct builtin *b, const kd_ast *call, arg *a, uint32_t n); int op; const char *sig, *doc; } builtin;
@@ -332,6 +352,7 @@ typedef KD_VEC(tensor *) tensor_list;
 typedef KD_VEC(int64_t) slot_list;
 typedef val *(*leaf_fn)(elab *e, void *ctx, const kd_ast *at, val **given);
 bool kd__within(const place *p, const place *top);
+bool kd__part_owns(const elab *e, const net_part *p, size_t slot);
 /* A network, a part of one, a tree: something that arithmetic takes leaf by leaf. */
 bool kd__treelike(const val *v);
 /* The parameters of a network, of a part, of a list of networks (paths then begin with the networks' own), as they are here; a tree as it is.
@@ -375,11 +396,15 @@ bool kd__key_arg(elab *e, scope *s, arg *key, place *base, draw_key *out);
 void kd__no_gradient(elab *e, const kd_grad_error *err, const kd_ast *at);
 
 /* --- data.c ----- */
-val *kd__data_field(elab *e, val *d, const char *name, const kd_ast *n);
-val *kd__split_field(elab *e, val *v, const char *name, const kd_ast *n);             /* D.train.all, D.train.all.image */
+val *kd__data_field(elab *e, val *d, const char *name, const kd_ast *n);            /* of a data set or a batch */
+val *kd__split_field(elab *e, val *v, const char *name, const kd_ast *n);             /* D.train.all, D.train.all.image, D.train.cycle */
 void kd__data_whole(elab *e, kd_module *m);                              /* the module's list of them */
 val *kd__data_make(elab *e, scope *s, const kd_ast *call, arg *a, uint32_t n);       /* builtin dataset(...) */
-int64_t kd__data_index(elab *e, data_set *d, const kd_ast *at);          /* slot of the batch's sample numbers */
+/* A batch of a data set's split comes into sight, below `up`. */
+opening *kd__open(elab *e, opening *up, uint32_t data, uint32_t split, int64_t rows, const kd_ast *at);
+int64_t kd__data_index(elab *e, opening *o, const kd_ast *at);           /* slot of the batch's sample numbers */
+opening *kd__open_of(const prog *p, uint32_t data);                      /* the batch that formulas read, or NULL */
+val *kd__take_call(elab *e, scope *s, val *v, arg *a, uint32_t n, const kd_ast *at);       /* D.take(n) */
 val *kd__data_source(elab *e, scope *s, const char *format, const kd_ast *call, arg *a, uint32_t n);
 
 /* --- module.c ----- */
@@ -393,6 +418,7 @@ void kd__define(elab *e, scope *s, const kd_ast *n);
 
 /* --- scheme*.c ----- */
 void kd__scheme_run(elab *e, scope *s, const kd_ast *file);
+val *kd__scheme_value(elab *e, scope *s, const kd_ast *n);              /* of `let` and `=`: `if` and `evaluate` may be the machine's */
 kd_module *kd__module_finish(elab *e);                                  /* layout of slots, passes, plans (finish.c) */
 void kd__check_definitions(elab *e, const kd_ast *file, scope *s);       /* each typed definition by itself, A16 (witness.c) */
 #endif

@@ -66,7 +66,7 @@ static void run_file(elab *e, module *m) {
     const kd_ast *n = file->kid[i];
     if (is_definition(n) || n->kind == KD_AST_SCHEME || kd__scheme_is_stmt(n) || n->kind == KD_AST_EXPR_STMT) continue;
     e->prog = e->probe;
-    e->probe->data = -1;
+    e->probe->open = NULL;
     kd__exec(e, m->scope, n);
     e->prog = NULL;
   }

@@ -53,7 +53,7 @@ static val *eval_formula(elab *e, binding *b) {
   rule *rules = e->rules;
   app *inside = e->inside;
   draw_key *key = e->key;
-  e->loop = 0; e->turns = ""; e->salt = 0; e->frame = NULL; e->over = NULL; e->mode = 0; e->rules = NULL; e->inside = NULL; e->key = NULL;
+  e->loop = b->loop; e->turns = b->turns ? b->turns : ""; e->salt = 0; e->frame = NULL; e->over = NULL; e->mode = 0; e->rules = NULL; e->inside = NULL; e->key = NULL;
   b->scope->bound_as = b->name;
   val *v = kd__eval(e, b->scope, b->expr);
   b->scope->bound_as = as;
@@ -401,9 +401,14 @@ static val *eval_node(elab *e, scope *s, const kd_ast *n) {
     case KD_AST_WITH: return kd__eval_with(e, s, n);
     case KD_AST_LIKE: return kd__eval_like(e, s, n);
     case KD_AST_OF: return kd__eval_of(e, s, n);
-    case KD_AST_REPEAT: case KD_AST_FOR_IN: case KD_AST_EVALUATE:
+    case KD_AST_REPEAT: case KD_AST_FOR_IN:
       kd__err(e, KD_D_LATER, n->span, kd__ast_kind_name((kd_ast_kind)n->kind));
       return &kd__poison;
+    case KD_AST_EVALUATE: {
+      kd_diag *d = kd__err(e, KD_D_EVALUATE_PLACE, n->span);
+      kd__diag_help(e->sink, d, "let it = %.*s, as a statement of a scheme", (int)n->span.len, n->span.src->text + n->span.at);
+      return &kd__poison;
+    }
     default: kd__err(e, KD_D_INTERNAL, n->span, "this is not a value"); return &kd__poison;
   }
 }
@@ -469,6 +474,7 @@ static void exec_repeat(elab *e, scope *s, const kd_ast *n) {
 
 static void exec_if(elab *e, scope *s, const kd_ast *n) {
   val *c = kd__force_app(kd__eval(e, s, n->kid[0]));
+  if (c->kind == V_TENSOR && s->scheme && e->prog && e->prog->segment) { kd__scheme_if(e, s, n, c->u.t); return; }
   if (c->kind == V_TENSOR) {
     kd_diag *d = kd__err(e, KD_D_RUNTIME_IF, n->kid[0]->span, kd__t_show(e, c->u.t));
     kd__diag_help(e->sink, d, "where(c, a, b) selects element by element at run time");
@@ -491,6 +497,22 @@ static binding *assignable(scope *s, const char *name) {
   return NULL;
 }
 
+/* A body that the machine enters once, many times or not at all cannot bind a name of what is around it anew. */
+static bool outer_name(elab *e, scope *s, const kd_ast *target) {
+  bool entered = false;
+  for (; s && s->scheme; s = s->up) {
+    binding *b = entered ? kd__scope_here(s, target->text) : NULL;
+    if (b && b->v && b->v->kind != V_POISON) {
+      kd_diag *d = kd__err(e, KD_D_RUNTIME_ASSIGN, target->span, target->text);
+      if (b->at) kd__diag_label(e->sink, d, b->at->name.len ? b->at->name : b->at->span, "bound here");
+      kd__diag_help(e->sink, d, "make it a state: state %s: [] = 0, and update %s = ... here", target->text, target->text);
+      return true;
+    }
+    entered = entered || s->entered;
+  }
+  return false;
+}
+
 static void assign_name(elab *e, scope *s, const kd_ast *target, val *v) {
   if (target->kind != KD_AST_NAME) { kd__err(e, KD_D_ASSIGN_TARGET, target->span); return; }
   binding *b = assignable(s, target->text);
@@ -501,13 +523,14 @@ static void assign_name(elab *e, scope *s, const kd_ast *target, val *v) {
   }
   v = kd__rewired(e, s, target->text, v);
   if (b && b->kind != B_FORMULA) { b->v = v; b->kind = B_VALUE; b->at = target; return; }
+  if (s->scheme && outer_name(e, s, target)) return;
   kd__scope_bind(e, s, target->text, v, target);
 }
 
 static void exec_assign(elab *e, scope *s, const kd_ast *n) {
   const char *as = s->bound_as;
   if (n->kid[1]->kind == KD_AST_NAME) s->bound_as = n->kid[1]->text;
-  val *v = kd__eval(e, s, n->kid[0]);
+  val *v = s->scheme ? kd__scheme_value(e, s, n->kid[0]) : kd__eval(e, s, n->kid[0]);
   s->bound_as = as;
   if (n->n == 2) { assign_name(e, s, n->kid[1], v); return; }
   val *r = kd__force_app(v);
@@ -526,7 +549,9 @@ static void exec_let_many(elab *e, scope *s, const kd_ast *n) {
 
 /* `for batch in D` over a data set is a run-time loop; over lists and ranges it is decided here. */
 static bool over_data(elab *e, scope *s, const kd_ast *n) {
-  if (n->kid[0]->kind != KD_AST_NAME && n->kid[0]->kind != KD_AST_FIELD) return false;
+  const kd_ast *x = n->kid[0];
+  bool take = x->kind == KD_AST_CALL && x->kid[0]->kind == KD_AST_FIELD && strcmp(x->kid[0]->text, "take") == 0;
+  if (x->kind != KD_AST_NAME && x->kind != KD_AST_FIELD && !take) return false;
   val *v = kd__eval(e, s, n->kid[0]);
   return v->kind == V_DATA || v->kind == V_SPLIT;
 }
@@ -542,8 +567,8 @@ void kd__exec(elab *e, scope *s, const kd_ast *n) {
     case KD_AST_RETURN: e->result = kd__eval(e, s, n->kid[0]); e->returned = true; break;
     case KD_AST_IF: exec_if(e, s, n); break;
     case KD_AST_FOR_IN: if (s->scheme && over_data(e, s, n)) kd__scheme_stmt(e, s, n); else exec_for(e, s, n); break;
-    case KD_AST_REPEAT: exec_repeat(e, s, n); break;
-    case KD_AST_UPDATE: kd__update(e, s, n); break;
+    case KD_AST_REPEAT: if (s->scheme) kd__scheme_stmt(e, s, n); else exec_repeat(e, s, n); break;
+    case KD_AST_UPDATE: if (s->scheme) kd__scheme_stmt(e, s, n); else kd__update(e, s, n); break;
     case KD_AST_BLOCK: kd__exec_block(e, s, n); break;
     case KD_AST_ERROR: break;
     default:

@@ -66,23 +66,74 @@ static const char *base_name(elab *e, const char *path) {
   return kd__arena_strndup(e->a, path, dot && dot != path ? (size_t)(dot - path) : strlen(path));
 }
 
+kd_graph *kd__reset_graph(elab *e, const slots *s) {
+  kd_graph *g = KD_NEW(e->a, kd_graph);
+  *g = *e->init->g;                              /* the same nodes; only these writes. Passes build a new graph. */
+  g->write.v = NULL; g->write.n = g->write.cap = 0;
+  for (size_t i = 0; i < e->init->g->write.n; i++)
+    for (size_t k = 0; k < s->n; k++)
+      if (e->init->g->write.v[i].slot == s->v[k]) { KD_PUSH(e->a, g->write, e->init->g->write.v[i]); break; }
+  return g;
+}
+
+/* --- code ---------------------------------------------------------------------------------------------------------------------------- */
+static int64_t *target_of(kd_code *c) {
+  switch (c->op) {
+    case KD_CODE_LOOP: case KD_CODE_NEXT: case KD_CODE_BATCHES: case KD_CODE_MORE: case KD_CODE_BATCH_IF: case KD_CODE_EVERY: return &c->c;
+    case KD_CODE_JUMP: return &c->a;
+    case KD_CODE_JUMP_IF: return &c->b;
+    default: return NULL;
+  }
+}
+
+/* A program that nothing reads: values of a scheme that no later statement used. */
+static bool idle(const mod_build *b, const kd_code *c) {
+  if (c->op != KD_CODE_RUN) return false;
+  const kd_graph *g = b->plan.v[c->a].g;
+  return g->write.n == 0 && g->result.n == 0;
+}
+
+/* The first instruction initialises everything; those of idle programs go, and targets move. */
+static kd_code *final_code(elab *e, uint32_t init, uint32_t *n) {
+  mod_build *b = e->build;
+  uint32_t *to = KD_NEWN(e->a, uint32_t, b->code.n + 1), *plan = KD_NEWN(e->a, uint32_t, b->plan.n + 1), k = 1, plans = 0;
+  bool *used = KD_NEWN(e->a, bool, b->plan.n + 1);
+  for (size_t i = 0; i < b->code.n; i++) {
+    const kd_code *c = &b->code.v[i];
+    to[i] = k;
+    k += !idle(b, c);
+    if (!idle(b, c) && (c->op == KD_CODE_RUN || c->op == KD_CODE_STEP || c->op == KD_CODE_LOSS || c->op == KD_CODE_EVAL)) used[c->a] = true;
+  }
+  to[b->code.n] = k;
+  used[init] = true;
+  for (size_t i = 0; i < b->plan.n; i++) {
+    plan[i] = plans;
+    if (used[i]) b->plan.v[plans++] = b->plan.v[i];
+  }
+  kd_code *code = KD_NEWN(e->a, kd_code, k);
+  code[0] = (kd_code){ KD_CODE_RUN, plan[init], 0, 0, 0 };
+  for (size_t i = 0; i < b->code.n; i++) {
+    kd_code c = b->code.v[i];
+    if (to[i] == to[i + 1]) continue;
+    int64_t *t = target_of(&c);
+    if (t) *t = to[*t];
+    if (c.op == KD_CODE_RUN || c.op == KD_CODE_STEP || c.op == KD_CODE_LOSS || c.op == KD_CODE_EVAL) c.a = plan[c.a];
+    code[to[i]] = c;
+  }
+  b->plan.n = plans;
+  *n = k;
+  return code;
+}
+
 kd_module *kd__module_finish(elab *e) {
   mod_build *b = e->build;
   kd_module *m = KD_NEW(e->a, kd_module);
   slots all = { 0 };
+  kd__resolve(e);
+  if (e->sink->errors) return NULL;
   for (size_t i = 0; i < e->init->g->write.n; i++) KD_PUSH(e->a, all, e->init->g->write.v[i].slot);
-  uint32_t init = kd__reset_plan(e, "init", &all);
-  /* the first instruction initialises everything; jump targets move with it */
-  kd_code first = { KD_CODE_RUN, init, 0, 0, 0 };
-  kd_code *code = KD_NEWN(e->a, kd_code, b->code.n + 1);
-  code[0] = first;
-  for (size_t i = 0; i < b->code.n; i++) {
-    kd_code c = b->code.v[i];
-    if (c.op == KD_CODE_LOOP || c.op == KD_CODE_NEXT || c.op == KD_CODE_BATCHES || c.op == KD_CODE_MORE || c.op == KD_CODE_BATCH_IF) c.c++;
-    else if (c.op == KD_CODE_JUMP) c.a++;
-    else if (c.op == KD_CODE_JUMP_IF) c.b++;
-    code[i + 1] = c;
-  }
+  uint32_t init = kd__add_plan(e, "init", kd__reset_graph(e, &all)), ncode;
+  kd_code *code = final_code(e, init, &ncode);
   place_slots(e);
   m->arena = e->a;
   m->name = base_name(e, e->file->syn->src->path);
@@ -102,7 +153,7 @@ kd_module *kd__module_finish(elab *e) {
   m->stream = b->stream.v; m->nstream = (uint32_t)b->stream.n;
   kd__data_whole(e, m);
   m->group = b->group.v; m->ngroup = (uint32_t)b->group.n;
-  m->code = code; m->ncode = (uint32_t)b->code.n + 1; m->ncounter = b->ncounter;
+  m->code = code; m->ncode = ncode; m->ncounter = b->ncounter;
   m->string = b->string.v; m->nstring = (uint32_t)b->string.n;
   m->stage = b->stage.v; m->nstage = (uint32_t)b->stage.n;
   m->nreg = b->nreg;

@@ -225,11 +225,9 @@ static bool distinct(elab *e, kd_value v) {
   switch (n->op) {
     case KD_OP_INPUT: {                          /* sample numbers are; what a definition is given is judged at its calls */
       int64_t slot = kd__attr(n, "slot")->u.i;
-      for (size_t i = 0; i < e->data.n; i++) {
-        if (e->data.v[i].index_slot == slot) return true;
-        for (uint32_t k = 0; k < e->data.v[i].nfield; k++) if (e->data.v[i].field[k].slot == slot) return false;
-      }
-      return e->slot.v[slot].s.kind == KD_SLOT_FIELD && !e->slot.v[slot].whole;
+      const slot_info *si = &e->slot.v[slot];
+      if (si->data) return e->data.v[si->data - 1].index_slot[si->bank] == slot;
+      return si->s.kind == KD_SLOT_FIELD && !si->whole;
     }
     case KD_OP_ADD: return (distinct(e, n->in[0]) && uniform(e, n->in[1])) || (uniform(e, n->in[0]) && distinct(e, n->in[1]));
     case KD_OP_SUB: return distinct(e, n->in[0]) && uniform(e, n->in[1]);

@@ -270,7 +270,7 @@ static void bind_top(elab *e, scope *s, const kd_ast *n) {
   check_word(e, n, v);
   binding *b = kd__scope_bind(e, s, n->text, v, n);
   b->is_let = true;
-  if (v->kind == V_DATA) { b->used = true; if (!e->data.v[v->u.data].name) { e->data.v[v->u.data].name = n->text; e->data.v[v->u.data].d.name = n->text; e->root.v[e->data.v[v->u.data].root].text = n->text; } }
+  if (v->kind == V_DATA) { b->used = true; if (!e->data.v[v->u.data].name) { e->data.v[v->u.data].name = n->text; e->data.v[v->u.data].d.name = n->text; e->root.v[e->data.v[v->u.data].root[0]].text = n->text; } }
   bool formula = word_is(n, "let") || word_is(n, "tap") || word_is(n, "loss") || word_is(n, "metric");
   if (formula && has_tensor(v)) { b->kind = B_FORMULA; b->expr = expr; b->scope = s; b->v = &kd__poison; kd__probe_formula(e, b, n); }
 }
@@ -284,7 +284,7 @@ void kd__bind_stmt(elab *e, scope *s, const kd_ast *n) {
   if (old && old->is_let && word_is(n, "let") && !s->loop) { duplicate(e, s, n); return; }
   const char *as = s->bound_as;
   s->bound_as = n->text;
-  val *v = kd__eval(e, s, expr);
+  val *v = s->scheme ? kd__scheme_value(e, s, expr) : kd__eval(e, s, expr);
   s->bound_as = as;
   const kd_ast *type = n->kid[0];
   if (type && type->kind == KD_AST_TYPE && type->n && type->kid[0] && v->kind != V_POISON) {   /* names axes at an edge */
@@ -385,7 +385,7 @@ val *kd__field(elab *e, scope *s, val *v, const kd_ast *n) {
     case V_POISON: return v;
     case V_APP: return tap(e, v, n);
     case V_MODULE: return module_field(e, v->u.mod, n);
-    case V_DATA: return kd__data_field(e, v, n->text, n);
+    case V_DATA: case V_BATCH: return kd__data_field(e, v, n->text, n);
     case V_SPLIT: return kd__split_field(e, v, n->text, n);
     case V_RECORD:
       for (uint32_t i = 0; i < v->u.rec.n; i++) if (strcmp(v->u.rec.key[i], n->text) == 0) return v->u.rec.v[i];

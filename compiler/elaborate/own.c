@@ -5,7 +5,6 @@ prog *kd__prog_new(elab *e, prog_kind k, const char *name) {
   prog *p = KD_NEW(e->a, prog);
   p->kind = k; p->name = name;
   p->g = kd__graph_new(e->a);
-  p->data = -1;
   p->training = k == PROG_TRAIN || k == PROG_PROBE;
   return p;
 }
@@ -25,7 +24,9 @@ int64_t kd__slot_add(elab *e, const char *path, kd_slot_kind k, kd_dtype t, cons
 kd_value kd__slot_input(elab *e, prog *p, int64_t slot) {
   kd_build b = { p->g, 0 };
   kd_type t = e->slot.v[slot].s.type;
-  if (e->slot.v[slot].s.kind == KD_SLOT_FIELD && !e->slot.v[slot].whole && p->rows > 0 && t.rank > 0 && p->rows < t.dim[0]) t.dim[0] = p->rows;
+  const slot_info *s = &e->slot.v[slot];
+  for (const opening *o = s->data ? p->open : NULL; o; o = o->up)
+    if (o->data + 1 == s->data && o->bank == s->bank && t.rank > 0 && o->rows < t.dim[0]) { t.dim[0] = o->rows; break; }
   return kd__b_input(&b, slot, &t);
 }
 
@@ -84,8 +85,9 @@ static bool trains(const prog *p, const net *w) {
 bool kd__training(elab *e, scope *s) {
   if (e->mode) return e->mode == 2;
   const net *w = s->place->root_net;
+  if (kd__place_frozen(e, s->place)) return false;
   if (!w || strcmp(w->role, "transform") == 0) return e->prog->training;
-  return e->prog->kind == PROG_PROBE ? strcmp(w->role, "teacher") != 0 : trains(e->prog, w);
+  return e->prog->kind == PROG_PROBE ? strcmp(w->role, "teacher") != 0 && strcmp(w->role, "model") != 0 : trains(e->prog, w);
 }
 
 bool kd__commits(elab *e, const prog *p, const place *owner) {
@@ -126,15 +128,15 @@ static tensor *initial(elab *e, scope *s, const kd_ast *n, const axis *ax, int r
   expect want = { .rank = (uint32_t)rank, .dtype = t }, *up = e->expect;
   if (rank) memcpy(want.ax, ax, sizeof(axis) * (size_t)rank);
   const char *as = s->bound_as, *pre = s->prefix;
-  uint64_t salt = e->salt;
-  e->expect = &want; e->salt = 0;
+  uint64_t salt = e->salt, turn = e->turn;
+  e->expect = &want; e->salt = e->turn = 0;
   s->bound_as = NULL; s->prefix = n->text;
   tensor *x = expr ? kd__want_tensor(e, kd__eval(e, s, expr), expr) : kd__t_const(e, 0, t, ax, rank, n);
   tensor to = { .rank = (uint8_t)rank, .dtype = t };
   if (rank) memcpy(to.ax, ax, sizeof(axis) * (size_t)rank);
   x = x ? kd__t_align(e, x, &to, expr ? expr : n) : NULL;
   s->bound_as = as; s->prefix = pre;
-  e->expect = up; e->salt = salt;
+  e->expect = up; e->salt = salt; e->turn = turn;
   return x;
 }
 
@@ -184,6 +186,8 @@ void kd__own(elab *e, scope *s, const kd_ast *n) {
   if (slot < 0) {
     kd_slot_kind k = param ? KD_SLOT_PARAM : e->opt_ctx.pv ? KD_SLOT_OPTIMIZER : KD_SLOT_STATE;
     slot = kd__slot_add(e, own_path(e, s, n->text), k, t, ax, (int)rank, s->place, n->span);
+    if (k == KD_SLOT_OPTIMIZER && e->opt_ctx.step) e->slot.v[slot].of = e->opt_ctx.step->slot;
+    e->slot.v[slot].apart = param && (s->scheme || s->place == e->top);
     owned_item it = { n, e->loop, slot };
     KD_PUSH(e->a, s->place->owned, it);
     initialise(e, s, n, slot, ax, (int)rank, t);
@@ -240,6 +244,17 @@ static tensor *kept_where_invalid(elab *e, tensor *v, tensor *old, const kd_ast 
   return kd__t_where(e, m, kd__t_cast(e, bare, old->dtype, at), old, at);
 }
 
+tensor *kd__updated(elab *e, scope *s, const kd_ast *n, tensor *old) {
+  const kd_ast *target = n->kid[0], *mask = n->n > 2 ? n->kid[2] : NULL;
+  tensor *v = kd__want_tensor(e, kd__eval(e, s, n->kid[1]), n->kid[1]);
+  tensor *where = v && mask ? kd__want_tensor(e, kd__eval(e, s, mask), mask) : NULL;
+  if (!v || (mask && !where)) return NULL;
+  if (target->kind == KD_AST_INDEX) return scattered(e, s, old, target, v, where);
+  if (kd__masked(v)) v = kept_where_invalid(e, v, old, n->kid[1]);
+  if (v && where) v = kd__t_where(e, where, kd__t_cast(e, v, old->dtype, n), old, mask);
+  return v ? kd__t_align(e, v, old, n->kid[1]) : NULL;
+}
+
 void kd__update(elab *e, scope *s, const kd_ast *n) {
   const kd_ast *target = n->kid[0], *name = target->kind == KD_AST_INDEX ? target->kid[0] : target;
   if (name->kind != KD_AST_NAME) { kd__err(e, KD_D_UPDATE_TARGET, target->span); return; }
@@ -262,15 +277,7 @@ void kd__update(elab *e, scope *s, const kd_ast *n) {
   if (e->metric_finish) return;                  /* a metric's end reads its states and changes none */
   int64_t chain = e->prog->chain;
   e->prog->chain = b->slot + 1;
-  tensor *old = kd__read_slot(e, b->slot, name)->u.t;
-  tensor *v = kd__want_tensor(e, kd__eval(e, s, n->kid[1]), n->kid[1]);
-  const kd_ast *mask = n->n > 2 ? n->kid[2] : NULL;
-  tensor *where = v && mask ? kd__want_tensor(e, kd__eval(e, s, mask), mask) : NULL;
-  if (mask && !where) v = NULL;
-  if (v && target->kind != KD_AST_INDEX && kd__masked(v)) v = kept_where_invalid(e, v, old, n->kid[1]);
-  if (v && target->kind == KD_AST_INDEX) v = scattered(e, s, old, target, v, where);
-  else if (v && where) v = kd__t_where(e, where, kd__t_cast(e, v, old->dtype, n), old, mask);
-  if (v && target->kind != KD_AST_INDEX) v = kd__t_align(e, v, old, n->kid[1]);
+  tensor *old = kd__read_slot(e, b->slot, name)->u.t, *v = kd__updated(e, s, n, old);
   e->prog->chain = chain;
   if (!v) return;
   kd_build bb = kd__b(e, n);
@@ -307,7 +314,8 @@ val *kd__draw(elab *e, scope *s, kd_op op, const kd_ast *call, const axis *ax, u
   while (k < p->draws.n && p->draws.v[k] != call) k++;
   if (k == p->draws.n) KD_PUSH(e->a, p->draws, call);
   const draw_key *dk = e->prog == e->init ? NULL : e->key;
-  uint64_t path = kd__mix(kd__mix(dk ? kd__below_key(dk, p) : p->hash, k), kd__mix(e->loop, e->salt)) >> 2;
+  uint64_t path = kd__mix(kd__mix(dk ? kd__below_key(dk, p) : p->hash, k), kd__mix(e->loop, e->salt));
+  path = (e->turn ? kd__mix(path, e->turn) : path) >> 2;
   if (dk && !dk->base) path = dk->hash >> 2;     /* a draw's own key: nothing of where it stands */
   kd_value in[2];
   uint32_t n = 1;
@@ -317,13 +325,11 @@ val *kd__draw(elab *e, scope *s, kd_op op, const kd_ast *call, const axis *ax, u
     kd_build kb = kd__b(e, call);
     in[0] = kd__b_op2(&kb, KD_OP_ADD, key->v, kd__b_op2(&kb, KD_OP_MUL, dk->v, kd__b_const(&kb, 0x9e3779b1, KD_I64, NULL, 0)));
   }
-  if (rank > 0 && e->prog->data >= 0) {
-    data_set *d = &e->data.v[e->prog->data];
-    if (ax[0].root == d->root && ax[0].size == (e->prog->rows ? e->prog->rows : d->d.batch)) {
-      in[1] = kd__slot_input(e, e->prog, kd__data_index(e, d, call));
+  for (opening *o = rank > 0 ? e->prog->open : NULL; o && n == 1; o = o->up)
+    if (ax[0].root == o->root && ax[0].size == o->rows) {
+      in[1] = kd__slot_input(e, e->prog, kd__data_index(e, o, call));
       n = 2;
     }
-  }
   int64_t dim[KD_MAX_RANK];
   for (uint32_t i = 0; i < rank; i++) dim[i] = ax[i].size;
   kd_attr at[3] = { kd__ai((int64_t)path), kd__at(op == KD_OP_RANDOM_BITS ? KD_I64 : e->opt->real), kd__al(dim, rank) };

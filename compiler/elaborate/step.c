@@ -3,17 +3,47 @@
 #include "compiler/elaborate/scheme.h"
 #include <fnmatch.h>
 
-/* --- models -------------------------------------------------------------------------------------------------------------------- */
+/* --- what statements name ---------------------------------------------------------------------------------------------------------- */
 static net *base_of(net *w) { return w->base ? w->base : w; }
 
-static bool add_models(elab *e, val *v, const kd_ast *at, models *out) {
+static void add_model(elab *e, models *out, net *w) {
+  for (size_t i = 0; i < out->n; i++) if (out->v[i] == w) return;
+  KD_PUSH(e->a, *out, w);
+}
+
+static bool add_target(elab *e, targets *to, mention t) {
+  for (size_t i = 0; i < to->n; i++)
+    if (t.net && to->v[i].net == t.net) { kd__err(e, KD_D_DUPLICATE, t.at->span, t.net->place->path); return false; }
+  KD_PUSH(e->a, *to, t);
+  return true;
+}
+
+/* The parameter or state that a value is, read as it is (S.head.W, a parameter of the experiment), or -1. */
+int64_t kd__read_from(elab *e, const val *v) {
+  if (v->kind != V_TENSOR || !v->u.t->in) return -1;
+  const kd_node *n = kd__node_of(v->u.t->in->g, v->u.t->v);
+  if (n->op != KD_OP_INPUT) return -1;
+  int64_t slot = kd__attr(n, "slot")->u.i;
+  return e->slot.v[slot].s.kind == KD_SLOT_PARAM || e->slot.v[slot].s.kind == KD_SLOT_STATE ? slot : -1;
+}
+
+static bool add_value(elab *e, val *v, const kd_ast *at, targets *to, models *out) {
   if (v->kind == V_POISON) return false;
   if (v->kind == V_LIST) {
-    for (uint32_t i = 0; i < v->u.list.n; i++) if (!add_models(e, v->u.list.v[i], at, out)) return false;
+    for (uint32_t i = 0; i < v->u.list.n; i++) if (!add_value(e, v->u.list.v[i], at, to, out)) return false;
     return true;
   }
+  if (v->kind == V_PART) {
+    if (out) add_model(e, out, v->u.part->top->root_net);
+    return add_target(e, to, (mention){ .v = v, .part = v->u.part, .slot = -1, .at = at });
+  }
+  int64_t slot = kd__read_from(e, v);
+  if (slot >= 0) {
+    if (out && e->slot.v[slot].owner->root_net) add_model(e, out, e->slot.v[slot].owner->root_net);
+    return add_target(e, to, (mention){ .v = v, .slot = slot, .at = at });
+  }
   if (v->kind != V_NET) {
-    kd_diag *d = kd__err(e, KD_D_WANT_KIND, at->span, "a step", "networks to train", kd__v_show(e, v));
+    kd_diag *d = kd__err(e, KD_D_WANT_KIND, at->span, "this statement", "networks, or parameters and states of the experiment", kd__v_show(e, v));
     if (v->kind == V_APP) kd__diag_help(e->sink, d, "name the network, not its application: %s", v->u.app->net->place->path);
     return false;
   }
@@ -22,17 +52,51 @@ static bool add_models(elab *e, val *v, const kd_ast *at, models *out) {
     kd__diag_help(e->sink, d, "train `%s`, whose parameters those are computed from", v->u.net->place->path);
     return false;
   }
-  net *w = base_of(v->u.net);
-  for (size_t i = 0; i < out->n; i++)
-    if (out->v[i] == w) { kd__err(e, KD_D_DUPLICATE, at->span, w->place->path); return false; }
-  KD_PUSH(e->a, *out, w);
-  return true;
+  if (out) add_model(e, out, base_of(v->u.net));
+  return add_target(e, to, (mention){ .v = v, .net = base_of(v->u.net), .slot = -1, .at = at });
+}
+
+static bool add_named(elab *e, scope *s, const kd_ast *n, targets *to, models *out) {
+  if (n->kind == KD_AST_STRING) return add_target(e, to, (mention){ .pattern = n->text, .slot = -1, .at = n });
+  return add_value(e, kd__eval(e, s, n), n, to, out);
 }
 
 bool kd__models(elab *e, scope *s, const kd_ast *n, models *out) {
   bool ok = true;
-  for (uint32_t i = 0; i < n->n; i++) ok = add_models(e, kd__eval(e, s, n->kid[i]), n->kid[i], out) && ok;
+  prog *up = e->prog;
+  e->prog = e->probe;                            /* names of networks, no computation */
+  for (uint32_t i = 0; i < n->n; i++) {
+    const kd_ast *k = n->kid[i];
+    if (k->kind != KD_AST_EXCEPT) { ok = add_named(e, s, k, &out->what, out) && ok; continue; }
+    for (uint32_t j = 0; j < k->n; j++) ok = add_named(e, s, k->kid[j], &out->except, NULL) && ok;
+  }
+  e->prog = up;
   return ok;
+}
+
+static bool covers(const elab *e, const mention *t, int64_t slot) {
+  const slot_info *s = &e->slot.v[slot];
+  if (t->net) return s->owner->root_net == t->net;
+  if (t->part) return kd__part_owns(e, t->part, (size_t)slot);
+  if (t->pattern) return fnmatch(t->pattern, s->s.name, 0) == 0;
+  return t->slot == slot;
+}
+
+bool kd__covers(elab *e, const targets *t, int64_t slot) {
+  bool hit = false;
+  for (size_t i = 0; i < t->n; i++) if (covers(e, &t->v[i], slot)) hit = t->v[i].hit = true;
+  return hit;
+}
+
+bool kd__mentioned(elab *e, const models *m, int64_t slot) { return kd__covers(e, &m->what, slot) && !kd__covers(e, &m->except, slot); }
+
+void kd__unhit(elab *e, const targets *t) {
+  for (size_t i = 0; i < t->n; i++) {
+    if (t->v[i].hit) continue;
+    kd_diag *d = kd__err(e, KD_D_MATCHES_NOTHING, t->v[i].at->span);
+    for (size_t k = 0; k < e->slot.n; k++)
+      if (e->slot.v[k].s.kind == KD_SLOT_PARAM) { kd__diag_help(e->sink, d, "parameters are named like %s; a pattern takes * for any characters", e->slot.v[k].s.name); break; }
+  }
 }
 
 /* --- what a step trains (design 2.7, rule 4) -------------------------------------------------------------------------------------- */
@@ -41,11 +105,42 @@ static bool listed(const models *m, const net *w) {
   return false;
 }
 
-static bool trainable(const slot_info *s, const models *m) {
-  if (s->s.kind != KD_SLOT_PARAM || s->frozen) return false;
+/* Does a rule hold for all that lies at a place? */
+static bool place_in(const targets *t, const place *p) {
+  for (size_t i = 0; i < t->n; i++) {
+    const mention *m = &t->v[i];
+    size_t n = m->part ? strlen(m->part->path) : 0;
+    if (m->net && m->net == p->root_net) return true;
+    if (m->part && kd__within(p, m->part->top) && strncmp(p->path, m->part->path, n) == 0 && (!p->path[n] || p->path[n] == '.')) return true;
+  }
+  return false;
+}
+
+bool kd__place_frozen(elab *e, const place *p) {
+  bool on = false;
+  for (size_t i = 0; i < e->build->frozen.n; i++) {
+    const freeze_rule *r = &e->build->frozen.v[i];
+    if (place_in(&r->what, p) && !place_in(&r->except, p)) on = r->on;
+  }
+  return on;
+}
+
+bool kd__slot_frozen(elab *e, int64_t slot) {
+  bool on = false;
+  for (size_t i = 0; i < e->build->frozen.n; i++) {
+    const freeze_rule *r = &e->build->frozen.v[i];
+    if (kd__covers(e, &r->what, slot) && !kd__covers(e, &r->except, slot)) on = r->on;
+  }
+  return on;
+}
+
+static bool trainable(elab *e, int64_t slot, const models *m) {
+  const slot_info *s = &e->slot.v[slot];
+  if (s->s.kind != KD_SLOT_PARAM) return false;
   const net *w = s->owner->root_net;
-  if (w && w->frozen) return false;
-  return listed(m, w) || !w || strcmp(w->role, "transform") == 0;
+  bool free = !s->apart && (!w || strcmp(w->role, "transform") == 0);
+  bool named = kd__covers(e, &m->what, slot), without = (named || free) && kd__covers(e, &m->except, slot);
+  return (named || free) && !without && !kd__slot_frozen(e, slot);
 }
 
 /* Parameters lie in memory network by network; a step's flat vector follows that order, so that it is the memory itself. */
@@ -58,7 +153,7 @@ int64_t kd__slot_rank(elab *e, int64_t slot) {
 
 static void candidates(elab *e, const models *m, slots *out) {
   for (size_t i = 0; i < e->slot.n; i++) {
-    if (!trainable(&e->slot.v[i], m)) continue;
+    if (!trainable(e, (int64_t)i, m)) continue;
     KD_PUSH(e->a, *out, (int64_t)i);
     for (size_t k = out->n - 1; k > 0 && kd__slot_rank(e, out->v[k - 1]) > kd__slot_rank(e, out->v[k]); k--) {
       int64_t t = out->v[k]; out->v[k] = out->v[k - 1]; out->v[k - 1] = t;
@@ -66,13 +161,16 @@ static void candidates(elab *e, const models *m, slots *out) {
   }
 }
 
-static void report_unreached(elab *e, const net *w, const kd_ast *models_ast, const kd_ast *loss) {
-  kd_span at = models_ast->span;
-  for (uint32_t i = 0; i < models_ast->n; i++)
-    if (models_ast->kid[i]->kind == KD_AST_NAME && strcmp(models_ast->kid[i]->text, w->place->path) == 0) at = models_ast->kid[i]->span;
-  kd_diag *d = kd__err(e, KD_D_NOT_REACHED, at, w->place->path);
+static void report_unreached(elab *e, const mention *t, const kd_ast *loss) {
+  const net *w = t->net;
+  const char *name = w ? w->place->path : t->part ? t->part->path : e->slot.v[t->slot].s.name;
+  bool off = t->slot >= 0 && kd__slot_frozen(e, t->slot), any = false;
+  for (size_t i = 0; t->slot < 0 && i < e->slot.n; i++)
+    if (e->slot.v[i].s.kind == KD_SLOT_PARAM && covers(e, t, (int64_t)i)) { off = (!any || off) && kd__slot_frozen(e, (int64_t)i); any = true; }
+  kd_diag *d = kd__err(e, KD_D_NOT_REACHED, t->at->span, name);
   kd__diag_label(e->sink, d, loss->span, "this loss");
-  kd__diag_help(e->sink, d, w->frozen ? "`%s` is frozen: unfreeze it first" : "apply `%s` in the loss, or leave it out of the list; behind `stop` nothing is trained", w->place->path);
+  kd__diag_help(e->sink, d, off ? "`%s` is frozen: unfreeze it first" : w ? "apply `%s` in the loss, or leave it out of the list; behind `stop` nothing is trained"
+                                                                       : "use `%s` in the loss, or leave it out of the list; behind `stop` nothing is trained", name);
 }
 
 /* What parameters and states are by now: a loss that reaches the old ones through these alone is right. */
@@ -98,7 +196,24 @@ static bool stale(elab *e, int64_t slot, kd_value loss, const bool *past, const 
 
 typedef struct reached { slots slot; KD_VEC(kd_value) now; KD_VEC(kd_value) grad; } reached;
 
-static bool differentiate(elab *e, tensor *loss, const models *m, const kd_ast *models_ast, const kd_ast *loss_ast, reached *out) {
+/* A value of an earlier program that depends on what is trained here: no gradient flows through it. */
+static bool through_carried(elab *e, const slots *all, kd_value loss, const kd_ast *at) {
+  kd_graph *g = e->prog->g;
+  for (size_t i = 1; i <= g->def.v[loss]; i++) {
+    const kd_node *n = &g->node.v[i];
+    if (n->op != KD_OP_INPUT || e->slot.v[n->attr[0].u.i].s.kind != KD_SLOT_VALUE || !kd__reaches(g, n->out, loss)) continue;
+    int64_t slot = n->attr[0].u.i, param = kd__carried_from(e, slot, all);
+    if (param < 0) continue;
+    const net *w = e->slot.v[param].owner->root_net;
+    kd_diag *d = kd__err(e, KD_D_CARRIED, at->span, w ? w->place->path : e->slot.v[param].s.name);
+    if (e->slot.v[slot].at.src) kd__diag_label(e->sink, d, e->slot.v[slot].at, "computed here");
+    kd__diag_help(e->sink, d, "compute it again after the branch or loop, or stop(...) it");
+    return true;
+  }
+  return false;
+}
+
+static bool differentiate(elab *e, tensor *loss, const models *m, const kd_ast *loss_ast, reached *out) {
   slots all = { 0 };
   candidates(e, m, &all);
   kd_value *wrt = KD_NEWN(e->a, kd_value, all.n), *grad = KD_NEWN(e->a, kd_value, all.n);
@@ -117,11 +232,13 @@ static bool differentiate(elab *e, tensor *loss, const models *m, const kd_ast *
   }
   const bool *past = e->prog->version.n ? updated(e, e->prog) : NULL;
   for (size_t i = 0; i < all.n && ok && past; i++) if (stale(e, all.v[i], loss->v, past, loss_ast)) ok = false;
-  for (size_t k = 0; k < m->n && ok; k++) {
-    bool found = false;
-    for (size_t i = 0; i < out->slot.n && !found; i++) found = e->slot.v[out->slot.v[i]].owner->root_net == m->v[k];
-    if (!found) { report_unreached(e, m->v[k], models_ast, loss_ast); ok = false; }
+  if (ok && through_carried(e, &all, loss->v, loss_ast)) ok = false;
+  for (size_t k = 0; k < m->what.n && ok; k++) {
+    bool found = m->what.v[k].pattern != NULL;
+    for (size_t i = 0; i < out->slot.n && !found; i++) found = covers(e, &m->what.v[k], out->slot.v[i]);
+    if (!found) { report_unreached(e, &m->what.v[k], loss_ast); ok = false; }
   }
+  if (ok) kd__unhit(e, &m->except);
   return ok;
 }
 
@@ -176,14 +293,33 @@ val *kd__param_mask(elab *e, const char *pattern, const kd_ast *at) {
 /* --- commits ------------------------------------------------------------------------------------------------------------------------ */
 /* Updates of this step's networks, of losses and of the optimizer commit. Those of other networks never do when this step's loss made them
  * (from `own` on); made before it, by a value of the batch, they wait for the step that trains their network. */
+/* A state of one formula that two steps of a batch write moves twice. */
+static void note_commit(elab *e, int64_t slot, const kd_ast *by) {
+  mod_build *b = e->build;
+  for (size_t i = 0; i < b->committed.n; i++) {
+    committed *c = &b->committed.v[i];
+    if (c->slot != slot || c->by == by || (c->arm != b->arm && c->arm && b->arm)) continue;
+    kd_diag *d = kd__err(e, KD_D_STATE_TWICE, by->span, e->slot.v[slot].s.name);
+    kd__diag_label(e->sink, d, c->by->span, "this step writes it, too");
+    kd__diag_help(e->sink, d, "let one step minimise the formula and the other stop(...) it, or call its definition for each step");
+    return;
+  }
+  KD_PUSH(e->a, b->committed, (committed){ slot, by, b->arm });
+}
+
 static void commit_step(elab *e, const models *m, size_t own, const kd_ast *at) {
   prog *p = e->prog;
   size_t kept = 0;
   for (size_t i = 0; i < p->pending.n; i++) {
     if (p->pending.v[i].trial) continue;         /* what a gradient or a virtual step only tried */
-    const net *w = p->pending.v[i].owner->root_net;
-    if (!w || strcmp(w->role, "transform") == 0 || listed(m, w)) kd__slot_set(e, p, p->pending.v[i].slot, p->pending.v[i].value, at);
-    else if (i < own) p->pending.v[kept++] = p->pending.v[i];
+    const pending *u = &p->pending.v[i];
+    const net *w = u->owner->root_net;
+    if (!kd__place_frozen(e, u->owner) && (!w || strcmp(w->role, "transform") == 0 || listed(m, w))) {
+      kd__slot_set(e, p, u->slot, u->value, at);
+      if (u->owner->in_loss && e->slot.v[u->slot].s.kind == KD_SLOT_STATE) note_commit(e, u->slot, at);
+    } else if (i < own) {
+      p->pending.v[kept++] = p->pending.v[i];
+    }
   }
   p->pending.n = kept;
 }
@@ -204,6 +340,42 @@ static val *default_optimizer(elab *e, const kd_ast *at) {
   return &kd__poison;
 }
 
+/* A named optimizer is shared and kept: one for each set of parameters, over steps and stages (rule 17). */
+static place *shared_home(elab *e, const spec *o, const kd_ast *name, const slots *of) {
+  uint64_t loop = e->loop;
+  e->loop = kd__mix(o->loop, kd__hash(of->v, sizeof *of->v * of->n, 0));
+  place *p = kd__place_at(e, e->top, o->at, kd__arena_printf(e->a, "optimizer.%.*s", (int)name->span.len, name->span.src->text + name->span.at), o->def->name);
+  e->loop = loop;
+  return p;
+}
+
+static val *optimizer_of(elab *e, scope *s, const kd_ast *using_ast, const kd_ast *models_ast) {
+  val *opt = using_ast ? kd__eval(e, s, using_ast) : default_optimizer(e, models_ast);
+  if (opt->kind == V_POISON) return NULL;
+  if (opt->kind != V_SPEC) {
+    kd_diag *d = kd__err(e, KD_D_WANT_KIND, using_ast->span, "`using`", "an optimizer", kd__v_show(e, opt));
+    (void)kd__library_help(e, d, "optimizer", 0);
+    return NULL;
+  }
+  return opt;
+}
+
+/* The optimizer over the flat parameters. */
+static bool apply(elab *e, reached *r, spec *o, const kd_ast *using_ast, place *home, const kd_ast *models_ast) {
+  int64_t total = 0;
+  for (size_t i = 0; i < r->slot.n; i++) total += count_of(e, r->slot.v[i]);
+  axis ax = { kd__intern(e, "P"), total, kd__root_new(e, ROOT_FEATURE, NULL), false, NULL };
+  tensor *param = flat(e, r, r->now.v, ax, models_ast), *grad = flat(e, r, r->grad.v, ax, models_ast);
+  step_ctx st = { kd__arena_copy(e->a, &r->slot, sizeof r->slot) };
+  e->opt_ctx.step = &st;
+  e->opt_ctx.place = using_ast->kind == KD_AST_CALL ? home : shared_home(e, o, using_ast, &r->slot);
+  val *now = kd__run_optimizer(e, o, kd__v_tensor(e, param), kd__v_tensor(e, grad), 0, using_ast);
+  e->opt_ctx.step = NULL;
+  if (now->kind != V_TENSOR) return false;
+  unflatten(e, r, now->u.t, models_ast);
+  return true;
+}
+
 bool kd__train_step(elab *e, scope *s, const models *m, const kd_ast *models_ast, const kd_ast *loss_ast, const kd_ast *using_ast, place *home) {
   prog *p = e->prog;
   size_t memo_from = p->memo.n, own = p->pending.n;
@@ -217,36 +389,75 @@ bool kd__train_step(elab *e, scope *s, const models *m, const kd_ast *models_ast
     return false;
   }
   loss = kd__t_cast(e, loss, e->opt->real, loss_ast);
-  val *opt = using_ast ? kd__eval(e, s, using_ast) : default_optimizer(e, models_ast);
-  if (opt->kind == V_POISON) return false;
-  if (opt->kind != V_SPEC) {
-    kd_diag *d = kd__err(e, KD_D_WANT_KIND, using_ast->span, "`using`", "an optimizer", kd__v_show(e, opt));
-    (void)kd__library_help(e, d, "optimizer", 0);
-    return false;
-  }
+  val *opt = optimizer_of(e, s, using_ast, models_ast);
+  if (!opt) return false;
   reached r = { 0 };
-  if (!differentiate(e, loss, m, models_ast, loss_ast, &r)) return false;
-  int64_t total = 0;
-  for (size_t i = 0; i < r.slot.n; i++) total += count_of(e, r.slot.v[i]);
-  axis ax = { kd__intern(e, "P"), total, kd__root_new(e, ROOT_FEATURE, NULL), false, NULL };
-  tensor *param = flat(e, &r, r.now.v, ax, models_ast), *grad = flat(e, &r, r.grad.v, ax, models_ast);
-  step_ctx st = { &r.slot };
-  e->opt_ctx.step = &st;
-  e->opt_ctx.place = home;
-  val *now = kd__run_optimizer(e, opt->u.spec, kd__v_tensor(e, param), kd__v_tensor(e, grad), 0, using_ast);
-  e->opt_ctx.step = NULL;
-  if (now->kind != V_TENSOR) return false;
-  unflatten(e, &r, now->u.t, models_ast);
+  if (!differentiate(e, loss, m, loss_ast, &r) || !apply(e, &r, opt->u.spec, using_ast, home, models_ast)) return false;
   commit_step(e, m, own, models_ast);
   char name[32] = "loss";
-  for (int k = 2;; k++) {
-    bool taken = false;
-    for (size_t i = 0; i < p->g->result.n; i++) taken = taken || strcmp(p->g->result.v[i].name, name) == 0;
-    if (!taken) break;
-    (void)snprintf(name, sizeof name, "loss%d", k);
-  }
+  if (e->build->losses++) (void)snprintf(name, sizeof name, "loss%u", e->build->losses);
   kd__graph_result(p->g, kd__arena_strndup(e->a, name, strlen(name)), loss->v);
   name_terms(e, memo_from);
   p->clock++;
+  p->steps++;
+  e->build->steps++;
+  return true;
+}
+
+/* The gradient's leaves by the parameters that they belong to, in the order of memory. */
+static bool given_gradient(elab *e, scope *s, const models *m, const kd_ast *n, reached *out) {
+  const kd_ast *at = n->kid[1];
+  val *g = kd__eval(e, s, at), **v = KD_NEWN(e->a, val *, m->what.n);
+  if (g->kind == V_POISON) return false;
+  tree *have;
+  for (size_t i = 0; i < m->what.n; i++) v[i] = m->what.v[i].v;
+  bool one = m->what.n == 1, apart = one && m->what.v[0].slot >= 0;
+  if (apart) {
+    have = KD_NEW(e->a, tree);
+    *have = (tree){ KD_NEW(e->a, leaf), 1, NULL };
+    have->leaf[0] = (leaf){ "", kd__read_slot(e, m->what.v[0].slot, at)->u.t, m->what.v[0].slot };
+    tensor *t = kd__want_tensor(e, g, at);
+    t = t ? kd__t_align(e, t, have->leaf[0].t, at) : NULL;
+    if (!t) return false;
+    leaf l = { "", t, -1 };
+    g = kd__v_tree(e, kd__arena_copy(e->a, &l, sizeof l), 1, NULL);
+  } else {
+    have = kd__tree_of(e, one ? v[0] : kd__v_list(e, v, (uint32_t)m->what.n), n->kid[0]);
+  }
+  tree *given = have ? kd__tree_of(e, g, at) : NULL;
+  tensor **t = given ? kd__alike(e, have, given, at) : NULL;
+  if (!t) return false;
+  kd_build b = kd__b(e, at);
+  for (uint32_t i = 0; i < have->n; i++) {
+    int64_t slot = have->leaf[i].slot;
+    if (!trainable(e, slot, m)) continue;
+    KD_PUSH(e->a, out->slot, slot);
+    KD_PUSH(e->a, out->now, kd__slot_now(e, slot, at));
+    KD_PUSH(e->a, out->grad, kd__b_op1(&b, KD_OP_STOP, t[i]->v));
+    for (size_t k = out->slot.n - 1; k > 0 && kd__slot_rank(e, out->slot.v[k - 1]) > kd__slot_rank(e, out->slot.v[k]); k--) {
+      int64_t x = out->slot.v[k]; out->slot.v[k] = out->slot.v[k - 1]; out->slot.v[k - 1] = x;
+      kd_value y = out->now.v[k]; out->now.v[k] = out->now.v[k - 1]; out->now.v[k - 1] = y;
+      y = out->grad.v[k]; out->grad.v[k] = out->grad.v[k - 1]; out->grad.v[k - 1] = y;
+    }
+  }
+  for (size_t k = 0; k < m->what.n; k++) {
+    bool found = false;
+    for (size_t i = 0; i < out->slot.n && !found; i++) found = covers(e, &m->what.v[k], out->slot.v[i]);
+    if (!found) { report_unreached(e, &m->what.v[k], at); return false; }
+  }
+  kd__unhit(e, &m->except);
+  return true;
+}
+
+bool kd__step_along(elab *e, scope *s, const models *m, const kd_ast *n, place *home) {
+  const kd_ast *using_ast = n->n > 2 ? n->kid[2] : NULL;
+  size_t own = e->prog->pending.n;
+  val *opt = optimizer_of(e, s, using_ast, n->kid[0]);
+  reached r = { 0 };
+  if (!opt || !given_gradient(e, s, m, n, &r) || !apply(e, &r, opt->u.spec, using_ast, home, n->kid[0])) return false;
+  commit_step(e, m, own, n->kid[0]);
+  e->prog->clock++;
+  e->prog->steps++;
+  e->build->steps++;
   return true;
 }

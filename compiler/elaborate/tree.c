@@ -22,7 +22,7 @@ static net_part part_of(const val *v) {
   return v->kind == V_PART ? *v->u.part : (net_part){ 0 };
 }
 
-static bool owns(const elab *e, const net_part *p, size_t slot) {
+bool kd__part_owns(const elab *e, const net_part *p, size_t slot) {
   const slot_info *s = &e->slot.v[slot];
   if (s->s.kind != KD_SLOT_PARAM && s->s.kind != KD_SLOT_STATE) return false;
   return kd__within(s->owner, p->top) && (strcmp(p->path, p->top->path) == 0 || starts(s->s.name, p->path));
@@ -36,7 +36,7 @@ bool kd__slots_of(elab *e, val *v, bool states, const kd_ast *at, slot_list *out
   net_part p = part_of(v);
   if (!p.top) { if (v->kind != V_POISON) kd__err(e, KD_D_WANT_KIND, at->span, "this", "a network or a part of one", kd__v_show(e, v)); return false; }
   for (size_t i = 0; i < e->slot.n; i++)
-    if (owns(e, &p, i) && (states || e->slot.v[i].s.kind == KD_SLOT_PARAM)) KD_PUSH(e->a, *out, (int64_t)i);
+    if (kd__part_owns(e, &p, i) && (states || e->slot.v[i].s.kind == KD_SLOT_PARAM)) KD_PUSH(e->a, *out, (int64_t)i);
   return true;
 }
 
@@ -251,7 +251,7 @@ static val *below_path(elab *e, const net_part *p, const char *path, const kd_as
   bool any = false;
   int64_t turns = 0;
   for (size_t i = 0; i < e->slot.n; i++) {
-    if (!owns(e, p, i)) continue;
+    if (!kd__part_owns(e, p, i)) continue;
     const char *name = e->slot.v[i].s.name;
     if (strcmp(name, path) == 0) return kd__read_slot(e, (int64_t)i, at);
     if (!starts(name, path)) continue;
@@ -284,7 +284,7 @@ const char *kd__part_names(elab *e, const net_part *p) {
   size_t n = 0;
   kd__buf b = { 0 };
   for (size_t i = 0; i < e->slot.n && n < 24; i++) {
-    if (!owns(e, p, i)) continue;
+    if (!kd__part_owns(e, p, i)) continue;
     const char *name = below(e->slot.v[i].s.name, p->path);
     name = kd__arena_strndup(e->a, name, strcspn(name, "."));
     bool again = false;

@@ -41,7 +41,7 @@ static const char *const kind_name[] = {
   [V_TENSOR] = "a tensor", [V_DEF] = "a definition", [V_LAMBDA] = "a function", [V_BUILTIN] = "a built-in function",
   [V_NET] = "a network", [V_APP] = "an applied network", [V_SPEC] = "an optimizer", [V_DATA] = "a data set",
   [V_SPLIT] = "a split of a data set", [V_MODULE] = "a module", [V_SOURCE] = "a data source",
-  [V_TREE] = "a tree of parameters", [V_PART] = "a part of a network",
+  [V_TREE] = "a tree of parameters", [V_PART] = "a part of a network", [V_BATCH] = "a batch",
 };
 const char *kd__v_kind(const val *v) {
   if (v->kind == V_DEF) {
@@ -88,8 +88,11 @@ tensor *kd__want_tensor(elab *e, val *v, const kd_ast *at) {
   if (v->kind == V_POISON) return NULL;
   if (v->kind == V_TENSOR) {
     if (v->u.t->in == e->prog) return v->u.t;
+    tensor *t = kd__carry(e, v->u.t, at);
+    if (t) return t;
     kd_diag *d = kd__err(e, KD_D_OTHER_PROGRAM, at->span, kd__t_show(e, v->u.t));
-    kd__diag_help(e->sink, d, "initial values may use sizes, numbers and draws; other values are read where they are made");
+    if (v->u.t->in && v->u.t->in->segment) kd__diag_help(e->sink, d, "an evaluation runs over other samples than this value was made of: write out in it what is to be measured");
+    else kd__diag_help(e->sink, d, "initial values may use sizes, numbers and draws; other values are read where they are made");
     return NULL;
   }
   if (kd__is_num(v)) return kd__t_const(e, kd__num(v), v->kind == V_INT ? KD_I64 : e->opt->real, NULL, 0, at);

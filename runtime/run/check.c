@@ -4,7 +4,8 @@
 
 /* What the operand columns of code.def name. */
 typedef enum operand { OPERAND__, OPERAND_stage, OPERAND_plan, OPERAND_first_reg, OPERAND_reg, OPERAND_n, OPERAND_counter, OPERAND_times,
-                       OPERAND_begin, OPERAND_end, OPERAND_target, OPERAND_stream, OPERAND_rows, OPERAND_string, OPERAND_group, OPERAND_better, OPERAND_write } operand;
+                       OPERAND_begin, OPERAND_end, OPERAND_target, OPERAND_stream, OPERAND_rows, OPERAND_string, OPERAND_group, OPERAND_better, OPERAND_write,
+                       OPERAND_key, OPERAND_slot } operand;
 typedef struct row { const char *name; operand a, b, c; } row;
 static const row rows[] = {
 #define KD_CODE(ID, a, b, c, doc) [KD_CODE_##ID] = { #ID, OPERAND_##a, OPERAND_##b, OPERAND_##c },
@@ -27,6 +28,8 @@ static bool operand_ok(const kd_module *m, operand o, int64_t v) {
     case OPERAND_group: limit = m->ngroup; break;
     case OPERAND_better: limit = 2; break;
     case OPERAND_write: limit = m->nappend; break;
+    case OPERAND_key: limit = 3; break;
+    case OPERAND_slot: limit = m->nslot; break;
   }
   return v >= 0 && v < limit;
 }
@@ -37,12 +40,20 @@ static bool scalar_results(const kd_plan *p) {
   return true;
 }
 
+static bool number_slot(const kd_slot *s) {
+  kd_dtype t = (kd_dtype)s->type.dtype;
+  return kd__type_count(&s->type) == 1 && (t == KD_F32 || t == KD_F64 || t == KD_I64);
+}
+
 static bool code_ok(const kd_module *m, const kd_code *c) {
   const row *r = &rows[c->op];
   if (!operand_ok(m, r->a, c->a) || !operand_ok(m, r->b, c->b) || !operand_ok(m, r->c, c->c)) return false;
   if (c->op == KD_CODE_SAY) return c->b + c->c <= m->nreg;
-  if (c->op == KD_CODE_STEP && m->plan[c->a]->nresult == 0) return false;
-  if (c->op == KD_CODE_STEP || c->op == KD_CODE_EVAL) return c->b + m->plan[c->a]->nresult <= m->nreg && scalar_results(m->plan[c->a]);
+  if (c->op == KD_CODE_TICK) return c->a + c->b <= m->nreg;
+  if (c->op == KD_CODE_PUT || c->op == KD_CODE_TURN) return number_slot(&m->slot[c->a]);
+  bool step = c->op == KD_CODE_STEP || c->op == KD_CODE_LOSS;
+  if (step && m->plan[c->a]->nresult == 0) return false;
+  if (step || c->op == KD_CODE_EVAL) return c->b + m->plan[c->a]->nresult <= m->nreg && scalar_results(m->plan[c->a]);
   return true;
 }
 

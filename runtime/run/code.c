@@ -22,16 +22,17 @@ static kd_status do_STAGE(kd_machine *r, const kd_code *c) {
   p->entered[c->a]++;
   p->step = p->epoch = p->passes = 0;
   forget_losses(r);
+  for (uint32_t i = 0; i < r->m->ncode; i++) if (r->m->code[i].op == KD_CODE_EVERY) p->counter[r->m->code[i].a] = 0;
   r->progress.first_step = 1;
   r->progress.samples = 0;
   kd_status s = kd__written_stage(r, c->a);
   return s == KD_OK ? kd__tell_stage(r) : s;
 }
 
-static kd_status do_RUN(kd_machine *r, const kd_code *c) { return kd__plan_go(r, (uint32_t)c->a, c->origin); }
+static kd_status do_RUN(kd_machine *r, const kd_code *c) { return kd__plan_go(r, (uint32_t)c->a, (kd__key)c->b, c->origin); }
 
 static kd_status do_EVAL(kd_machine *r, const kd_code *c) {
-  kd_status s = kd__plan_go(r, (uint32_t)c->a, c->origin);
+  kd_status s = kd__plan_go(r, (uint32_t)c->a, (kd__key)c->c, c->origin);
   if (s == KD_OK) kd__results(r, (uint32_t)c->a, c->b);
   return s;
 }
@@ -51,11 +52,12 @@ static kd_status not_finite(kd_machine *r, const kd_code *c) {
   return KD_E_NUMERIC;
 }
 
-static kd_status do_STEP(kd_machine *r, const kd_code *c) {
+/* The plan of a training batch, or one of several. */
+static kd_status do_LOSS(kd_machine *r, const kd_code *c) {
   kd_position *p = &r->pos;
   const kd_plan *plan = r->m->plan[c->a];
   r->in_step = true;
-  kd_status s = kd__plan_go(r, (uint32_t)c->a, c->origin);
+  kd_status s = kd__plan_go(r, (uint32_t)c->a, KD__KEY_POSITION, c->origin);
   if (s != KD_OK) return s;
   kd__results(r, (uint32_t)c->a, c->b);
   for (uint32_t i = 0; i < plan->nresult; i++) {
@@ -65,13 +67,37 @@ static kd_status do_STEP(kd_machine *r, const kd_code *c) {
     p->sums[reg]++;
   }
   r->in_step = false;
-  p->step++;
-  p->steps++;
-  int64_t stream = kd__stream_current(r);
-  if (stream >= 0) r->progress.samples += r->stream[stream].rows;
-  kd__tell_step(r, c->b, plan->nresult);
   return KD_OK;
 }
+
+static kd_status step_done(kd_machine *r, int64_t first_reg, int64_t n) {
+  r->pos.step++;
+  r->pos.steps++;
+  int64_t stream = kd__stream_current(r);
+  if (stream >= 0) r->progress.samples += r->stream[stream].rows;
+  kd__tell_step(r, first_reg, n);
+  return KD_OK;
+}
+
+static kd_status do_STEP(kd_machine *r, const kd_code *c) {
+  kd_status s = do_LOSS(r, c);
+  return s == KD_OK ? step_done(r, c->b, r->m->plan[c->a]->nresult) : s;
+}
+
+static kd_status do_TICK(kd_machine *r, const kd_code *c) { return step_done(r, c->a, c->b); }
+
+static kd_status put(kd_machine *r, int64_t slot, double v) {
+  void *to = kd__store_at(&r->store, (uint32_t)slot);
+  switch ((kd_dtype)r->m->slot[slot].type.dtype) {
+    case KD_F32: *(float *)to = (float)v; break;
+    case KD_F64: *(double *)to = v; break;
+    default: *(int64_t *)to = (int64_t)v; break;
+  }
+  return KD_OK;
+}
+
+static kd_status do_PUT(kd_machine *r, const kd_code *c) { return put(r, c->a, r->pos.reg[c->b]); }
+static kd_status do_TURN(kd_machine *r, const kd_code *c) { return put(r, c->a, (double)r->pos.counter[c->b]); }
 
 static kd_status do_LOOP(kd_machine *r, const kd_code *c) {
   r->pos.counter[c->a] = 0;
@@ -81,8 +107,11 @@ static kd_status do_LOOP(kd_machine *r, const kd_code *c) {
 
 static kd_status do_NEXT(kd_machine *r, const kd_code *c) {
   if (++r->pos.counter[c->a] < c->b) r->pos.pc = c->c;
+  else r->pos.counter[c->a] = 0;
   return KD_OK;
 }
+
+static kd_status do_EVERY(kd_machine *r, const kd_code *c) { return do_NEXT(r, c); }
 
 static kd_status do_EPOCH(kd_machine *r, const kd_code *c) {
   (void)c;
@@ -105,6 +134,13 @@ static kd_status do_BATCHES(kd_machine *r, const kd_code *c) {
 
 static kd_status do_MORE(kd_machine *r, const kd_code *c) {
   if (kd__stream_more(r, (uint32_t)c->a)) r->pos.pc = c->c;
+  return KD_OK;
+}
+
+static kd_status do_TAKE(kd_machine *r, const kd_code *c) { return kd__stream_take(r, (uint32_t)c->a, c->origin); }
+
+static kd_status do_LEAVE(kd_machine *r, const kd_code *c) {
+  kd__stream_leave(r, (uint32_t)c->a);
   return KD_OK;
 }
 

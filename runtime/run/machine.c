@@ -45,11 +45,12 @@ static kd_status choose_settings(kd_machine *r, kd__run_error *err) {
   return r->libraries.failed || r->processor.failed ? KD_E_MEMORY : KD_OK;
 }
 
-/* By register: under which name the training plan that fills it shows it. */
-static void name_registers(kd_machine *r) {
+/* By register: under which name the training plan that fills it shows it. By counter: whether it is a loop's. */
+static void read_code(kd_machine *r) {
   for (uint32_t i = 0; i < r->m->ncode; i++) {
     const kd_code *c = &r->m->code[i];
-    if (c->op != KD_CODE_STEP) continue;
+    if (c->op == KD_CODE_LOOP) r->looping[c->a] = true;
+    if (c->op != KD_CODE_STEP && c->op != KD_CODE_LOSS) continue;
     for (uint32_t k = 0; k < r->m->plan[c->a]->nresult; k++) r->reg_name[c->b + k] = r->m->plan[c->a]->result[k].name;
   }
 }
@@ -64,9 +65,10 @@ static kd_status get_memory(kd_machine *r) {
   r->stream = calloc(m->nstream + (size_t)1, sizeof *r->stream);
   r->best = calloc(m->ngroup + (size_t)1, sizeof *r->best);
   r->reg_name = calloc(m->nreg + (size_t)1, sizeof *r->reg_name);
+  r->looping = calloc(m->ncounter + (size_t)1, sizeof *r->looping);
   r->value = calloc(m->nreg + (size_t)1, sizeof *r->value);
   r->kernels = calloc(m->nplan + (size_t)1, sizeof *r->kernels);
-  if (!r->kernels || !r->written || !r->data || !r->bound || !r->stream || !r->best || !r->reg_name || !r->value) return KD_E_MEMORY;
+  if (!r->kernels || !r->written || !r->data || !r->bound || !r->stream || !r->best || !r->reg_name || !r->looping || !r->value) return KD_E_MEMORY;
   if (!kd__position_init(&r->pos, m)) return KD_E_MEMORY;
   kd_status s = kd__store_open(&r->store, m->slot, m->nslot);
   if (s != KD_OK) return s;
@@ -74,7 +76,7 @@ static kd_status get_memory(kd_machine *r) {
   if (!r->arena) return KD_E_MEMORY;
   for (int a = 0; a < KD_AMBIENT_COUNT; a++)
     if (m->ambient[a] >= 0) r->ambient[a] = kd__store_at(&r->store, (uint32_t)m->ambient[a]);
-  name_registers(r);
+  read_code(r);
   return KD_OK;
 }
 
@@ -181,6 +183,7 @@ void kd__machine_close(kd_machine *r) {
   free(r->stream);
   free(r->best);
   free(r->reg_name);
+  free(r->looping);
   free(r->value);
   free(r);
 }

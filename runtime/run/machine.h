@@ -33,6 +33,7 @@ struct kd_machine {
   kd__stream_state *stream;
   void **best;                                   /* by group: the kept copy of its slots, or NULL */
   void *ambient[KD_AMBIENT_COUNT];               /* the scalars' memory, or NULL */
+  bool *looping;                                 /* by counter: a loop's, so that it is part of where the run stands */
   const char **reg_name;                         /* by register: the loss that lands there, or NULL */
   kd__named *value;                              /* room for the values of one event */
   kd__progress progress;
@@ -69,8 +70,10 @@ void  kd__block_free(void *p, size_t size);
 int   kd__cores(void);                           /* that this process may use: its mask of processors and the control group's share; at least 1 */
 
 /* --- program.c: one plan ------------------------------------------------------------------------------------------------------------ */
+/* What a plan's random draws depend on (operand `key` of code.def; run.h has the whole). */
+typedef enum kd__key { KD__KEY_FIXED, KD__KEY_POSITION, KD__KEY_ANEW } kd__key;
 /* Sets the run-time scalars, binds the plan if it is its first time, runs it; a fault is an error. */
-kd_status kd__plan_go(kd_machine *r, uint32_t plan, uint32_t origin);
+kd_status kd__plan_go(kd_machine *r, uint32_t plan, kd__key key, uint32_t origin);
 /* Puts the plan's results in registers from first_reg on. */
 void      kd__results(kd_machine *r, uint32_t plan, int64_t first_reg);
 
@@ -81,6 +84,8 @@ void      kd__streams_close(kd_machine *r);
 int64_t   kd__stream_current(const kd_machine *r);
 kd_status kd__stream_begin(kd_machine *r, uint32_t stream, uint32_t origin, bool *any);
 bool      kd__stream_more(kd_machine *r, uint32_t stream);
+kd_status kd__stream_take(kd_machine *r, uint32_t stream, uint32_t origin);      /* the next batch, of a new pass where need be */
+void      kd__stream_leave(kd_machine *r, uint32_t stream);
 bool      kd__stream_has(const kd_machine *r, uint32_t stream, int64_t batch);
 /* Loaders and field slots as the position says, after it was read back. */
 kd_status kd__streams_resume(kd_machine *r);
@@ -104,7 +109,7 @@ kd_status kd__best_restore(kd_machine *r, uint32_t group);
 /* --- progress.c: events to the caller and to the log ---------------------------------------------------------------------------------- */
 double    kd__now(void);
 kd_status kd__tell_stage(kd_machine *r);
-void      kd__tell_step(kd_machine *r, int64_t first_reg, uint32_t n);
+void      kd__tell_step(kd_machine *r, int64_t first_reg, int64_t n);
 kd_status kd__tell_epoch(kd_machine *r);
 kd_status kd__tell_say(kd_machine *r, const char *names, int64_t first_reg, int64_t n);
 void      kd__tell_resumed(kd_machine *r, bool anew);      /* to the caller alone */

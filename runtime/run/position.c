@@ -57,8 +57,8 @@ static void put_reals(kd__buf *b, const char *key, const double *v, uint32_t n) 
 }
 
 void kd__position_write(const kd_position *p, const kd_module *m, kd__buf *b) {
-  kd__buf_printf(b, "{\"pc\":%" PRId64 ",\"stage\":%" PRId64 ",\"step\":%" PRId64 ",\"epoch\":%" PRId64 ",\"steps\":%" PRId64 ",\"passes\":%" PRId64,
-                 p->pc, p->stage, p->step, p->epoch, p->steps, p->passes);
+  kd__buf_printf(b, "{\"pc\":%" PRId64 ",\"stage\":%" PRId64 ",\"step\":%" PRId64 ",\"epoch\":%" PRId64 ",\"steps\":%" PRId64 ",\"passes\":%" PRId64 ",\"anew\":%" PRId64,
+                 p->pc, p->stage, p->step, p->epoch, p->steps, p->passes, p->anew);
   put_ints(b, "counter", p->counter, m->ncounter);
   put_ints(b, "entered", p->entered, m->nstage);
   put_ints(b, "rows", p->rows, m->ndataset);
@@ -152,6 +152,7 @@ kd_status kd__position_read(kd_position *p, const kd_module *m, const char *text
   p->epoch = get_int(&r, o, "epoch", 0, INT64_MAX);
   p->steps = get_int(&r, o, "steps", 0, INT64_MAX);
   p->passes = get_int(&r, o, "passes", 0, INT64_MAX);
+  p->anew = get_int(&r, o, "anew", 0, INT64_MAX);
   get_ints(&r, "counter", p->counter, m->ncounter);
   get_ints(&r, "entered", p->entered, m->nstage);
   get_ints(&r, "rows", p->rows, m->ndataset);

@@ -17,6 +17,7 @@ typedef struct kd_position {
   int64_t step, epoch;                           /* done within the stage */
   int64_t steps;                                 /* done in the whole run */
   int64_t passes;                                /* shuffled passes begun within the stage */
+  int64_t anew;                                  /* plans run whose draws are new each time */
   kd__stream_position *stream;                   /* by stream */
   uint32_t *open, nopen;                         /* the open streams, innermost last */
   int64_t *rows;                                 /* by data set: that the program has written */

@@ -28,21 +28,18 @@ static void set_real(const kd_machine *r, kd_ambient a, double v) {
 }
 
 /* run.h says which draws depend on what. The tags keep the kinds apart. */
-static uint64_t random_key(const kd_machine *r, uint32_t plan) {
-  const kd_position *p = &r->pos;
-  uint64_t fixed = kd__mix(r->opt.seed, 0x6669786564u);                       /* "fixed" */
-  int64_t s = kd__stream_current(r);
-  if (!r->in_step && (s < 0 || !r->m->stream[s].shuffle)) return fixed;
-  uint64_t k = kd__mix(r->opt.seed, r->in_step ? 0x73746570u : 0x72756eu);    /* "step", "run" */
-  if (p->stage >= 0) k = kd__mix(kd__mix(k, (uint64_t)p->stage + 1), (uint64_t)p->entered[p->stage]);
-  if (r->in_step) {
-    const char *name = r->m->plan[plan]->name;
-    return kd__mix(kd__mix(k, (uint64_t)p->step), kd__hash(name, strlen(name), 0));
-  }
-  return kd__mix(kd__mix(k, (uint64_t)p->stream[s].pass), (uint64_t)p->stream[s].batch);
+static uint64_t random_key(kd_machine *r, kd__key key) {
+  kd_position *p = &r->pos;
+  if (key == KD__KEY_FIXED) return kd__mix(r->opt.seed, 0x6669786564u);       /* "fixed" */
+  if (key == KD__KEY_ANEW) return kd__mix(kd__mix(r->opt.seed, 0x616e6577u), (uint64_t)++p->anew);       /* "anew" */
+  uint64_t k = kd__mix(kd__mix(r->opt.seed, 0x706c616365u), (uint64_t)(p->stage + 1));                  /* "place" */
+  if (p->stage >= 0) k = kd__mix(kd__mix(k, (uint64_t)p->entered[p->stage]), (uint64_t)p->step);
+  for (uint32_t i = 0; i < r->m->ncounter; i++) if (r->looping[i]) k = kd__mix(k, (uint64_t)p->counter[i]);
+  for (uint32_t i = 0; i < p->nopen; i++) k = kd__mix(kd__mix(k, (uint64_t)p->stream[p->open[i]].pass), (uint64_t)p->stream[p->open[i]].batch);
+  return k;
 }
 
-static void set_scalars(const kd_machine *r, uint32_t plan) {
+static void set_scalars(kd_machine *r, kd__key how) {
   const kd_position *p = &r->pos;
   const kd_stage_info *s = p->stage < 0 ? NULL : &r->m->stage[p->stage];
   double steps = s ? (double)kd__stage_steps(r, p->stage) : 0, progress = steps > 0 ? (double)p->step / steps : 0;
@@ -52,9 +49,10 @@ static void set_scalars(const kd_machine *r, uint32_t plan) {
   set_real(r, KD_AMBIENT_PROGRESS, progress > 1 ? 1 : progress);
   set_real(r, KD_AMBIENT_EPOCHS, s ? (double)s->epochs : 0);
   set_real(r, KD_AMBIENT_STEPS, steps);
+  set_real(r, KD_AMBIENT_GLOBAL_STEP, (double)p->steps);
   set_real(r, KD_AMBIENT_ROWS, stream < 0 ? 0 : (double)r->stream[stream].rows);
   if (r->ambient[KD_AMBIENT_KEY]) {
-    uint64_t key = random_key(r, plan);
+    uint64_t key = random_key(r, how);
     memcpy(r->ambient[KD_AMBIENT_KEY], &key, sizeof key);
   }
 }
@@ -71,12 +69,12 @@ static kd_status fault(kd_machine *r, uint32_t plan, uint32_t origin) {
                   (long long)f->limit - 1, (long long)f->position);
 }
 
-kd_status kd__plan_go(kd_machine *r, uint32_t plan, uint32_t origin) {
+kd_status kd__plan_go(kd_machine *r, uint32_t plan, kd__key key, uint32_t origin) {
   if (!r->bound[plan]) {
     kd_status s = bind(r, plan, origin);
     if (s != KD_OK) return s;
   }
-  set_scalars(r, plan);
+  set_scalars(r, key);
   r->fault = (kd_fault){ 0 };
   kd__bound_run(r->bound[plan], &r->exec);
   return r->fault.set ? fault(r, plan, origin) : KD_OK;

@@ -56,16 +56,16 @@ kd_status kd__tell_stage(kd_machine *r) {
   return kd__record_line(r, &b);
 }
 
-void kd__tell_step(kd_machine *r, int64_t first_reg, uint32_t n) {
+void kd__tell_step(kd_machine *r, int64_t first_reg, int64_t n) {
   double now = kd__now();
   if (r->pos.step <= r->progress.first_step) r->progress.first = now;
   if (!r->opt.event || now - r->progress.told < step_every) return;
   r->progress.told = now;
   kd__event e = event_at(r, KD__EVENT_STEP, now);
   add_pace(r, &e, now);
-  for (uint32_t i = 0; i < n; i++) r->value[i] = (kd__named){ r->reg_name[first_reg + i], r->pos.reg[first_reg + i] };
+  for (int64_t i = first_reg; i < first_reg + n; i++)       /* of a batch with branches: those that were computed in this epoch */
+    if (r->reg_name[i] && r->pos.sums[i] > 0) r->value[e.nvalue++] = (kd__named){ r->reg_name[i], r->pos.reg[i] };
   e.value = r->value;
-  e.nvalue = n;
   call(r, &e);
 }
 

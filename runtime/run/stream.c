@@ -108,29 +108,42 @@ static kd_status open_loader(kd_machine *r, uint32_t stream, uint32_t origin) {
   return s == KD_OK ? s : kd__fail(r, s, origin, "%s", why);
 }
 
-static void leave(kd_machine *r, uint32_t stream) {
+void kd__stream_leave(kd_machine *r, uint32_t stream) {
   kd_position *p = &r->pos;
   p->stream[stream].open = false;
   for (uint32_t i = 0; i < p->nopen; i++)
     if (p->open[i] == stream) { memmove(&p->open[i], &p->open[i + 1], (p->nopen - i - 1) * sizeof *p->open); p->nopen--; break; }
 }
 
-kd_status kd__stream_begin(kd_machine *r, uint32_t stream, uint32_t origin, bool *any) {
+/* `first`: it becomes the current stream; else it runs beside the one that is. */
+static kd_status begin(kd_machine *r, uint32_t stream, bool first, uint32_t origin, bool *any) {
   kd_position *p = &r->pos;
   kd_status s = open_loader(r, stream, origin);
   if (s != KD_OK) return s;
-  if (p->stream[stream].open) leave(r, stream);  /* a jump out of its loop left it open */
+  if (p->stream[stream].open) kd__stream_leave(r, stream);  /* a jump out of its loop left it open */
   p->stream[stream] = (kd__stream_position){ .open = true, .pass = r->m->stream[stream].shuffle ? p->passes++ : 0 };
-  p->open[p->nopen++] = stream;
+  if (first) p->open[p->nopen] = stream;
+  else { memmove(p->open + 1, p->open, p->nopen * sizeof *p->open); p->open[0] = stream; }
+  p->nopen++;
   kd__loader_start(r->stream[stream].loader, order_seed(r), (uint64_t)p->stream[stream].pass, 0);
   *any = bring(r, stream);
-  if (!*any) leave(r, stream);
+  if (!*any) kd__stream_leave(r, stream);
   return KD_OK;
+}
+
+kd_status kd__stream_begin(kd_machine *r, uint32_t stream, uint32_t origin, bool *any) { return begin(r, stream, true, origin, any); }
+
+kd_status kd__stream_take(kd_machine *r, uint32_t stream, uint32_t origin) {
+  bool any = r->pos.stream[stream].open && bring(r, stream);
+  kd_status s = any ? KD_OK : begin(r, stream, false, origin, &any);
+  const kd_dataset *d = &r->m->dataset[r->m->stream[stream].dataset];
+  if (s == KD_OK && !any) return kd__fail(r, KD_E_DATA, origin, "data '%s': split '%s' has no whole batch", d->name, d->split[r->m->stream[stream].split].name);
+  return s;
 }
 
 bool kd__stream_more(kd_machine *r, uint32_t stream) {
   if (r->pos.stream[stream].open && bring(r, stream)) return true;
-  leave(r, stream);
+  kd__stream_leave(r, stream);
   return false;
 }
 

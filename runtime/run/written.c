@@ -314,7 +314,7 @@ kd_status kd__written_show(kd_machine *r, uint32_t d) {
 
 /* --- what depends on it ------------------------------------------------------------------------------------------------------------------------- */
 int64_t kd__stage_steps(const kd_machine *r, int64_t stage) {
-  int64_t n = r->m->stage[stage].epochs * r->m->stage[stage].steps_per_epoch;
+  int64_t n = r->m->stage[stage].steps;
   for (uint32_t i = 0; i < r->m->npass; i++) {
     const kd_pass *p = &r->m->pass[i];
     const kd_stream *s = &r->m->stream[p->stream];

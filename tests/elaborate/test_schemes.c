@@ -47,8 +47,9 @@ static void show_code(const kd_module *m, kd__buf *out) {
   for (uint32_t i = 0; i < m->ncode; i++) {
     const kd_code *c = &m->code[i];
     kd__buf_printf(out, "%3u %s", i, name[c->op]);
-    if (c->op == KD_CODE_RUN || c->op == KD_CODE_STEP || c->op == KD_CODE_EVAL) kd__buf_printf(out, " %s", m->plan[c->a]->name);
-    else if (c->op == KD_CODE_STAGE) kd__buf_printf(out, " %s, %lld epochs of %lld steps", m->stage[c->a].name, (long long)m->stage[c->a].epochs, (long long)m->stage[c->a].steps_per_epoch);
+    if (c->op == KD_CODE_RUN || c->op == KD_CODE_STEP || c->op == KD_CODE_LOSS || c->op == KD_CODE_EVAL) kd__buf_printf(out, " %s", m->plan[c->a]->name);
+    else if (c->op == KD_CODE_STAGE) kd__buf_printf(out, " %s, %lld epochs of %lld steps", m->stage[c->a].name, (long long)m->stage[c->a].epochs,
+                                                   (long long)(m->stage[c->a].epochs ? m->stage[c->a].steps / m->stage[c->a].epochs : m->stage[c->a].steps));
     else kd__buf_printf(out, " %lld %lld %lld", (long long)c->a, (long long)c->b, (long long)c->c);
     kd__buf_putc(out, '\n');
   }

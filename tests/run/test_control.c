@@ -24,7 +24,7 @@ static void list_module(toy *t, int64_t *next, bool checked) {
   kd__graph_result(b.g, "soft", x[1]);
   t->group[0] = (kd_group){ "S", kd__arena_copy(&t->arena, (uint32_t[]){ AT }, 4), kd__arena_copy(&t->arena, (const char *[]){ "at" }, sizeof(char *)), 1 };
   t->m.ngroup = 1;
-  t->stage[0] = (kd_stage_info){ "first", 2, 3 };
+  t->stage[0] = (kd_stage_info){ "first", 2, 6 };
   t->stage[1] = (kd_stage_info){ "second", 0, 0 };
   t->m.nstage = 2;
   t->m.nreg = 3;
@@ -247,7 +247,7 @@ static void scalars(void **state) {
   toy_open(&t);
   kd_build b = { toy_graph(&t, "look", &plan), 0 };
   for (int a = 0; a < KD_AMBIENT_KEY; a++) kd__graph_result(b.g, "x", toy_ambient(&t, &b, (kd_ambient)a));
-  t.stage[0] = (kd_stage_info){ "s", 2, 2 };
+  t.stage[0] = (kd_stage_info){ "s", 2, 4 };
   t.m.nstage = 1;
   t.m.nreg = KD_AMBIENT_KEY;
   t.m.ncounter = 2;
@@ -266,14 +266,14 @@ static void scalars(void **state) {
   kd__run_error err;
   bool done;
   assert_int_equal(kd__machine_open(&t.m, &o, &r, &err), KD_OK);
-  const double want[4][KD_AMBIENT_KEY] = { { 0, 0, 0, 2, 4, 0 }, { 1, 0, 0.25, 2, 4, 0 }, { 2, 1, 0.5, 2, 4, 0 }, { 3, 1, 0.75, 2, 4, 0 } };
+  const double want[4][KD_AMBIENT_KEY] = { { 0, 0, 0, 2, 4, 0, 0 }, { 1, 0, 0.25, 2, 4, 0, 1 }, { 2, 1, 0.5, 2, 4, 0, 2 }, { 3, 1, 0.75, 2, 4, 0, 3 } };
   for (int i = 0; i < 4; i++) {
     assert_int_equal(kd__machine_steps(r, 1, &done, &err), KD_OK);
     assert_memory_equal(r->pos.reg, want[i], sizeof want[i]);
   }
   assert_int_equal(kd__machine_steps(r, 1, &done, &err), KD_OK);
   assert_true(done);
-  assert_memory_equal(r->pos.reg, ((double[]){ 4, 2, 1, 2, 4, 0 }), sizeof want[0]);
+  assert_memory_equal(r->pos.reg, ((double[]){ 4, 2, 1, 2, 4, 0, 4 }), sizeof want[0]);
   kd__machine_close(r);
   toy_close(&t);
 }
