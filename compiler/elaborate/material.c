@@ -35,7 +35,7 @@ static void report_no_tap(elab *e, const app *a, const rewired *it) {
 }
 
 /* The value with the axes of what it replaces, matched by position as in a call. NULL after reporting. */
-static val *fitted(elab *e, val *tap, val *v, const rewired *it) {
+static val *made_to_fit(elab *e, val *tap, val *v, const rewired *it) {
   tensor_list want = { 0 }, have = { 0 };
   if (!kd__flatten(e, tap, it->at, "a tap that is replaced", &want) || !kd__flatten(e, v, it->at, "what replaces a tap", &have)) return NULL;
   if (want.n != have.n) {
@@ -49,7 +49,7 @@ static val *fitted(elab *e, val *tap, val *v, const rewired *it) {
     for (int k = 0; same && k < w->rank; k++) same = w->ax[k].size == h->ax[k].size;
     if (!same) {
       kd_diag *d = kd__err(e, KD_D_TAP_SHAPE, it->at->span, it->name, kd__t_show(e, w), kd__t_show(e, h));
-      kd__diag_help(e->sink, d, "a trainable adapter makes them fit, such as transform adapt = conv2d(...) or linear(...)");
+      kd__diag_help(e->sink, d, "a trainable adapter can make it fit: transform adapt = ...");
       return NULL;
     }
     tensor *t = kd__arena_copy(e->a, h, sizeof *h);
@@ -70,7 +70,7 @@ static bool find_taps(elab *e, scope *s, app *a, rewire *r) {
     it->turns = b->kind == B_LIST;
     arg one = { it->name, NULL, it->at };
     val *v = kd__arg_eval(e, s, &one);
-    it->to = v->kind == V_POISON || tap->kind == V_POISON ? NULL : fitted(e, tap, v, it);
+    it->to = v->kind == V_POISON || tap->kind == V_POISON ? NULL : made_to_fit(e, tap, v, it);
     if (!it->to) return false;
   }
   return true;
