@@ -30,7 +30,7 @@ typedef enum val_kind { V_POISON, V_NONE, V_BOOL, V_INT, V_REAL, V_STRING, V_LIS
 typedef struct def { const kd_ast *ast; const char *word, *name; scope *scope; struct arg *fixed; uint32_t nfixed; struct rule *rule; struct app *first; prog *first_in; } def;
 typedef struct arg { const char *name; val *v; const kd_ast *ast; } arg;       /* a call's argument; v NULL until evaluated */
 /* A network instance (or a definition waiting for its inputs): `fixed` are the arguments given at construction. */
-typedef struct net { def *def; arg *fixed; uint32_t nfixed; place *place; int8_t mode; const char *role; const kd_ast *at; struct net *base; struct tree *with; struct rule *rules; struct net *like; } net;
+typedef struct net { def *def; arg *fixed; uint32_t nfixed; place *place; int8_t mode; const char *role; const kd_ast *at; struct net *base; struct tree *with; struct rule *rules; struct net *like; bool given; } net;   /* given: an update or a copy writes it */
 /* `net with (name: to)`: the bodies that belong to the network read `to` where they name a definition `name`. */
 typedef struct rule { struct rule *up; const char *name; val *to; const kd_ast *at; net *net; bool used; } rule;
 /* `N(x) with (name: to)`: taps that take given values while the body runs (material.c). */

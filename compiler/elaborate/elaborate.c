@@ -82,12 +82,12 @@ static void unused_settings(elab *e, const kd_ast *file) {
   }
 }
 
-/* A teacher that no stage trains and no file gives weights answers with noise. */
+/* A teacher that no stage trains, no update or copy writes and no file gives weights answers with noise. */
 static void untrained_teachers(elab *e) {
   for (size_t i = 0; i < e->nets.n; i++) {
     const net *w = e->nets.v[i];
     if (strcmp(w->role, "teacher") != 0) continue;
-    bool trained = false, params = false;
+    bool trained = w->given, params = false;
     for (size_t k = 0; k < e->build->trained.n; k++) trained = trained || e->build->trained.v[k] == w;
     for (size_t k = 0; k < e->slot.n; k++) params = params || (e->slot.v[k].owner->root_net == w && e->slot.v[k].s.kind == KD_SLOT_PARAM);
     if (trained || !params) continue;

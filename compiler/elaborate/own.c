@@ -47,6 +47,8 @@ kd_value kd__slot_now(elab *e, int64_t slot, const kd_ast *at) {
 }
 
 void kd__slot_set(elab *e, prog *p, int64_t slot, kd_value v, const kd_ast *at) {
+  net *top = e->slot.v[slot].owner->root_net;
+  if (top && e->slot.v[slot].s.kind == KD_SLOT_PARAM) top->given = true;
   kd__graph_write(p->g, slot, v, kd__origin(e, at->span));
   for (size_t i = 0; i < p->version.n; i++)
     if (p->version.v[i].slot == slot) { p->version.v[i].now = v; p->version.v[i].version++; return; }

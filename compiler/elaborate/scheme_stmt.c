@@ -153,6 +153,7 @@ void kd__copy(elab *e, scope *s, const kd_ast *n) {
   deferred d = { .how = n->text ? n->text : NULL, .at = n };
   if (!one_target(e, s, n->kid[0], &d.what) || !one_target(e, s, n->kid[1], &d.to)) return;
   if (d.how && strcmp(d.how, "overlap") != 0) { kd__err(e, KD_D_COPY_HOW, n->span, d.how); return; }
+  for (size_t i = 0; i < d.to.what.n; i++) if (d.to.what.v[i].net) d.to.what.v[i].net->given = true;
   part_slots x = { 0 }, y = { 0 };
   slots_of(e, &d.what, &x);
   slots_of(e, &d.to, &y);
