@@ -327,7 +327,7 @@ net *kd__net_new(elab *e, scope *s, def *d, arg *fixed, uint32_t nfixed, rule *r
 prog *kd__prog_new(elab *e, prog_kind k, const char *name);
 void kd__own(elab *e, scope *s, const kd_ast *n);                       /* executes a `param` or `state` statement */
 void kd__update(elab *e, scope *s, const kd_ast *n);                    /* executes `update target = expr` */
-tensor *kd__updated(elab *e, scope *s, const kd_ast *n, tensor *old);    /* the target's new value: written at indices, where the mask holds */
+tensor *kd__updated(elab *e, scope *s, const kd_ast *n, val *v, tensor *old);       /* the target's new value of v: written at indices, where the mask holds */
 val *kd__read_slot(elab *e, int64_t slot, const kd_ast *at);
 val *kd__next(elab *e, scope *s, const kd_ast *name);
 kd_value kd__slot_now(elab *e, int64_t slot, const kd_ast *at);

@@ -365,7 +365,8 @@ static val *eval_if(elab *e, scope *s, const kd_ast *n) {
   val *c = kd__force_app(kd__eval(e, s, n->kid[0]));
   if (c->kind == V_TENSOR) {
     kd_diag *d = kd__err(e, KD_D_RUNTIME_IF, n->kid[0]->span, kd__t_show(e, c->u.t));
-    kd__diag_help(e->sink, d, "where(c, a, b) selects element by element at run time");
+    kd__diag_help(e->sink, d, s->scheme ? "where(c, a, b) selects element by element; a `let` or `update` of a scheme may decide while it runs: let y = if c then a else b"
+                                    : "where(c, a, b) selects element by element at run time");
     return &kd__poison;
   }
   bool b;

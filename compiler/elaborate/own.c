@@ -246,9 +246,9 @@ static tensor *kept_where_invalid(elab *e, tensor *v, tensor *old, const kd_ast 
   return kd__t_where(e, m, kd__t_cast(e, bare, old->dtype, at), old, at);
 }
 
-tensor *kd__updated(elab *e, scope *s, const kd_ast *n, tensor *old) {
+tensor *kd__updated(elab *e, scope *s, const kd_ast *n, val *value, tensor *old) {
   const kd_ast *target = n->kid[0], *mask = n->n > 2 ? n->kid[2] : NULL;
-  tensor *v = kd__want_tensor(e, kd__eval(e, s, n->kid[1]), n->kid[1]);
+  tensor *v = kd__want_tensor(e, value, n->kid[1]);
   tensor *where = v && mask ? kd__want_tensor(e, kd__eval(e, s, mask), mask) : NULL;
   if (!v || (mask && !where)) return NULL;
   if (target->kind == KD_AST_INDEX) return scattered(e, s, old, target, v, where);
@@ -279,7 +279,7 @@ void kd__update(elab *e, scope *s, const kd_ast *n) {
   if (e->metric_finish) return;                  /* a metric's end reads its states and changes none */
   int64_t chain = e->prog->chain;
   e->prog->chain = b->slot + 1;
-  tensor *old = kd__read_slot(e, b->slot, name)->u.t, *v = kd__updated(e, s, n, old);
+  tensor *old = kd__read_slot(e, b->slot, name)->u.t, *v = kd__updated(e, s, n, kd__eval(e, s, n->kid[1]), old);
   e->prog->chain = chain;
   if (!v) return;
   kd_build bb = kd__b(e, n);

@@ -45,7 +45,8 @@ void kd__scheme_update(elab *e, scope *s, const kd_ast *n) {
   if (kd__treelike(v) && v->kind != V_TREE && name == to) { update_tree(e, s, v, n); return; }
   int64_t slot = kd__read_from(e, v);
   if (slot < 0) { not_a_target(e, s, to, name, name->kind == KD_AST_NAME ? kd__scope_find(s, name->text, NULL) : NULL); return; }
-  tensor *now = kd__updated(e, s, n, kd__read_slot(e, slot, name)->u.t);
+  v = kd__scheme_value(e, s, n->kid[1]);
+  tensor *now = kd__updated(e, s, n, v, kd__read_slot(e, slot, name)->u.t);
   if (now && !refuse_frozen(e, slot, to)) set_now(e, slot, now->v, n);
 }
 
