@@ -110,8 +110,14 @@ static val *bi_convert(B) {
   return t ? kd__v_tensor(e, kd__t_cast(e, t, b->op == KD_F32 ? e->opt->real : (kd_dtype)b->op, call)) : &kd__poison;
 }
 
-static bool over_or_all(elab *e, scope *s, const arg *over, const tensor *x, int64_t *axes, int *n, const char *what) {
+static bool over_or_all(elab *e, scope *s, const arg *over, const tensor *x, int64_t *axes, int *n, const char *what, const kd_ast *call) {
+  bool free = false, bound = false;
   if (over) return kd__over(e, s, over->ast, x, axes, n, what);
+  for (int i = 0; i < x->rank; i++) *(kd__axis_free(x->ax[i].label) ? &free : &bound) = true;
+  if (free && bound && s->mod == e->file && strcmp(what, "mean") == 0) {      /* guard G16 */
+    kd_diag *d = kd__err(e, KD_D_REDUCES_PAIRS, call->span, what, kd__t_show(e, x));
+    kd__diag_help(e->sink, d, "`over` says which axes are meant");
+  }
   for (*n = 0; *n < x->rank; (*n)++) axes[*n] = *n;
   return true;
 }
@@ -158,7 +164,7 @@ static val *bi_extreme(B) {
   tensor *t = kd__want_tensor(e, x, p[0]->ast);
   int64_t axes[KD_MAX_RANK];
   int k;
-  if (!t || !over_or_all(e, s, p[2], t, axes, &k, b->name)) return &kd__poison;
+  if (!t || !over_or_all(e, s, p[2], t, axes, &k, b->name, call)) return &kd__poison;
   if (t->dtype == KD_BOOL) { kd__err(e, KD_D_BOOL_ARITH, call->span); return &kd__poison; }
   return kd__v_tensor(e, kd__t_reduce(e, b->op == KD_OP_MAX ? KD_OP_REDUCE_MAX : KD_OP_REDUCE_MIN, t, axes, k, call));
 }
@@ -189,7 +195,7 @@ static val *bi_reduce(B) {
   tensor *t = kd__want_tensor(e, x, p[0]->ast);
   int64_t axes[KD_MAX_RANK];
   int k;
-  if (!t || !over_or_all(e, s, p[1], t, axes, &k, b->name)) return &kd__poison;
+  if (!t || !over_or_all(e, s, p[1], t, axes, &k, b->name, call)) return &kd__poison;
   bool logical = b->op == KD_OP_ANY || b->op == KD_OP_ALL;
   if (logical != (t->dtype == KD_BOOL)) { kd__err(e, KD_D_WANT_KIND, p[0]->ast->span, b->name, logical ? "truth values" : "numbers", kd__t_show(e, t)); return &kd__poison; }
   if (b->op == KD_OP_LOGSUMEXP) t = kd__t_cast(e, t, e->opt->real, call);
@@ -211,7 +217,7 @@ static val *bi_mean(B) {
   tensor *t = kd__want_tensor(e, x, p[0]->ast);
   int64_t axes[KD_MAX_RANK], count = 1;
   int k;
-  if (!t || !over_or_all(e, s, p[1], t, axes, &k, b->name)) return &kd__poison;
+  if (!t || !over_or_all(e, s, p[1], t, axes, &k, b->name, call)) return &kd__poison;
   if (t->dtype == KD_BOOL || !kd__dtype_real(t->dtype)) t = kd__t_cast(e, t, e->opt->real, call);
   const tensor *m = kd__valid_of(e, t, axes, k, call);
   if (m) {
@@ -227,7 +233,7 @@ static val *bi_moment(B) {
   tensor *t = kd__want_tensor(e, p[0]->v, p[0]->ast);
   int64_t axes[KD_MAX_RANK];
   int k;
-  if (!t || !over_or_all(e, s, p[1], t, axes, &k, b->name)) return &kd__poison;
+  if (!t || !over_or_all(e, s, p[1], t, axes, &k, b->name, call)) return &kd__poison;
   tensor *m[2];
   kd__t_moments(e, kd__t_cast(e, t, e->opt->real, call), axes, k, call, m);
   return kd__v_tensor(e, m[1]);
@@ -240,7 +246,7 @@ static val *bi_moments(B) {
   tensor *t = kd__want_tensor(e, p[0]->v, p[0]->ast);
   int64_t axes[KD_MAX_RANK];
   int k;
-  if (!t || !over_or_all(e, s, p[1], t, axes, &k, b->name)) return &kd__poison;
+  if (!t || !over_or_all(e, s, p[1], t, axes, &k, b->name, call)) return &kd__poison;
   tensor *m[2];
   kd__t_moments(e, kd__t_cast(e, t, e->opt->real, call), axes, k, call, m);
   const char **key = KD_NEWN(e->a, const char *, 2);

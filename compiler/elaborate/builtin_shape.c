@@ -44,6 +44,7 @@ bool kd__named_axis(elab *e, scope *s, const kd_ast *n, axis *out) {
     binding *b = kd__scope_find(s, n->text, NULL);
     if (b && b->kind == B_VALUE && b->v && b->v->kind == V_AXIS && b->v->u.ax.size) { b->used = true; *out = b->v->u.ax; return true; }
   }
+  if (n->kind == KD_AST_NAME && kd__absent(e, s, kd__intern(e, n->text), n)) return false;
   kd_diag *d = kd__err(e, KD_D_UNKNOWN_AXIS, n->span, n->kind == KD_AST_NAME ? n->text : "this");
   kd__diag_help(e->sink, d, "an axis is known where a parameter or a declared shape names it");
   return false;
@@ -73,6 +74,7 @@ val *bi_onehot(B) {
   if (!x || !kd__named_axis(e, s, p[1]->ast, &ax)) return &kd__poison;
   if (x->dtype != KD_I64) { kd__err(e, KD_D_WANT_KIND, p[0]->ast->span, "`onehot`", "whole numbers", kd__t_show(e, x)); return &kd__poison; }
   if (x->rank == KD_MAX_RANK || kd__t_find(x, ax.label) >= 0) { kd__err(e, KD_D_AXIS_TWICE, call->span, "onehot", ax.label); return &kd__poison; }
+  if (!kd__labels_fit(e, x, &ax, p[0]->ast)) return &kd__poison;
   axis out[KD_MAX_RANK];
   int64_t d[KD_MAX_RANK], xa[KD_MAX_RANK], ia = x->rank;
   for (int i = 0; i < x->rank; i++) { out[i] = x->ax[i]; xa[i] = i; }

@@ -114,6 +114,7 @@ val *kd__data_make(elab *e, scope *s, const kd_ast *call, arg *a, uint32_t n) {
   d.d.split = KD_NEWN(e->a, kd_split, 4);
   int64_t held = 0;
   if (!kd__want_int(e, batch->v, batch->ast, "`batch`", &d.d.batch)) return &kd__poison;
+  if (e->opt->other_batch) d.d.batch += d.d.batch > 1 ? -1 : 1;
   if (d.d.batch < 1) { kd__err(e, KD_D_AXIS_SIZE, batch->ast->span, "batch", (long long)d.d.batch); return &kd__poison; }
   if (package && package->v->kind != V_NONE && !kd__want_str(e, package->v, package->ast, "`package`", &d.d.package)) return &kd__poison;
   if (last && !kd__want_bool(e, last->v, last->ast, "`keep_last`", &d.keep_last)) return &kd__poison;

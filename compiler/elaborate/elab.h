@@ -17,9 +17,10 @@ struct pick;
 
 /* --- named axes (language-notes, section 4) ----------------------------------------------------------------------------- */
 typedef enum root_kind { ROOT_FEATURE, ROOT_SAMPLE, ROOT_MERGED, ROOT_OPEN } root_kind;
-typedef struct root { uint8_t kind; const char *text; } root;   /* text: for messages ("fashion", "H 14, W 14") */
+typedef struct root { uint8_t kind; const char *text; uint32_t whole; int part; } root;   /* text: for messages ("fashion", "H 14, W 14"); part `part` of a split whose first part has root `whole` */
 /* Labels are interned; rest axes begin with '.'. mask: which of its places are valid (valid.c), over axes of the same tensor; NULL: all. */
-typedef struct axis { const char *label; int64_t size; uint32_t root; bool guessed; const struct tensor *mask; } axis;
+typedef struct axis { const char *label; int64_t size; uint32_t root; uint8_t guessed; const struct tensor *mask; } axis;
+enum { AXIS_GUESSED = 1, AXIS_NAMED = 2 };       /* axis.guessed: named by position; named by the experiment itself; else 0 */
 typedef struct tensor { kd_value v; uint8_t rank; kd_dtype dtype; axis ax[KD_MAX_RANK]; const char *from, *shown; kd_span made; prog *in; } tensor;   /* from: words it was read by; shown: as the caller names it; in: its program */
 
 /* --- values --------------------------------------------------------------------------------------------------------------- */
@@ -87,6 +88,7 @@ struct scope {
   KD_VEC(axis) axes;                               /* labels in sight: what `size(K)` and `[K]` mean here */
   place *place;                                    /* owner of what is made here */
   struct module *mod;
+  KD_VEC(const char *) absent;                     /* optional axes that this call has not */
   bool definition, loop, scheme, entered;          /* a definition's body; a static loop's; a scheme's; one that the machine enters or not */
   rewire *rewire;                                  /* of a network's body: taps that take given values */
   const char *bound_as, *prefix;                   /* the binding whose expression is being evaluated: names the places of its calls */
@@ -228,6 +230,7 @@ binding *kd__scope_find(scope *s, const char *name, scope **where);
 binding *kd__scope_here(scope *s, const char *name);
 binding *kd__scope_bind(elab *e, scope *s, const char *name, val *v, const kd_ast *at);
 const axis *kd__scope_axis(scope *s, const char *label);
+bool kd__absent(elab *e, scope *s, const char *label, const kd_ast *at);    /* reports an optional axis that a call has not */
 void kd__scope_add_axis(elab *e, scope *s, axis a);
 place *kd__place_at(elab *e, place *up, const kd_ast *call, const char *name, const char *what);
 void kd__draw_as(elab *e, place *p, const char *path);                   /* its draws, and those below it, are those of a place of that path */
@@ -290,6 +293,7 @@ typedef struct pick { const char *label; tensor *idx; const kd_ast *at; } pick; 
 tensor *kd__t_gather(elab *e, tensor *x, int axis, tensor *idx, const kd_ast *at);
 tensor *kd__t_gather_at(elab *e, tensor *x, const pick *p, int n, const kd_ast *at);       /* at several indices at once, aligned by name */
 tensor *kd__t_scatter_at(elab *e, kd_op op, tensor *x, const pick *p, int n, tensor *v, tensor *where, const kd_ast *at);
+bool kd__labels_fit(elab *e, const tensor *idx, const axis *ax, const kd_ast *at);
 bool kd__picks_distinct(elab *e, const tensor *x, const pick *p, int n);
 void kd__say_equal_indices(elab *e, const char *name, const kd_ast *at);
 /* A list of axes in brackets as a shape ([B, M: n]); new labels get the sizes given. */

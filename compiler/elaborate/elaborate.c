@@ -104,6 +104,28 @@ static void unused_names(elab *e, const module *m) {
   }
 }
 
+/* Whether sizes agree only because of the batch that was chosen (guard G17): the experiment once more, with batches of one sample more or less. */
+static void other_batch(elab *e, const kd_syntax *syn) {
+  kd_elab_options opt = *e->opt;
+  kd_sink sink;
+  if (!e->data.n) return;
+  opt.check_definitions = false;
+  opt.other_batch = true;
+  opt.seen = NULL; opt.planned = NULL;
+  kd__sink_init(&sink, e->a);
+  elab *f = begin(e->a, &sink, &opt);
+  module *m = open_file(f, syn);
+  run_file(f, m);
+  if (has_scheme(syn->file)) kd__scheme_run(f, m->scope, syn->file);
+  for (size_t i = 0; i < sink.diag.n; i++) {
+    kd_diag *d = sink.diag.v[i];
+    if (d->code != KD_D_SIZE_DIFFERS && d->code != KD_D_FORMAL_DIFFERS && d->code != KD_D_UPDATE_SHAPE) continue;
+    kd_diag *w = kd__report(e->sink, KD_D_BATCH_ONLY, d->label[0].span, (long long)e->data.v[0].d.batch, d->message);
+    kd__diag_help(e->sink, w, "write the size as that of the batch: size(B), or an axis of the data set");
+    return;
+  }
+}
+
 kd_module *kd__elaborate(kd__arena *a, kd_sink *sink, const kd_syntax *syn, const kd_elab_options *opt, bool *definitions_only) {
   elab *e = begin(a, sink, opt);
   module *m = open_file(e, syn);
@@ -118,6 +140,7 @@ kd_module *kd__elaborate(kd__arena *a, kd_sink *sink, const kd_syntax *syn, cons
   kd_module *made = sink->errors || *definitions_only ? NULL : kd__module_finish(e);
   /* Last, since what the trials own would otherwise be in the module. */
   if (opt->check_definitions) kd__check_definitions(e, syn->file, m->scope);
+  if (opt->check_definitions && !sink->errors) other_batch(e, syn);
   return sink->errors ? NULL : made;
 }
 

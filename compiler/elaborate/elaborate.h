@@ -22,6 +22,7 @@ typedef struct kd_elab_options {
   kd_dtype real;                                 /* KD_F32 or KD_F64 */
   kd_setting *setting; size_t nsetting;
   bool check_definitions;                        /* also elaborate every definition of the file by itself (kdc check) */
+  bool other_batch;                              /* another batch size than the program says (elaborate.c) */
   /* Called with each program's graph: stage name of the pipeline ("graph", then each pass), for --dump. May be NULL. */
   void (*seen)(void *ctx, const char *stage, const char *program, const kd_graph *g);
   void (*planned)(void *ctx, const kd_plan *p, const kd_slot *slots);

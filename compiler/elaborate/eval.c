@@ -63,7 +63,10 @@ static val *eval_formula(elab *e, binding *b) {
     const kd_ast *type = b->at->kid[0];
     scope *tmp = kd__scope_new(e, b->scope, NULL);
     if (!t || !type->n || !type->kid[0] || !kd__match_axes(e, tmp, type, t, &back, b->expr, b->name, &out, b->name)) v = t ? v : &kd__poison;
-    else v = kd__v_tensor(e, &out);
+    else {
+      for (int i = 0; i < out.rank; i++) out.ax[i].guessed = AXIS_NAMED;
+      v = kd__v_tensor(e, &out);
+    }
   }
   e->loop = loop; e->turns = turns; e->salt = salt; e->frame = up; e->over = around; e->mode = mode; e->rules = rules; e->inside = inside; e->key = key;
   return v;
@@ -111,6 +114,7 @@ static val *unknown_name(elab *e, scope *s, const kd_ast *n, const char *name) {
     for (size_t i = 0; i < t->b.n && k < 512; i++) names[k++] = t->b.v[i]->name;
   for (size_t i = 0; e->prelude && i < e->prelude->scope->b.n && k < 768; i++) names[k++] = e->prelude->scope->b.v[i]->name;
   k += kd__builtin_names(names + k, 1024 - k);
+  if (kd__absent(e, s, kd__intern(e, name), n)) return &kd__poison;
   const char *near = kd__nearest(e, name, names, k);
   kd_diag *d = kd__err(e, KD_D_UNKNOWN_NAME, n->span, name);
   if (near) kd__diag_help(e->sink, d, "did you mean `%s`?", near);

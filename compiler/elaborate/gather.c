@@ -24,6 +24,25 @@ static kd_value index_order(kd_build *b, const tensor *x, int p, const tensor *i
   return kd__b_permute(b, idx->v, perm);
 }
 
+/* Class numbers read from data have no place outside of the axis that they index (guard G11). */
+bool kd__labels_fit(elab *e, const tensor *idx, const axis *ax, const kd_ast *at) {
+  const kd_node *n = kd__node_of(e->prog->g, idx->v);
+  while (n->op == KD_OP_CAST || n->op == KD_OP_RESHAPE || n->op == KD_OP_PERMUTE || n->op == KD_OP_BROADCAST) n = kd__node_of(e->prog->g, n->in[0]);
+  if (n->op != KD_OP_INPUT) return true;
+  int64_t slot = kd__attr(n, "slot")->u.i;
+  for (size_t i = 0; i < e->data.n; i++)
+    for (uint32_t k = 0; k < e->data.v[i].nfield; k++) {
+      const data_field *f = &e->data.v[i].field[k];
+      bool reads = false;
+      for (int b = 0; b < KD__BANKS; b++) reads = reads || f->slot[b] == slot;
+      if (!reads || f->below <= ax->size) continue;
+      kd_diag *d = kd__err(e, KD_D_LABEL_RANGE, at->span, e->slot.v[slot].s.name, (long long)f->below - 1, ax->label, (long long)ax->size);
+      kd__diag_help(e->sink, d, "`%s` needs %lld places", ax->label, (long long)f->below);
+      return false;
+    }
+  return true;
+}
+
 /* Whole numbers, and the sizes of shared axes. */
 static bool index_fits(elab *e, const tensor *x, int p, const tensor *idx, const kd_ast *at) {
   if (idx->dtype != KD_I64) {
@@ -32,6 +51,7 @@ static bool index_fits(elab *e, const tensor *x, int p, const tensor *idx, const
     else kd__diag_help(e->sink, d, "int(i) rounds toward 0");
     return false;
   }
+  if (!kd__labels_fit(e, idx, &x->ax[p], at)) return false;
   for (int i = 0; i < x->rank; i++) {
     int j = kd__t_find(idx, x->ax[i].label);
     if (i == p || j < 0 || idx->ax[j].size == x->ax[i].size) continue;

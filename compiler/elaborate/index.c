@@ -11,6 +11,7 @@ static bool add_position(elab *e, int64_t p, int64_t *axes, int *n, const kd_ast
 
 static bool missing_axis(elab *e, scope *s, const tensor *x, const char *label, const kd_ast *at) {
   const char *names[KD_MAX_RANK];
+  if (kd__absent(e, s, label, at)) return false;
   for (int i = 0; i < x->rank; i++) names[i] = x->ax[i].label;
   kd_diag *d = kd__err(e, KD_D_NO_AXIS, at->span, kd__t_show(e, x), label);
   if (x->from) kd__diag_primary(e->sink, d, "%s is %s", x->from, kd__t_show(e, x));
@@ -18,7 +19,7 @@ static bool missing_axis(elab *e, scope *s, const tensor *x, const char *label, 
   const char *near = kd__nearest(e, label, names, x->rank);
   if (b && b->kind == B_VALUE && b->v && b->v->kind != V_AXIS) kd__diag_help(e->sink, d, "`%s` is %s here, not an axis", label, kd__v_kind(b->v));
   else if (near) kd__diag_help(e->sink, d, "did you mean `%s`?", near);
-  else if (x->rank && x->ax[x->rank - 1].guessed) kd__diag_help(e->sink, d, "its axes were named by position; name them where it is read: let z: [B, K] = ...");
+  else if (x->rank && x->ax[x->rank - 1].guessed == AXIS_GUESSED) kd__diag_help(e->sink, d, "its axes were named by position; name them where it is read: let z: [B, K] = ...");
   return false;
 }
 
@@ -106,6 +107,7 @@ static bool shape_name(elab *e, scope *s, const char *text, const kd_ast *size, 
   if (!known) {
     binding *b = kd__scope_find(s, text, NULL);
     if (b && b->kind == B_VALUE && b->v && b->v->kind == V_AXIS) return shape_push(e, ax, rank, b->v->u.ax, at);
+    if (kd__absent(e, s, label, at)) return false;
     kd_diag *d = kd__err(e, KD_D_UNKNOWN_AXIS, at->span, text);
     kd__diag_help(e->sink, d, "give its size: [%s: 10]", text);
     return false;
@@ -147,6 +149,25 @@ bool kd__axes_type(elab *e, scope *s, const kd_ast *axes, axis *ax, uint32_t *ra
   return true;
 }
 
+/* All parts of one split, merged in another order than they were split in (guard G12). */
+static void parts_in_order(elab *e, const tensor *x, const int64_t *pos, int n, const kd_ast *at) {
+  const char *was[KD_MAX_RANK] = { 0 }, *a = "", *b = "";
+  bool moved = false;
+  for (int i = 0; i < n; i++) {
+    const root *r = &e->root.v[x->ax[pos[i]].root];
+    if (!r->whole || r->whole != e->root.v[x->ax[pos[0]].root].whole || r->part >= n || was[r->part]) return;
+    was[r->part] = x->ax[pos[i]].label;
+    moved = moved || r->part != i;
+  }
+  if (!moved) return;
+  for (int i = 0; i < n; i++) {
+    a = kd__arena_printf(e->a, "%s%s%s", a, i ? ", " : "", was[i]);
+    b = kd__arena_printf(e->a, "%s%s%s", b, i ? ", " : "", x->ax[pos[i]].label);
+  }
+  kd_diag *d = kd__err(e, KD_D_MERGED_OTHERWISE, at->span, e->root.v[x->ax[pos[0]].root].text, a, b);
+  kd__diag_help(e->sink, d, "(%s) puts every element where it was", a);
+}
+
 /* --- views ------------------------------------------------------------------------------------------------------------------------ */
 tensor *kd__t_merge(elab *e, tensor *x, const int64_t *pos, int n, const char *label, const kd_ast *at) {
   kd_build b = kd__b(e, at);
@@ -158,6 +179,7 @@ tensor *kd__t_merge(elab *e, tensor *x, const int64_t *pos, int n, const char *l
     for (int i = 0; i <= x->rank; i++) d[i] = ax[i].size;
     return kd__t_wrap(e, kd__b_reshape(&b, x->v, d, x->rank + 1), ax, x->rank + 1, at);
   }
+  parts_in_order(e, x, pos, n, at);
   int first = (int)pos[0];
   for (int i = 0; i < n; i++) if (pos[i] < first) first = (int)pos[i];
   int64_t perm[KD_MAX_RANK], d[KD_MAX_RANK];
@@ -197,7 +219,9 @@ static tensor *split_axis(elab *e, scope *s, tensor *x, int p, const kd_ast *tar
       if (t->n) { if (!kd__want_int(e, kd__eval(e, s, t->kid[0]), t, "the size of a part", &size)) return NULL; known *= size; }
       else if (open >= 0) { kd__err(e, KD_D_SPLIT_OPEN, t->span); return NULL; }
       else open = r;
-      ax[r++] = (axis){ kd__intern(e, t->text), size, kd__root_new(e, ROOT_FEATURE, NULL), false, NULL };
+      ax[r] = (axis){ kd__intern(e, t->text), size, kd__root_new(e, ROOT_FEATURE, x->ax[p].label), false, NULL };
+      e->root.v[ax[r].root].whole = ax[p].root;
+      e->root.v[ax[r++].root].part = (int)k;
     }
   }
   int64_t whole = x->ax[p].size;
@@ -317,7 +341,7 @@ static tensor *view(elab *e, scope *s, tensor *x, const kd_ast *n) {
   for (int i = 0; i < y->rank; i++) {
     was[i] = x->ax[i].label;
     for (int r = 0; r < w.renames; r++)
-      if (x->ax[i].label == w.from[r]) { y->ax[i].label = w.to[r]; y->ax[i].guessed = false; }
+      if (x->ax[i].label == w.from[r]) { y->ax[i].label = w.to[r]; y->ax[i].guessed = s->place == e->top ? AXIS_NAMED : 0; }
   }
   kd__valid_rename(e, y, was, y->rank);
   if (!kd__t_unique(e, y, n)) return NULL;

@@ -130,6 +130,16 @@ void kd__use(elab *e, scope *s, const kd_ast *n) {
   for (uint32_t i = 0; i < n->n; i++) use_one(e, s, n->kid[i]);
 }
 
+/* A parameter and an axis of one signature share no name (guard G18). */
+static void no_axis_of_that_name(elab *e, const kd_ast *of, const char *name, const kd_ast *n) {
+  if (n->kind == KD_AST_AXIS && n->text && !(n->flag & KD_AST_REST_AXIS) && strcmp(n->text, name) == 0) {
+    kd_diag *d = kd__err(e, KD_D_PARAM_AXIS, n->span, of->text, name);
+    kd__diag_help(e->sink, d, "give one of them another name");
+    return;
+  }
+  for (uint32_t i = 0; i < n->n; i++) if (n->kid[i] && (n->kind != KD_AST_PARAM || i == 0)) no_axis_of_that_name(e, of, name, n->kid[i]);
+}
+
 void kd__define(elab *e, scope *s, const kd_ast *n) {
   binding *old = kd__scope_here(s, n->text);
   if (old && old->at != n && !(old->v && old->v->kind == V_POISON)) {
@@ -142,6 +152,7 @@ void kd__define(elab *e, scope *s, const kd_ast *n) {
   for (uint32_t i = 0; i < n->kid[0]->n; i++)
     for (uint32_t j = 0; j < i; j++)
       if (strcmp(n->kid[0]->kid[i]->text, n->kid[0]->kid[j]->text) == 0) kd__err(e, KD_D_DUPLICATE, n->kid[0]->kid[i]->span, n->kid[0]->kid[i]->text);
+  for (uint32_t i = 0; i < n->kid[0]->n; i++) no_axis_of_that_name(e, n, n->kid[0]->kid[i]->text, n->kid[0]);
   val *v = kd__v_new(e, V_DEF);
   v->u.def = d;
   kd__scope_bind(e, s, n->text, v, n)->used = true;

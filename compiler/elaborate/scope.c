@@ -56,6 +56,17 @@ const axis *kd__scope_axis(scope *s, const char *label) {
   return NULL;
 }
 
+bool kd__absent(elab *e, scope *s, const char *label, const kd_ast *at) {
+  for (; s; s = s->up)
+    for (size_t i = 0; i < s->absent.n; i++)
+      if (s->absent.v[i] == label) {
+        kd_diag *d = kd__err(e, KD_D_ABSENT_AXIS, at->span, label);
+        kd__diag_help(e->sink, d, "has(%s) tells whether it is there: if has(%s) { ... }", label, label);
+        return true;
+      }
+  return false;
+}
+
 void kd__scope_add_axis(elab *e, scope *s, axis a) {
   a.mask = NULL;                                 /* a mask belongs to a tensor */
   for (size_t i = 0; i < s->axes.n; i++)

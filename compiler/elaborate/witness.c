@@ -183,6 +183,22 @@ static outcome attempt(witness *w, kd_sink *sink) {
   return w->skip ? AT_CALLS : sink->errors == 0 ? FINE : about_sizes(sink) ? SIZES : WRONG;
 }
 
+/* Warnings and notes of a definition that is right, each place once. */
+static void pass_on(elab *e, const kd_sink *from) {
+  for (size_t k = 0; k < from->diag.n; k++) {
+    kd_diag *d = from->diag.v[k];
+    bool told = false;
+    for (size_t i = 0; i < e->sink->diag.n && !told; i++) {
+      const kd_diag *o = e->sink->diag.v[i];
+      told = o->code == d->code && o->label[0].span.at == d->label[0].span.at && o->label[0].span.src == d->label[0].span.src;
+    }
+    if (told) continue;
+    d->nframe = 0;
+    KD_PUSH(e->a, e->sink->diag, d);
+    e->sink->warnings += d->severity == KD_WARNING;
+  }
+}
+
 /* True unless the definition is wrong; then its errors are told. */
 static bool try_sizes(elab *e, def *d, int rest, bool optional, int items, int twist, val *twisted, int8_t mode, outcome *last) {
   static const int64_t scales[] = { 1, 8, 60 };
@@ -207,6 +223,7 @@ static bool try_sizes(elab *e, def *d, int rest, bool optional, int items, int t
       e->sink->warnings += sink.warnings;
       return false;
     }
+    if (*last == FINE && !sink.errors) pass_on(e, &sink);
     if (*last != SIZES) break;
   }
   return true;
