@@ -21,6 +21,9 @@ cmp -s docs/reference.md "$work/reference.md" || fail "docs/reference.md differs
 awk -f tests/docs/grammar.awk grammar/parser.y >"$work/grammar.text"
 cmp -s docs/grammar.md "$work/grammar.text" || fail "docs/grammar.md differs from grammar/parser.y; KD_UPDATE_GOLDEN=1 writes it anew"
 
+twice=$(grep -o '^| `[EWN][0-9]*`' docs/reference.md | sort | uniq -d)
+[ -z "$twice" ] || fail "two messages have one number: $twice"
+
 # --- blocks: one file each, named after the document and the line where it begins ---
 for doc in README.md docs/*.md; do
   name=$(basename "$doc" .md)
