@@ -394,6 +394,8 @@ val *kd__apply_rewired(elab *e, scope *s, net *w, arg *a, uint32_t n, const kd_a
 val *kd__rewired(elab *e, scope *s, const char *name, val *v);           /* what a body binds to a name: v, or what a `with` puts there */
 val *kd__by_rule(elab *e, scope *s, const char *name);                   /* what a `with` puts in place of a definition; NULL */
 void kd__unused_rules(elab *e);
+/* The parameters and states that a composed network (a `net` of the experiment) reaches, each once. False after reporting. */
+bool kd__reached_by(elab *e, def *d, const kd_ast *at, slot_list *out);
 bool kd__key_arg(elab *e, scope *s, arg *key, place *base, draw_key *out);
 
 /* --- gradient.c ----- */

@@ -1,4 +1,5 @@
-/* material.c: networks as material (design 2.7, rule 11): other inner values, other parts, alike instances, applications found inside. */
+/* material.c: networks as material (design 2.7, rule 11): other inner values, other parts, alike instances, applications found inside,
+ * and what a composed network reaches. */
 #include "compiler/elaborate/builtin.h"
 
 /* --- N(x) with (tap: v) -------------------------------------------------------------------------------------------------------- */
@@ -299,5 +300,37 @@ bool kd__key_arg(elab *e, scope *s, arg *key, place *base, draw_key *out) {
     if (v->kind != V_POISON) kd__err(e, KD_D_WANT_KIND, key->ast->span, "`key`", "a whole number or a string", kd__v_show(e, v));
     return false;
   }
+  return true;
+}
+
+/* --- composed networks ----------------------------------------------------------------------------------------------------------------------- */
+bool kd__reached_by(elab *e, def *d, const kd_ast *at, slot_list *out) {
+  if (!d->first) {
+    kd_diag *dg = kd__err(e, KD_D_NOT_APPLIED, at->span, d->name);
+    kd__diag_help(e->sink, dg, "above this: let y = %s(x)", d->name);
+    return false;
+  }
+  prog *up = e->prog, *p = d->first_in;
+  trial t = { NULL }, *tried = e->trial;
+  int8_t mode = e->mode;
+  e->prog = p; e->trial = kd__arena_copy(e->a, &t, sizeof t); e->mode = 1;       /* as it is used: in evaluation mode */
+  val *v = kd__run_net(e, d->scope, d->first->net, d->first->args, d->first->nargs, at, NULL);
+  tensor_list ends = { 0 };
+  bool ok = v->kind != V_POISON && kd__flatten(e, v, at, "a composed network's value", &ends);
+  e->prog = up; e->trial = tried; e->mode = mode;
+  if (!ok) return false;
+  const kd_graph *g = p->g;
+  bool *need = KD_NEWN(e->a, bool, g->node.n), *slot = KD_NEWN(e->a, bool, e->slot.n + 1);
+  for (size_t i = 0; i < ends.n; i++) need[g->def.v[ends.v[i]->v]] = true;
+  for (size_t i = g->node.n; i-- > 1;) {
+    const kd_node *n = &g->node.v[i];
+    if (!need[i]) continue;
+    int64_t of = n->op == KD_OP_INPUT ? n->attr[0].u.i : -1;
+    for (size_t k = 0; k < p->version.n; k++) if (g->def.v[p->version.v[k].now] == i) of = p->version.v[k].slot;
+    if (of >= 0) slot[of] = true;
+    for (uint32_t k = 0; of < 0 && k < n->nin; k++) need[g->def.v[n->in[k]]] = true;
+  }
+  for (size_t i = 0; i < e->slot.n; i++)
+    if (slot[i] && (e->slot.v[i].s.kind == KD_SLOT_PARAM || e->slot.v[i].s.kind == KD_SLOT_STATE)) KD_PUSH(e->a, *out, (int64_t)i);
   return true;
 }

@@ -154,10 +154,14 @@ void kd__copy(elab *e, scope *s, const kd_ast *n) {
   deferred d = { .how = n->text ? n->text : NULL, .at = n };
   if (!one_target(e, s, n->kid[0], &d.what) || !one_target(e, s, n->kid[1], &d.to)) return;
   if (d.how && strcmp(d.how, "overlap") != 0) { kd__err(e, KD_D_COPY_HOW, n->span, d.how); return; }
-  for (size_t i = 0; i < d.to.what.n; i++) if (d.to.what.v[i].net) d.to.what.v[i].net->given = true;
   part_slots x = { 0 }, y = { 0 };
   slots_of(e, &d.what, &x);
   slots_of(e, &d.to, &y);
+  for (size_t i = 0; i < d.to.what.n; i++) {
+    const mention *t = &d.to.what.v[i];
+    net *w = t->net ? t->net : t->part ? t->part->top->root_net : NULL;
+    if (w) w->given = true;
+  }
   if (e->build->batches && x.n && y.n) copy_now(e, &d.what, &d.to, d.how, n);
   else defer(e, "copy", d, 0);
 }
@@ -302,10 +306,28 @@ val *kd__evaluate_value(elab *e, scope *s, const kd_ast *n) {
   return shown->n == 1 ? v[0] : kd__v_list(e, v, shown->n);
 }
 
+/* `save deployed`: a network that the experiment composes of others, with exactly what it reaches. NULL: the statement saves networks. */
+static def *composed(elab *e, scope *s, const kd_ast *what) {
+  val *v = what->n == 1 && what->kid[0]->kind == KD_AST_NAME ? kd__eval(e, s, what->kid[0]) : NULL;
+  return v && v->kind == V_DEF && kd__def_is_net(v->u.def) ? v->u.def : NULL;
+}
+
+static void save_slots(elab *e, const def *d, const slot_list *l, const char *file, const kd_ast *n) {
+  kd_group g = { .name = d->name, .n = (uint32_t)l->n };
+  g.slot = KD_NEWN(e->a, uint32_t, l->n + 1);
+  g.path = KD_NEWN(e->a, const char *, l->n + 1);
+  for (size_t i = 0; i < l->n; i++) { g.slot[i] = (uint32_t)l->v[i]; g.path[i] = e->slot.v[l->v[i]].s.name; }
+  KD_PUSH(e->a, e->build->group, g);
+  kd__emit(e, KD_CODE_SAVE, (int64_t)e->build->group.n - 1, kd__add_string(e, file), 0, n);
+}
+
 void kd__save(elab *e, scope *s, const kd_ast *n) {
   const char *file;
   models m = { 0 };
-  if (!kd__models(e, s, n->kid[0], &m) || !kd__want_str(e, kd__eval(e, s, n->kid[1]), n->kid[1], "the file", &file)) return;
+  slot_list reached = { 0 };
+  def *whole = composed(e, s, n->kid[0]);
+  if (whole ? !kd__reached_by(e, whole, n->kid[0], &reached) : !kd__models(e, s, n->kid[0], &m)) return;
+  if (!kd__want_str(e, kd__eval(e, s, n->kid[1]), n->kid[1], "the file", &file)) return;
   size_t len = strlen(file);
   if (len < 13 || strcmp(file + len - 12, ".safetensors") != 0 || strchr(file, '/')) {
     kd_diag *d = kd__err(e, KD_D_SAVE_NAME, n->kid[1]->span, file);
@@ -313,6 +335,7 @@ void kd__save(elab *e, scope *s, const kd_ast *n) {
     return;
   }
   kd__flow_cut(e, n);
+  if (whole) { save_slots(e, whole, &reached, file, n); return; }
   const char *name = m.n ? m.v[0]->place->path : e->slot.v[m.what.v[0].slot].s.name;
   kd__emit(e, KD_CODE_SAVE, kd__add_group(e, name, &m, false, m.what.n == 1 && m.n == 1), kd__add_string(e, file), 0, n);
   kd__unhit(e, &m.what);

@@ -51,6 +51,10 @@ static void show_code(const kd_module *m, kd__buf *out) {
     else if (c->op == KD_CODE_STAGE) kd__buf_printf(out, " %s, %lld epochs of %lld steps", m->stage[c->a].name, (long long)m->stage[c->a].epochs,
                                                    (long long)(m->stage[c->a].epochs ? m->stage[c->a].steps / m->stage[c->a].epochs : m->stage[c->a].steps));
     else kd__buf_printf(out, " %lld %lld %lld", (long long)c->a, (long long)c->b, (long long)c->c);
+    if (c->op == KD_CODE_SAVE && c->origin) {    /* what the program itself saves */
+      kd__buf_printf(out, " %s:", m->string[c->b]);
+      for (uint32_t k = 0; k < m->group[c->a].n; k++) kd__buf_printf(out, " %s", m->group[c->a].path[k]);
+    }
     kd__buf_putc(out, '\n');
   }
 }
