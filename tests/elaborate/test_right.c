@@ -8,6 +8,7 @@
  *   state.m 1 2                                     (what a slot becomes; its initial value comes from the program)
  *
  * Those of library/ use stdlib/, the others the small library of these tests.
+ * In a case whose name ends in _by_differences every gradient is also checked by differences of the loss.
  * The graph runs on the naive twins in double precision, as it was elaborated and as all passes leave it. */
 #include "tests/elaborate/library.h"
 #include "tests/eval/eval.h"
@@ -131,9 +132,46 @@ static bool check_line(const fixture *f, char *line) {
   return ok && i == n;
 }
 
+static double loss_of(const fixture *f) {
+  kd_eval e = { 0 };
+  assert_true(kd_eval_run(&e, f->graph, f->slot, f->nslot, NULL, 0, KD_EVAL_DENSE));
+  double l = kd_eval_at(&e, kd_eval_result(&e, "loss"), 0);
+  kd_eval_free(&e);
+  return l;
+}
+
+/* Every gradient against central differences of the loss: where the program differentiates itself, that checks second derivatives. */
+static bool check_differences(const fixture *f) {
+  size_t checked = 0;
+  bool ok = true;
+  for (size_t i = 0; i < f->nslot; i++) {
+    const char *name = f->entry.slot[f->slot[i].slot].name;
+    kd_value g = kd_eval_result(&f->run, kd__arena_printf((kd__arena *)(uintptr_t)&f->a, "grad.%s", name));
+    double *x = (double *)(uintptr_t)f->slot[i].data;
+    int64_t n = g ? kd__type_count(kd__type_of(f->graph, g)) : 0;
+    for (int64_t k = 0; k < n; k++, checked++) {
+      double was = x[k], h = 1e-4 * fmax(1, fabs(was));
+      double d[2];
+      for (int far = 0; far < 2; far++) {        /* two widths: their difference of order h^2 goes out */
+        x[k] = was + h * (1 + far); double up = loss_of(f);
+        x[k] = was - h * (1 + far); double down = loss_of(f);
+        d[far] = (up - down) / (2 * h * (1 + far));
+      }
+      x[k] = was;
+      double want = (4 * d[0] - d[1]) / 3, got = kd_eval_at(&f->run, g, k);
+      if (fabs(want - got) <= 1e-6 * fmax(1, fabs(want))) continue;
+      print_error("%s: grad.%s[%lld] is %.12g, and by differences %.12g\n", f->name, name, (long long)k, got, want);
+      ok = false;
+    }
+  }
+  if (!checked) print_error("%s: no gradient to check\n", f->name);
+  return ok && checked;
+}
+
 static bool check_all(fixture *f, const char *expect) {
   size_t lines = 0;
   bool ok = run(f);
+  if (ok && strstr(f->name, "_by_differences")) ok = check_differences(f);
   char *text = kd__arena_strndup(&f->a, expect, strlen(expect));
   for (char *save, *l = strtok_r(text, "\n", &save); l && ok; l = strtok_r(NULL, "\n", &save)) { ok = check_line(f, l); lines++; }
   kd_eval_free(&f->init); kd_eval_free(&f->run);
