@@ -50,6 +50,8 @@ static const char *load(void *ctx, const char *name, const kd_source *near, size
   return text;
 }
 
+static size_t ncases;                            /* so far */
+
 /* --- runs ------------------------------------------------------------------------------------------------------------------------- */
 static kd__run_options options(const temp *f, const char **folder) {
   *folder = f->folder;
@@ -140,7 +142,6 @@ static size_t run_case(temp *f, const char *name, const char *text, size_t n, co
   return bad;
 }
 
-static size_t ncases;
 static size_t run_file(temp *f, const char *path) {
   kd__arena a;
   kd__arena_init(&a, NULL, NULL);
