@@ -66,7 +66,10 @@ static void stages(const kd_module *m, bool *chosen, kd__buf *b) {
     if (m->code[i].op != KD_CODE_STAGE) continue;
     const kd_stage_info *st = &m->stage[m->code[i].a];
     kd__buf_printf(b, "  stage %s: ", st->name);
-    if (st->epochs > 0 && st->steps % st->epochs == 0) kd__buf_printf(b, "%" PRId64 " epoch%s of %" PRId64 " steps, ", st->epochs, st->epochs == 1 ? "" : "s", st->steps / st->epochs);
+    bool unknown = false;
+    for (uint32_t k = 0; k < m->npass; k++) unknown = unknown || m->pass[k].stage == m->code[i].a;
+    if (unknown) kd__buf_printf(b, "%" PRId64 " epoch%s, as long as what was written, ", st->epochs, st->epochs == 1 ? "" : "s");
+    else if (st->epochs > 0 && st->steps % st->epochs == 0) kd__buf_printf(b, "%" PRId64 " epoch%s of %" PRId64 " steps, ", st->epochs, st->epochs == 1 ? "" : "s", st->steps / st->epochs);
     else if (st->steps > 0) kd__buf_printf(b, "%" PRId64 " steps, ", st->steps);
     trained(m, i, chosen);
     kd__buf_puts(b, "trains ");

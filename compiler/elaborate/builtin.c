@@ -401,6 +401,7 @@ static val *bi_matches(B) {
 }
 
 static val *bi_source(B) { (void)b; return kd__data_source(e, s, b->op ? "csv" : "idx", call, a, n); }
+static val *bi_join(B) { (void)b; return kd__join(e, s, call, a, n); }
 static val *bi_dataset(B) { (void)b; return kd__data_make(e, s, call, a, n); }
 
 /* --- the table --------------------------------------------------------------------------------------------------------------------------------- */

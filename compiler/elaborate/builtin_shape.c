@@ -95,6 +95,10 @@ val *bi_size(B) {
   val *x = kd__force_app(kd__arg_eval(e, s, &a[0]));
   if (x->kind == V_POISON) return x;
   if (x->kind == V_AXIS && n == 1) return kd__v_int(e, x->u.ax.size);
+  if (x->kind == V_SPLIT && n == 1 && e->data.v[x->u.split.data].d.made != KD_MADE_FILES) {
+    kd__err(e, KD_D_ROWS_UNKNOWN, call->span, e->data.v[x->u.split.data].name);
+    return &kd__poison;
+  }
   if (x->kind == V_SPLIT && n == 1) return kd__v_int(e, e->data.v[x->u.split.data].rows[x->u.split.split]);
   tensor *t = kd__want_tensor(e, x, a[0].ast);
   if (!t) return &kd__poison;

@@ -171,6 +171,8 @@ static opening *streaming(elab *e, uint32_t data, opening *batch, const kd_ast *
   prog *p = e->prog;
   if (p->kind == PROG_INIT) { kd__err(e, KD_D_NO_STREAM, n->span, data_name(e, data)); return NULL; }
   opening *o = batch ? NULL : kd__open_of(p, data);
+  if (!o && !batch) o = kd__joined_open(e, p, data);
+  if (!o && !kd__written_readable(e, data, n)) return NULL;
   for (opening *k = p->open; batch && k; k = k->up) if (k == batch) o = k;
   if (!o && p->kind == PROG_PROBE) o = p->open = kd__open(e, p->open, data, 0, e->data.v[data].d.batch, n);
   if (o) return o;
@@ -221,7 +223,7 @@ static val *read_field(elab *e, opening *o, data_field *f, const kd_ast *n) {
   int64_t slot = field_slot(e, o, &f->slot[o->bank], f->name, f->stored, stored, k, n);
   ax[0].size = o->rows;
   kd_build b = kd__b(e, n);
-  return as_program(e, f, kd__b_cast(&b, kd__slot_input(e, e->prog, slot), f->real ? e->opt->real : KD_I64), ax, n);
+  return as_program(e, f, kd__b_cast(&b, kd__slot_input(e, e->prog, slot), f->real ? e->opt->real : f->stored == KD_BOOL ? KD_BOOL : KD_I64), ax, n);
 }
 
 static val *split_value(elab *e, uint32_t data, uint32_t split) {
@@ -317,7 +319,7 @@ val *kd__data_field(elab *e, val *v, const char *name, const kd_ast *n) {
   uint32_t data = batch ? batch->data : v->u.data;
   data_set *d = &e->data.v[data];
   for (uint32_t i = 0; i < d->nfield; i++)
-    if (strcmp(d->field[i].name, name) == 0) return (o = streaming(e, data, batch, n)) ? read_field(e, o, &e->data.v[data].field[i], n) : &kd__poison;
+    if (strcmp(d->field[i].name, name) == 0) return (o = streaming(e, data, batch, n)) ? read_field(e, o, &e->data.v[o->data].field[kd__joined_field(e, o, data, i)], n) : &kd__poison;
   for (uint32_t i = 0; v->kind == V_DATA && i < d->d.nsplit; i++) if (strcmp(d->d.split[i].name, name) == 0) return split_value(e, data, i);
   val *stream = batch ? NULL : stream_field(e, v, data, name);
   if (stream) return stream;
@@ -331,6 +333,7 @@ val *kd__data_field(elab *e, val *v, const char *name, const kd_ast *n) {
     axis ax = { kd__intern(e, "B"), o->rows, o->root, true, NULL };
     return kd__v_tensor(e, kd__t_wrap(e, kd__slot_input(e, e->prog, kd__data_index(e, o, n)), &ax, 1, n));
   }
+  if (d->nfield == 0 && !kd__written_readable(e, data, n)) return &kd__poison;
   const char *names[64];
   size_t k = 0;
   for (uint32_t i = 0; i < d->nfield && k < 60; i++) names[k++] = d->field[i].name;

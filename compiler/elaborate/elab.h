@@ -158,9 +158,12 @@ typedef struct expect { uint32_t rank; axis ax[KD_MAX_RANK]; place *place; kd_dt
 /* --- data ----------------------------------------------------------------------------------------------------------------------------- */
 enum { KD__BANKS = 4 };                          /* openings of one data set within one another */
 typedef struct data_field { const char *name; axis ax[KD_MAX_RANK]; uint32_t rank; kd_dtype stored; bool real; double scale; int64_t below; int64_t slot[KD__BANKS]; } data_field;
+enum { KD__COLUMNS = 64 };                       /* of a set that a scheme writes, at most */
+typedef KD_VEC(uint32_t) stages;
 typedef struct data_set {
   const char *name; kd_dataset d; data_field *field; uint32_t nfield; int64_t rows[8]; bool known, told, keep_last;
   uint32_t root[KD__BANKS]; int64_t index_slot[KD__BANKS]; const kd_ast *at;
+  stages writers, readers;                         /* of a written set: stages by number, from 1 */
   int64_t *whole[8]; uint32_t whole_root[8];       /* by split: slots that hold a field of all of its samples, -1 until used; NULL: none */
 } data_set;
 
@@ -409,6 +412,13 @@ val *kd__data_make(elab *e, scope *s, const kd_ast *call, arg *a, uint32_t n);  
 /* A batch of a data set's split comes into sight, below `up`. */
 opening *kd__open(elab *e, opening *up, uint32_t data, uint32_t split, int64_t rows, const kd_ast *at);
 int64_t kd__data_index(elab *e, opening *o, const kd_ast *at);           /* slot of the batch's sample numbers */
+/* --- written.c: sets that a scheme writes, and those joined with them ----- */
+void kd__written_declare(elab *e, scope *s, const kd_ast *n);            /* the names that `write` statements in n give to sets */
+bool kd__written_readable(elab *e, uint32_t data, const kd_ast *at);         /* may it be read here? False after reporting */
+val *kd__join(elab *e, scope *s, const kd_ast *call, arg *a, uint32_t n);
+/* The batch of a joined set that has this set's fields, or NULL; the field's number there. */
+opening *kd__joined_open(elab *e, const prog *p, uint32_t data);
+uint32_t kd__joined_field(elab *e, const opening *o, uint32_t data, uint32_t field);
 opening *kd__open_of(const prog *p, uint32_t data);                      /* the batch that formulas read, or NULL */
 val *kd__take_call(elab *e, scope *s, val *v, arg *a, uint32_t n, const kd_ast *at);       /* D.take(n) */
 val *kd__data_source(elab *e, scope *s, const char *format, const kd_ast *call, arg *a, uint32_t n);

@@ -62,6 +62,7 @@ static bool has_scheme(const kd_ast *file) {
 static void run_file(elab *e, module *m) {
   const kd_ast *file = m->syn->file;
   for (uint32_t i = 0; i < file->n; i++) if (is_definition(file->kid[i])) kd__exec(e, m->scope, file->kid[i]);
+  kd__written_declare(e, m->scope, file);
   for (uint32_t i = 0; i < file->n; i++) {
     const kd_ast *n = file->kid[i];
     if (is_definition(n) || n->kind == KD_AST_SCHEME || kd__scheme_is_stmt(n) || n->kind == KD_AST_EXPR_STMT) continue;

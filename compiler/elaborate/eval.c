@@ -556,7 +556,8 @@ static void exec_let_many(elab *e, scope *s, const kd_ast *n) {
 static bool over_data(elab *e, scope *s, const kd_ast *n) {
   const kd_ast *x = n->kid[0];
   bool take = x->kind == KD_AST_CALL && x->kid[0]->kind == KD_AST_FIELD && strcmp(x->kid[0]->text, "take") == 0;
-  if (x->kind != KD_AST_NAME && x->kind != KD_AST_FIELD && !take) return false;
+  bool join = x->kind == KD_AST_CALL && x->kid[0]->kind == KD_AST_NAME && strcmp(x->kid[0]->text, "join") == 0;
+  if (x->kind != KD_AST_NAME && x->kind != KD_AST_FIELD && !take && !join) return false;
   val *v = kd__eval(e, s, n->kid[0]);
   return v->kind == V_DATA || v->kind == V_SPLIT;
 }

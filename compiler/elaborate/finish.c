@@ -156,6 +156,8 @@ kd_module *kd__module_finish(elab *e) {
   m->code = code; m->ncode = ncode; m->ncounter = b->ncounter;
   m->string = b->string.v; m->nstring = (uint32_t)b->string.n;
   m->stage = b->stage.v; m->nstage = (uint32_t)b->stage.n;
+  m->append = b->append.v; m->nappend = (uint32_t)b->append.n;
+  m->pass = b->pass.v; m->npass = (uint32_t)b->pass.n;
   m->nreg = b->nreg;
   m->report = b->report.v; m->nreport = (uint32_t)b->report.n;
   return m;

@@ -66,7 +66,7 @@ static prog *finish_program(elab *e, scope *s, const kd_ast *const *expr, uint32
 /* One pass over the split: `full` runs on whole batches, `part` (when not NULL) on the last short one of `tail` rows. */
 static void emit_pass(elab *e, const opening *o, const prog *full, const prog *part, int64_t tail, const kd_ast *at) {
   mod_build *b = e->build;
-  uint32_t stream = kd__add_stream(e, o, false, false), begin = kd__emit(e, KD_CODE_BATCHES, stream, 0, 0, at) + 1;
+  uint32_t stream = kd__add_stream(e, o, false, e->data.v[o->data].d.made != KD_MADE_FILES), begin = kd__emit(e, KD_CODE_BATCHES, stream, 0, 0, at) + 1;
   uint32_t branch = part ? kd__emit(e, KD_CODE_BATCH_IF, stream, tail, 0, at) : 0;
   kd__emit(e, KD_CODE_RUN, kd__add_plan(e, full->name, full->g), 0, 0, at);
   if (part) {
@@ -84,6 +84,7 @@ bool kd__eval_metrics(elab *e, scope *s, const kd_ast *const *expr, uint32_t n, 
   size_t errors = e->sink->errors;
   const kd_ast *at = expr[0];
   int64_t batch = e->data.v[data].d.batch, rows = e->data.v[data].rows[split], tail = rows % batch;
+  if (!kd__written_readable(e, data, at)) return false;
   if (e->prog && e->prog->segment) kd__flow_cut(e, at);
   opening *o = kd__open(e, NULL, data, split, batch, at), *short_ = kd__arena_copy(e->a, o, sizeof *o);
   short_->rows = tail;

@@ -32,6 +32,8 @@ typedef struct mod_build {
   KD_VEC(kd_stage_info) stage;
   KD_VEC(kd_group) group;
   KD_VEC(kd_report_row) report;
+  KD_VEC(kd_append) append;
+  KD_VEC(kd_pass) pass;
   KD_VEC(deferred) later;
   KD_VEC(made_in) made;
   KD_VEC(freeze_rule) frozen;
@@ -97,6 +99,10 @@ void kd__for_count(elab *e, scope *s, const kd_ast *n);
 void kd__scheme_repeat(elab *e, scope *s, const kd_ast *n);
 void kd__every(elab *e, scope *s, const kd_ast *n);
 uint32_t kd__add_group(elab *e, const char *name, const models *m, bool transforms, bool strip);
+
+/* --- written.c ----- */
+void kd__write(elab *e, scope *s, const kd_ast *n);
+bool kd__only_writes(const kd_ast *n);                                   /* a body that writes and makes no step: no training */
 
 /* --- scheme_stmt.c ----- */
 void kd__scheme_update(elab *e, scope *s, const kd_ast *n);

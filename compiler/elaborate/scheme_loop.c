@@ -42,6 +42,7 @@ bool kd__data_of(elab *e, scope *s, const kd_ast *n, const char *split, uint32_t
     if (v->kind != V_POISON) kd__err(e, KD_D_WANT_KIND, n->span, "`on`", "a data set or one of its splits", v->kind == V_SPLIT ? "a stream for a loop" : kd__v_show(e, v));
     return false;
   }
+  if (!kd__written_readable(e, v->u.data, n)) return false;
   *data = v->u.data; *which = 0;
   const kd_dataset *d = &e->data.v[v->u.data].d;
   for (uint32_t i = 0; split && i < d->nsplit; i++) if (strcmp(d->split[i].name, split) == 0) *which = i;
@@ -49,6 +50,8 @@ bool kd__data_of(elab *e, scope *s, const kd_ast *n, const char *split, uint32_t
 }
 
 /* Rows of the last short batch that training takes too; 0: it is dropped, or there is none. */
+/* Of a set that is made while running, the last short batch is dropped, and how many there are nobody knows yet. */
+static bool made(const data_set *d) { return d->d.made != KD_MADE_FILES; }
 static int64_t tail_of(const data_set *d, uint32_t split) { return d->keep_last ? d->rows[split] % d->d.batch : 0; }
 static int64_t batches_of(const data_set *d, uint32_t split) { return d->rows[split] / d->d.batch + (tail_of(d, split) > 0); }
 
@@ -270,15 +273,17 @@ static void run_batches(elab *e, scope *s, batch_loop *l) {
   const models *stepped = b->stepped;
   use *first = l->nuse ? &l->use[0] : NULL;
   const data_set *d = first ? &e->data.v[first->data] : NULL;
-  int64_t batch = d ? d->d.batch : 0, tail = d && l->turns < 0 ? tail_of(d, first->split) : 0, turns = l->turns < 0 ? batches_of(d, first->split) : l->turns;
+  bool whole = d && !made(d) && l->block && kd__only_writes(l->block);     /* every sample, in order */
+  int64_t batch = d ? d->d.batch : 0, tail = d && l->turns < 0 ? whole ? d->rows[first->split] % d->d.batch : tail_of(d, first->split) : 0, turns = l->turns < 0 ? batches_of(d, first->split) : l->turns;
   counted c = { 0 };
   uint32_t begin = 0;
+  size_t errors = e->sink->errors;
   kd__flow_end(e, l->at);
   if (!b->batches) b->stepped = l->stepped;
   b->batches++; b->control++;
   for (uint32_t i = 0; i < l->nuse; i++) {
     opening o = { .data = l->use[i].data, .split = l->use[i].split };
-    l->use[i].stream = kd__add_stream(e, &o, true, i > 0 || l->turns >= 0 || tail == 0);
+    l->use[i].stream = kd__add_stream(e, &o, !whole, i > 0 || l->turns >= 0 || tail == 0);
   }
   if (l->turns < 0) begin = kd__emit(e, KD_CODE_BATCHES, first->stream, 0, 0, l->at) + 1;
   else count_begin(e, &c, l->turns, l->at);
@@ -286,7 +291,7 @@ static void run_batches(elab *e, scope *s, batch_loop *l) {
   registers regs = { .up = b->regs };
   uint32_t branch = tail ? kd__emit(e, KD_CODE_BATCH_IF, first->stream, tail, 0, l->at) : 0;
   body_form(e, s, l, &regs, batch);
-  if (tail) {
+  if (tail && e->sink->errors == errors) {       /* what is wrong would only be said twice */
     uint32_t over = kd__emit(e, KD_CODE_JUMP, 0, 0, 0, l->at);
     b->code.v[branch].c = kd__here(e);
     regs.again = true;
@@ -307,7 +312,9 @@ static void run_batches(elab *e, scope *s, batch_loop *l) {
   b->batches--; b->control--;
   if (!b->batches) {
     b->stepped = stepped;
-    if (b->steps) b->stage.v[b->stage.n - 1].steps += b->turns * turns;
+    bool counted_later = d && l->turns < 0 && made(&e->data.v[first->data]);
+    if (b->steps && counted_later) KD_PUSH(e->a, b->pass, (kd_pass){ (int64_t)b->stage.n - 1, first->stream, b->turns });
+    else if (b->steps) b->stage.v[b->stage.n - 1].steps += b->turns * turns;
     if (d) { b->batch_data = first->data; b->batch_seen = true; }
     if (l->stepped) add_stepped(e, l->stepped, &b->batch_models);
     if (!b->epochs) {                            /* outside of a loop over epochs one pass is one epoch */
@@ -334,6 +341,7 @@ static void run_block_loop(elab *e, scope *s, batch_loop *l) {
 static bool use_of(elab *e, scope *s, const kd_ast *n, const char *name, const kd_ast *at, use *u) {
   val *v = kd__eval(e, s, n);
   *u = (use){ .name = name, .at = at };
+  if (v->kind == V_DATA || (v->kind == V_SPLIT && v->u.split.take >= 0)) { if (!kd__written_readable(e, v->kind == V_DATA ? v->u.data : v->u.split.data, n)) return false; }
   if (v->kind == V_DATA) { u->data = v->u.data; return true; }
   if (v->kind == V_SPLIT && v->u.split.take >= 0) {
     *u = (use){ .data = v->u.split.data, .split = v->u.split.split, .cycle = v->u.split.cycle, .take = v->u.split.take, .name = name, .at = at };
@@ -363,6 +371,7 @@ void kd__for_data(elab *e, scope *s, const kd_ast *n) {
   }
   for (uint32_t i = 0; i < k; i++) {
     const data_set *d = &e->data.v[u[i].data];
+    if (made(d) || made(&e->data.v[u[0].data])) continue;
     int64_t have = d->rows[u[i].split] / d->d.batch;
     if (have == 0 && (i > 0 || u[i].take)) { kd__err(e, KD_D_BATCH_MANY, u[i].at->span, (long long)d->d.batch, (long long)d->rows[u[i].split]); return; }
     if (i == 0 || u[i].cycle || (u[i].take ? u[i].take : have) >= turns) continue;

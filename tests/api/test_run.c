@@ -147,6 +147,49 @@ static void writes_a_run_folder(void **state) {
   toy_free(&t);
 }
 
+/* --- data that a program writes ------------------------------------------------------------------------------------------------------ */
+/* The labels are 0 1 2 0 1 2 ..., a batch has 10 of the 48 samples. `ones` gets twice the number of each sample of class 1 (1, 4 .. 46), then for
+ * those below 10 the number itself, which takes the place of the first. A pass over 16 keys is one batch: 1 4 7 10 .. 28. */
+static const char writing[] =
+  "metric total(x: [B]) {\n"
+  "  state sum_: [] = zeros()\n"
+  "  update sum_ = sum_ + sum(x)\n"
+  "  return sum_\n"
+  "}\n"
+  "data toy = dataset(batch: 10, train: (x: idx(\"toy-x\", axes: [D: 6], scale: 1 / 255), y: idx(\"toy-y\", below: 3)))\n"
+  "scheme {\n"
+  "  stage cache: for batch in toy { write ones (v: 2 * real(batch.index), big: batch.index > 20) keyed batch.index where batch.y == 1 }\n"
+  "  stage again: for batch in toy { write ones (v: real(batch.index), big: batch.index > 20) keyed batch.index where batch.y == 1 and batch.index < 10 }\n"
+  "  stage pool: for batch in toy { write pool (y: batch.y, pair: stack([real(batch.y), real(batch.index)], as: j)) }\n"
+  "}\n"
+  "report v: total(ones.v), big: total(real(ones.big)), number: total(real(ones.index)) on ones\n"
+  "report v: total(ones.v), y: total(real(toy.y)), off: total(real(toy.index) - real(ones.key)) on join(toy, ones, on: index)\n"
+  "report y: total(real(pool.y)), pair: total(pool.pair[j: 1]) on pool\n";
+
+static void writes_data(void **state) {
+  static const double want[] = { 12 + 2 * 133, 3, 145, 12 + 2 * 133, 10, 0, 39, 780 };
+  toy t = toy_new();
+  heard h = { 0 };
+  kd_session *s = toy_session(&t, &h, NULL);
+  kd_program *p = NULL;
+  kd_row r;
+  (void)state;
+  if (kd_compile_text(s, "w.kd", writing, strlen(writing), NULL, &p) != KD_OK) fail_msg("%s", h.text);
+  for (int again = 0; again < 2; again++) {
+    char *out = toy_path(&t, "run");
+    if (kd_run(p, &(kd_run_options){ .out = again ? out : NULL }) != KD_OK) fail_msg("%s", h.text);
+    free(out);
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+      assert_true(kd_report(p, i, &r));
+      if (r.value != want[i]) fail_msg("%s on %s: %g and not %g", r.label, r.on, r.value, want[i]);
+    }
+    assert_false(kd_report(p, sizeof want / sizeof *want, &r));
+  }
+  kd_program_free(p);
+  kd_session_free(s);
+  toy_free(&t);
+}
+
 /* --- failures ----------------------------------------------------------------------------------------------------------------------- */
 static void stops_on_request(void **state) {
   toy t = toy_new();
@@ -288,7 +331,7 @@ static void a_loss_that_is_not_finite_has_a_place(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(sessions_do_not_know_of_each_other), cmocka_unit_test(tells_its_progress), cmocka_unit_test(writes_a_run_folder),
-    cmocka_unit_test(stops_on_request), cmocka_unit_test(goes_on_with_a_stopped_run), cmocka_unit_test(bad_data_is_told), cmocka_unit_test(a_loss_that_is_not_finite_has_a_place),
+    cmocka_unit_test(stops_on_request), cmocka_unit_test(goes_on_with_a_stopped_run), cmocka_unit_test(writes_data), cmocka_unit_test(bad_data_is_told), cmocka_unit_test(a_loss_that_is_not_finite_has_a_place),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
