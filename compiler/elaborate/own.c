@@ -38,6 +38,8 @@ static bool in_sight(const elab *e, const trial *of) {
 }
 
 kd_value kd__slot_now(elab *e, int64_t slot, const kd_ast *at) {
+  for (size_t i = 0; e->prog == e->init && i < e->init->g->write.n; i++)       /* an initial value sees those made before it */
+    if (e->init->g->write.v[i].slot == slot) return e->init->g->write.v[i].value;
   (void)at;
   prog *p = e->prog;
   if (p->chain == slot + 1)
