@@ -245,7 +245,7 @@ static val *stream_field(elab *e, const val *v, uint32_t data, const char *name)
 static val *read_whole(elab *e, uint32_t data, uint32_t split, uint32_t field, const kd_ast *n) {
   data_set *d = &e->data.v[data];
   data_field *f = &d->field[field];
-  if (d->d.made != KD_MADE_FILES) { kd__err(e, KD_D_LATER, n->span, "all samples at once of a data set that the program writes"); return &kd__poison; }
+  if (d->d.made != KD_MADE_FILES) { kd__err(e, KD_D_ROWS_UNKNOWN, n->span, d->name ? d->name : "this set"); return &kd__poison; }
   if (!d->whole[split]) {
     d->whole[split] = KD_NEWN(e->a, int64_t, d->nfield);
     for (uint32_t i = 0; i < d->nfield; i++) d->whole[split][i] = -1;
