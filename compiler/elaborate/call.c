@@ -414,12 +414,13 @@ static val *run_body(elab *e, scope *in, const def *d, const kd_ast *at) {
   val *result = e->result;
   const char *turns = e->turns;
   rule *rules = e->rules;
-  e->returned = false; e->result = NULL; e->turns = "";         /* the body's own place bears the turns around it */
+  yielded *y = e->yielded;
+  e->returned = false; e->result = NULL; e->turns = ""; e->yielded = NULL;         /* the body's own place bears the turns around it */
   if (d->rule) e->rules = without(e, rules, d->rule);           /* a part that replaces another may name what it replaces */
   if (body->kind == KD_AST_BLOCK) kd__exec_block(e, in, body);
   else e->result = kd__eval(e, in, body);
   val *v = e->result ? e->result : &kd__none;
-  e->returned = returned; e->result = result; e->turns = turns; e->rules = rules;
+  e->returned = returned; e->result = result; e->turns = turns; e->rules = rules; e->yielded = y;
   return check_return(e, in, d, v, at);
 }
 
@@ -647,13 +648,15 @@ val *kd__run_net(elab *e, scope *s, net *w, arg *a, uint32_t n, const kd_ast *at
   app *inside = e->inside;
   e->rules = w->rules; e->inside = ap;
   e->loop = 0;                                   /* what a network owns does not depend on where it is applied */
+  place *applied = e->applied;
+  if (!applied) e->applied = w->place;
   if (w->mode) e->mode = w->mode;
   val *v = &kd__poison;
   bool ok = bind_params(e, s, in, w->def->ast->kid[0], w->fixed, w->nfixed, a, n, ap->back, at, w->def->name);
   ok = ok && inputs_in_order(e, in, w->def, ap->back, at);
   push_frame(e, &f, kd__arena_printf(e->a, "in `%s`, applied here", w->def->name), at);
   if (ok) v = run_body(e, in, w->def, at);
-  e->frame = up; e->loop = loop; e->mode = mode; e->salt = salt; e->over = over_up; e->trial = trial_up; e->rules = rules; e->inside = inside;
+  e->frame = up; e->loop = loop; e->mode = mode; e->salt = salt; e->over = over_up; e->trial = trial_up; e->rules = rules; e->inside = inside; e->applied = applied;
   if (v->kind == V_POISON) return v;
   ap->ret = kd__back(e, ap->back, v, at, w->def->name);
   val *r = kd__v_new(e, V_APP);

@@ -73,7 +73,7 @@ struct val {
 extern val kd__poison, kd__none;
 
 /* --- scopes ------------------------------------------------------------------------------------------------------------------ */
-typedef enum bind_kind { B_VALUE, B_FORMULA, B_LIST, B_STATE, B_PARAM } bind_kind;
+typedef enum bind_kind { B_VALUE, B_FORMULA, B_LIST, B_STACK, B_STATE, B_PARAM } bind_kind;   /* B_STACK: what a loop node collects, a list once it is read */
 typedef struct binding {
   const char *name; val *v; uint8_t kind; bool used, is_let, param;
   const kd_ast *at;                                /* where it was bound */
@@ -108,6 +108,8 @@ struct place {
   KD_VEC(owned_item) owned;
   KD_VEC(const kd_ast *) draws;                    /* random draws made here, in order of first sight */
   uint64_t hash;
+  uint32_t serial;                                 /* in the order in which places are made */
+  bool loose;                                      /* made by a trial of a loop: forgotten if that fails */
 };
 typedef KD_VEC(int64_t) slots;
 typedef struct step_ctx { const slots *slot; } step_ctx;
@@ -171,6 +173,12 @@ typedef struct module { const char *name; kd_syntax *syn; scope *scope; int stat
 typedef struct frame { struct frame *up; const char *what; kd_span at; uint32_t depth; } frame;
 typedef struct origin { kd_span span; frame *frame; } origin;
 
+/* --- loops (loop.c) ------------------------------------------------------------------------------------------------------------------- */
+/* A loop's body is tried once, with its carries and turn number open: does one body do for all turns? */
+typedef struct tryout { struct tryout *up; uint32_t places; trial *trial; bool failed; } tryout;
+typedef struct loop_turn { struct loop_turn *up; kd_value number; } loop_turn;                  /* i64: in the random key of what is drawn in it */
+typedef struct yielded { val *v; uint32_t n; const kd_ast *at; } yielded;
+
 struct elab {
   kd__arena *a; kd_sink *sink; const kd_elab_options *opt;
   kd__map interned, modules;
@@ -183,6 +191,10 @@ struct elab {
   const char *turns;                               /* ".0.2": the turns of the static loops around us in this body: they are part of paths */
   uint64_t turn;                                   /* hash of the turns of a scheme's `repeat` that is written out */
   uint64_t loop, salt;                             /* hashes of the static loop indices, and of the network applications, around us */
+  tryout *tryout; loop_turn *loop_turn; yielded *yielded;      /* the loops around us */
+  place *applied;                                  /* of the network whose application is outermost in the trial */
+  uint32_t places; int64_t opened, budget;                   /* counts places; counts open values of trials */
+  struct { size_t nodes; kd_span at; } heaviest;   /* the loop written out that made the most nodes */
   int depth;                                       /* evaluation depth */
   bool returned;                                   /* a `return` was executed in the body being run */
   val *result;
@@ -348,6 +360,27 @@ val *kd__draw(elab *e, scope *s, kd_op op, const kd_ast *call, const axis *ax, u
 uint64_t kd__below_key(const draw_key *k, const place *p);
 bool kd__training(elab *e, scope *s);
 bool kd__place_frozen(elab *e, const place *p);                          /* `freeze`: no updates, evaluation mode (step.c) */
+
+/* --- loop.c ----- */
+val *kd__loop_value(elab *e, scope *s, const kd_ast *n);                /* `repeat` and `for` as expressions */
+void kd__loop_stmt(elab *e, scope *s, const kd_ast *n);                 /* the same as statements of definitions, and over static lists anywhere */
+void kd__yield(elab *e, scope *s, const kd_ast *n);
+bool kd__trial_owns(elab *e);                                           /* what is owned here would be each turn's own: the trial fails */
+bool kd__trial_changes(elab *e);                                        /* a state changes: the same */
+kd_value kd__turn_key(elab *e, kd_value key, const kd_ast *at);         /* the random key with the turns around us in it */
+val *kd__unstack(elab *e, binding *b, const kd_ast *at);
+/* An input that stands for a value of a loop's turn while its body is tried: it has no slot. */
+static inline bool kd__is_open(const elab *e, const kd_node *n) { return (size_t)n->attr[0].u.i >= e->slot.n; }
+int64_t kd__node_budget(elab *e);
+bool kd__over_budget(elab *e, const prog *p, kd_span at);               /* reports when the program has too many nodes */
+void kd__loop_made(elab *e, size_t before, kd_span at);                 /* a loop was written out: remembers the largest */
+/* in eval.c */
+typedef KD_VEC(val *) val_vec;
+void kd__enter_turn(elab *e, uint64_t loop, const char *turns, size_t i);
+bool kd__items_of(elab *e, val *v, const kd_ast *at, val_vec *out);
+bool kd__bind_item(elab *e, scope *s, const kd_ast *const *names, uint32_t n, val *item, const kd_ast *at);
+binding *kd__assignable(scope *s, const char *name);
+val *kd__list_plus(elab *e, val *a, val *b);
 
 /* --- builtin.c ----- */
 typedef struct builtin { const char *name; val *(*fn)(elab *e, scope *s, const struct builtin *b, const kd_ast *call, arg *a, uint32_t n); int op; const char *sig, *doc; } builtin;

@@ -21,6 +21,7 @@ typedef struct kd_elab_options {
   void *describe_ctx;
   kd_dtype real;                                 /* KD_F32 or KD_F64 */
   kd_setting *setting; size_t nsetting;
+  int64_t unroll;                                /* loops of at most so many turns are written out; 0: as many as is usual, -1: none (for tests) */
   bool check_definitions;                        /* also elaborate every definition of the file by itself (kdc check) */
   bool other_batch;                              /* another batch size than the program says (elaborate.c) */
   /* Called with each program's graph: stage name of the pipeline ("graph", then each pass), for --dump. May be NULL. */

@@ -53,7 +53,11 @@ static val *eval_formula(elab *e, binding *b) {
   rule *rules = e->rules;
   app *inside = e->inside;
   draw_key *key = e->key;
+  tryout *outer = e->tryout;
+  loop_turn *number = e->loop_turn;
+  yielded *y = e->yielded;
   e->loop = b->loop; e->turns = b->turns ? b->turns : ""; e->salt = 0; e->frame = NULL; e->over = NULL; e->mode = 0; e->rules = NULL; e->inside = NULL; e->key = NULL;
+  e->tryout = NULL; e->loop_turn = NULL; e->yielded = NULL;
   b->scope->bound_as = b->name;
   val *v = kd__eval(e, b->scope, b->expr);
   b->scope->bound_as = as;
@@ -69,6 +73,7 @@ static val *eval_formula(elab *e, binding *b) {
     }
   }
   e->loop = loop; e->turns = turns; e->salt = salt; e->frame = up; e->over = around; e->mode = mode; e->rules = rules; e->inside = inside; e->key = key;
+  e->tryout = outer; e->loop_turn = number; e->yielded = y;
   return v;
 }
 
@@ -88,6 +93,7 @@ val *kd__read_binding(elab *e, binding *b, const kd_ast *n) {
   switch (b->kind) {
     case B_FORMULA: return read_formula(e, b);
     case B_STATE: case B_PARAM: return kd__read_slot(e, b->slot, n);
+    case B_STACK: return kd__unstack(e, b, n);
     default: return b->v;
   }
 }
@@ -198,7 +204,7 @@ static val *static_binary(elab *e, const kd_ast *n, const char *op, val *a, val 
   }
 }
 
-static val *list_plus(elab *e, val *a, val *b) {
+val *kd__list_plus(elab *e, val *a, val *b) {
   uint32_t n = a->u.list.n + b->u.list.n;
   val **v = KD_NEWN(e->a, val *, n);
   if (a->u.list.n) memcpy(v, a->u.list.v, sizeof(val *) * a->u.list.n);
@@ -223,7 +229,7 @@ val *kd__binary(elab *e, const kd_ast *n, const char *op, val *a, val *b) {
   if (a->kind == V_POISON || b->kind == V_POISON) return &kd__poison;
   bool arithmetic = kd__is_num(a) && kd__is_num(b) && strcmp(op, "and") != 0 && strcmp(op, "or") != 0;
   if (arithmetic) return static_binary(e, n, op, a, b);
-  if (a->kind == V_LIST && b->kind == V_LIST && *op == '+') return list_plus(e, a, b);
+  if (a->kind == V_LIST && b->kind == V_LIST && *op == '+') return kd__list_plus(e, a, b);
   bool equality = strcmp(op, "==") == 0 || strcmp(op, "!=") == 0;
   if (equality && ((is_static(a) && is_static(b)) || a->kind == V_NONE || b->kind == V_NONE)) return kd__v_bool(e, same(a, b) == (*op == '='));
   if (kd__treelike(a) || kd__treelike(b)) return kd__tree_map(e, n, (val *[]){ a, b }, 2, binary_leaf, (void *)(uintptr_t)op);
@@ -253,16 +259,14 @@ val *kd__unary(elab *e, const kd_ast *n, kd_op op, val *a) {
 }
 
 /* --- lists, comprehensions -------------------------------------------------------------------------------------------------------- */
-typedef KD_VEC(val *) val_vec;
-
-static bool items_of(elab *e, val *v, const kd_ast *at, val_vec *out) {
+bool kd__items_of(elab *e, val *v, const kd_ast *at, val_vec *out) {
   if (v->kind == V_LIST) { for (uint32_t i = 0; i < v->u.list.n; i++) KD_PUSH(e->a, *out, v->u.list.v[i]); return true; }
   if (v->kind == V_RANGE && v->u.range.to != INT64_MAX) {
     if (v->u.range.to - v->u.range.from > 1000000) { kd__err(e, KD_D_LOOP_LONG, at->span, (long long)(v->u.range.to - v->u.range.from)); return false; }
     for (int64_t i = v->u.range.from; i < v->u.range.to; i++) KD_PUSH(e->a, *out, kd__v_int(e, i));
     return true;
   }
-  if (v->kind == V_TREE) return items_of(e, kd__tree_items(e, v->u.tree), at, out);
+  if (v->kind == V_TREE) return kd__items_of(e, kd__tree_items(e, v->u.tree), at, out);
   if (v->kind == V_RECORD) { for (uint32_t i = 0; i < v->u.rec.n; i++) KD_PUSH(e->a, *out, v->u.rec.v[i]); return true; }
   if (v->kind != V_POISON) {
     kd_diag *d = kd__err(e, KD_D_NOT_LIST, at->span, kd__v_show(e, v));
@@ -272,7 +276,7 @@ static bool items_of(elab *e, val *v, const kd_ast *at, val_vec *out) {
 }
 
 /* Binds the names of a loop to one item: one name takes it whole, several take its parts. */
-static bool bind_item(elab *e, scope *s, const kd_ast *const *names, uint32_t n, val *item, const kd_ast *at) {
+bool kd__bind_item(elab *e, scope *s, const kd_ast *const *names, uint32_t n, val *item, const kd_ast *at) {
   if (n == 1) { kd__scope_bind(e, s, names[0]->text, item, names[0])->used = true; return true; }
   if (item->kind != V_LIST || item->u.list.n != n) {
     if (item->kind != V_POISON) kd__err(e, KD_D_UNPACK, at->span, n, kd__v_show(e, item));
@@ -283,7 +287,7 @@ static bool bind_item(elab *e, scope *s, const kd_ast *const *names, uint32_t n,
 }
 
 /* Enters turn i of a static loop: it is part of the random key and of the paths of what is made there. */
-static void enter_turn(elab *e, uint64_t loop, const char *turns, size_t i) {
+void kd__enter_turn(elab *e, uint64_t loop, const char *turns, size_t i) {
   e->loop = kd__mix(loop, i + 1);
   e->turns = kd__arena_printf(e->a, "%s.%zu", turns, i);
 }
@@ -292,17 +296,18 @@ static void comprehend(elab *e, scope *s, const kd_ast *n, uint32_t k, val_vec *
   if (k == n->n) { KD_PUSH(e->a, *out, kd__eval(e, s, n->kid[0])); return; }
   const kd_ast *c = n->kid[k];
   val_vec items = { 0 };
-  if (!items_of(e, kd__eval(e, s, c->kid[0]), c->kid[0], &items)) return;
+  if (!kd__items_of(e, kd__eval(e, s, c->kid[0]), c->kid[0], &items)) return;
   uint64_t loop = e->loop;
   const char *turns = e->turns;
   for (size_t i = 0; i < items.n; i++) {
     scope *in = kd__scope_new(e, s, NULL);
     in->bound_as = s->bound_as; in->prefix = s->prefix;
-    enter_turn(e, loop, turns, i);
+    kd__enter_turn(e, loop, turns, i);
     bool take = true;
-    if (!bind_item(e, in, (const kd_ast *const *)c->kid + 2, c->n - 2, items.v[i], c)) break;
+    if (!kd__bind_item(e, in, (const kd_ast *const *)c->kid + 2, c->n - 2, items.v[i], c)) break;
     if (c->kid[1] && !kd__want_bool(e, kd__eval(e, in, c->kid[1]), c->kid[1], "the condition", &take)) break;
     if (take) comprehend(e, in, n, k + 1, out);
+    if (i % 64 == 63 && e->prog && kd__over_budget(e, e->prog, n->span)) break;
   }
   e->loop = loop; e->turns = turns;
 }
@@ -312,7 +317,7 @@ static val *eval_list(elab *e, scope *s, const kd_ast *n) {
   uint64_t loop = e->loop;
   const char *turns = e->turns;
   for (uint32_t i = 0; i < n->n; i++) {
-    enter_turn(e, loop, turns, i);
+    kd__enter_turn(e, loop, turns, i);
     if (n->kid[i]->kind == KD_AST_REST || (n->kid[i]->kind == KD_AST_ARG && n->kid[i]->text)) {
       kd__err(e, KD_D_SHAPE_HERE, n->kid[i]->span);
       v[i] = &kd__poison;
@@ -401,12 +406,12 @@ static val *eval_node(elab *e, scope *s, const kd_ast *n) {
     case KD_AST_LIST: return eval_list(e, s, n);
     case KD_AST_ARG: return kd__eval(e, s, n->kid[0]);
     case KD_AST_COMPREHENSION: { val_vec out = { 0 }; comprehend(e, s, n, 1, &out); return kd__v_list(e, out.v, (uint32_t)out.n); }
+    case KD_AST_REPEAT: case KD_AST_FOR_IN: return kd__loop_value(e, s, n);
     case KD_AST_ERROR: return &kd__poison;
     case KD_AST_AT: return kd__eval_at(e, s, n);
     case KD_AST_WITH: return kd__eval_with(e, s, n);
     case KD_AST_LIKE: return kd__eval_like(e, s, n);
     case KD_AST_OF: return kd__eval_of(e, s, n);
-    case KD_AST_REPEAT: case KD_AST_FOR_IN:
       kd__err(e, KD_D_LATER, n->span, kd__ast_kind_name((kd_ast_kind)n->kind));
       return &kd__poison;
     case KD_AST_EVALUATE: {
@@ -431,52 +436,7 @@ val *kd__eval(elab *e, scope *s, const kd_ast *n) {
   return v;
 }
 
-/* --- static loops (statements) ---------------------------------------------------------------------------------------------------- */
-/* Names made in the body become lists outside, one item a turn (design 2.7, rule 7). */
-static void collect(elab *e, scope *out, scope *in, const kd_ast *names, uint32_t nnames) {
-  for (size_t i = 0; i < in->b.n; i++) {
-    binding *b = in->b.v[i];
-    bool is_name = false;
-    for (uint32_t k = 0; k < nnames; k++) is_name = is_name || strcmp(names->kid[2 + k]->text, b->name) == 0;
-    if (is_name || b->kind == B_FORMULA || b->kind == B_STATE || b->kind == B_PARAM || !b->v) continue;
-    binding *o = kd__scope_here(out, b->name);
-    if (o && o->kind != B_LIST) continue;
-    if (!o) { o = kd__scope_bind(e, out, b->name, kd__v_list(e, NULL, 0), b->at); o->kind = B_LIST; o->used = true; }
-    val *one = kd__v_list(e, KD_NEWN(e->a, val *, 1), 1);
-    one->u.list.v[0] = b->v;
-    o->v = list_plus(e, o->v, one);
-  }
-}
-
-static void run_loop(elab *e, scope *s, const kd_ast *stmt, val_vec *items, const kd_ast *body, uint32_t nnames) {
-  uint64_t loop = e->loop;
-  const char *turns = e->turns;
-  for (size_t i = 0; i < items->n && !e->returned; i++) {
-    scope *in = kd__scope_new(e, s, NULL);
-    in->loop = true;
-    enter_turn(e, loop, turns, i);
-    if (nnames && !bind_item(e, in, (const kd_ast *const *)stmt->kid + 2, nnames, items->v[i], stmt)) break;
-    kd__exec_block(e, in, body);
-    collect(e, s, in, stmt, nnames);
-  }
-  e->loop = loop; e->turns = turns;
-}
-
-static void exec_for(elab *e, scope *s, const kd_ast *n) {
-  val_vec items = { 0 };
-  if (items_of(e, kd__eval(e, s, n->kid[0]), n->kid[0], &items)) run_loop(e, s, n, &items, n->kid[1], n->n - 2);
-}
-
-static void exec_repeat(elab *e, scope *s, const kd_ast *n) {
-  int64_t times;
-  if (!kd__want_int(e, kd__eval(e, s, n->kid[0]), n->kid[0], "the number of turns", &times)) return;
-  if (n->kid[1]) { kd__err(e, KD_D_LATER, n->kid[1]->span, "`until` in a repeat inside a definition"); return; }
-  if (times > 100000) { kd__err(e, KD_D_LOOP_LONG, n->span, (long long)times); return; }
-  val_vec items = { 0 };
-  for (int64_t i = 0; i < times; i++) KD_PUSH(e->a, items, &kd__none);
-  run_loop(e, s, n, &items, n->kid[2], 0);
-}
-
+/* --- statements ------------------------------------------------------------------------------------------------------------------------ */
 static void exec_if(elab *e, scope *s, const kd_ast *n) {
   val *c = kd__force_app(kd__eval(e, s, n->kid[0]));
   if (c->kind == V_TENSOR && s->scheme && e->prog && e->prog->segment) { kd__scheme_if(e, s, n, c->u.t); return; }
@@ -491,12 +451,11 @@ static void exec_if(elab *e, scope *s, const kd_ast *n) {
   if (take) { if (take->kind == KD_AST_IF) exec_if(e, s, take); else kd__exec_block(e, s, take); }
 }
 
-/* --- statements ------------------------------------------------------------------------------------------------------------------------ */
 /* The binding that a bare `name =` changes: in this or an enclosing block of the same definition. */
-static binding *assignable(scope *s, const char *name) {
+binding *kd__assignable(scope *s, const char *name) {
   for (; s; s = s->up) {
     binding *b = kd__scope_here(s, name);
-    if (b) return b->kind == B_LIST ? NULL : b;   /* what the turns of a loop collect is theirs */
+    if (b) return b->kind == B_LIST || b->kind == B_STACK ? NULL : b;   /* what the turns of a loop collect is theirs */
     if (s->definition || !s->up) return NULL;
   }
   return NULL;
@@ -520,7 +479,7 @@ static bool outer_name(elab *e, scope *s, const kd_ast *target) {
 
 static void assign_name(elab *e, scope *s, const kd_ast *target, val *v) {
   if (target->kind != KD_AST_NAME) { kd__err(e, KD_D_ASSIGN_TARGET, target->span); return; }
-  binding *b = assignable(s, target->text);
+  binding *b = kd__assignable(s, target->text);
   if (b && (b->kind == B_STATE || b->kind == B_PARAM)) {
     kd_diag *d = kd__err(e, KD_D_ASSIGN_STATE, target->span, target->text);
     kd__diag_help(e->sink, d, "update %s = ...", target->text);
@@ -572,8 +531,9 @@ void kd__exec(elab *e, scope *s, const kd_ast *n) {
     case KD_AST_EXPR_STMT: if (s->scheme) kd__scheme_stmt(e, s, n); else kd__eval(e, s, n->kid[0]); break;
     case KD_AST_RETURN: e->result = kd__eval(e, s, n->kid[0]); e->returned = true; break;
     case KD_AST_IF: exec_if(e, s, n); break;
-    case KD_AST_FOR_IN: if (s->scheme && over_data(e, s, n)) kd__scheme_stmt(e, s, n); else exec_for(e, s, n); break;
-    case KD_AST_REPEAT: if (s->scheme) kd__scheme_stmt(e, s, n); else exec_repeat(e, s, n); break;
+    case KD_AST_FOR_IN: if (s->scheme && over_data(e, s, n)) kd__scheme_stmt(e, s, n); else kd__loop_stmt(e, s, n); break;
+    case KD_AST_REPEAT: if (s->scheme) kd__scheme_stmt(e, s, n); else kd__loop_stmt(e, s, n); break;
+    case KD_AST_YIELD: kd__yield(e, s, n); break;
     case KD_AST_UPDATE: if (s->scheme) kd__scheme_stmt(e, s, n); else kd__update(e, s, n); break;
     case KD_AST_BLOCK: kd__exec_block(e, s, n); break;
     case KD_AST_ERROR: break;
@@ -585,5 +545,5 @@ void kd__exec(elab *e, scope *s, const kd_ast *n) {
 }
 
 void kd__exec_block(elab *e, scope *s, const kd_ast *block) {
-  for (uint32_t i = 0; i < block->n && !e->returned; i++) kd__exec(e, s, block->kid[i]);
+  for (uint32_t i = 0; i < block->n && !e->returned && !(e->tryout && e->tryout->failed); i++) kd__exec(e, s, block->kid[i]);
 }

@@ -50,6 +50,8 @@ static void note_copy(void *ctx, const kd_plan_note *n) {
 }
 
 static kd_plan *make_plan(elab *e, const planned *p, const kd_slot *slot, uint32_t nslot) {
+  prog whole = { .g = p->g, .name = p->name };
+  if (kd__over_budget(e, &whole, e->heaviest.at.src ? e->heaviest.at : e->file->syn->file->span)) return NULL;
   seen_ctx c = { e, p->name, false };
   if (e->opt->seen) e->opt->seen(e->opt->seen_ctx, "graph", p->name, p->g);
   kd_graph *g = kd__pass_all(p->g, check_pass, &c);

@@ -245,6 +245,7 @@ static bool distinct(elab *e, kd_value v) {
   switch (n->op) {
     case KD_OP_INPUT: {                          /* sample numbers are; what a definition is given is judged at its calls */
       int64_t slot = kd__attr(n, "slot")->u.i;
+      if (kd__is_open(e, n)) return false;
       const slot_info *si = &e->slot.v[slot];
       if (si->data) return e->data.v[si->data - 1].index_slot[si->bank] == slot;
       return si->s.kind == KD_SLOT_FIELD && !si->whole;

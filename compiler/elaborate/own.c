@@ -133,14 +133,16 @@ static tensor *initial(elab *e, scope *s, const kd_ast *n, const axis *ax, int r
   if (rank) memcpy(want.ax, ax, sizeof(axis) * (size_t)rank);
   const char *as = s->bound_as, *pre = s->prefix;
   uint64_t salt = e->salt, turn = e->turn;
-  e->expect = &want; e->salt = e->turn = 0;
+  tryout *out = e->tryout;
+  loop_turn *number = e->loop_turn;
+  e->expect = &want; e->salt = e->turn = 0; e->tryout = NULL; e->loop_turn = NULL;
   s->bound_as = NULL; s->prefix = n->text;
   tensor *x = expr ? kd__want_tensor(e, kd__eval(e, s, expr), expr) : kd__t_const(e, 0, t, ax, rank, n);
   tensor to = { .rank = (uint8_t)rank, .dtype = t };
   if (rank) memcpy(to.ax, ax, sizeof(axis) * (size_t)rank);
   x = x ? kd__t_align(e, x, &to, expr ? expr : n) : NULL;
   s->bound_as = as; s->prefix = pre;
-  e->expect = up; e->salt = salt; e->turn = turn;
+  e->expect = up; e->salt = salt; e->turn = turn; e->tryout = out; e->loop_turn = number;
   return x;
 }
 
@@ -183,6 +185,7 @@ void kd__own(elab *e, scope *s, const kd_ast *n) {
   kd_dtype t;
   bool param = strcmp(n->text2, "param") == 0;
   binding *b = kd__scope_bind(e, s, n->text, &kd__poison, n);
+  if (kd__trial_owns(e)) return;
   if (!declared_shape(e, s, n, ax, &rank, &t)) return;
   if (param && !kd__dtype_real(t)) { kd__err(e, KD_D_PARAM_TYPE, n->span, n->text); return; }
   if (e->opt_ctx.apart && e->opt_ctx.pv && !param) { own_apart(e, s, n, ax, (int)rank, t, b); return; }
@@ -260,6 +263,7 @@ tensor *kd__updated(elab *e, scope *s, const kd_ast *n, val *value, tensor *old)
 }
 
 void kd__update(elab *e, scope *s, const kd_ast *n) {
+  if (kd__trial_changes(e)) return;
   const kd_ast *target = n->kid[0], *name = target->kind == KD_AST_INDEX ? target->kid[0] : target;
   if (name->kind != KD_AST_NAME) { kd__err(e, KD_D_UPDATE_TARGET, target->span); return; }
   binding *b = kd__scope_find(s, name->text, NULL);
@@ -324,10 +328,10 @@ val *kd__draw(elab *e, scope *s, kd_op op, const kd_ast *call, const axis *ax, u
   kd_value in[2];
   uint32_t n = 1;
   tensor *key = kd__ambient(e, KD_AMBIENT_KEY, call)->u.t;
-  in[0] = key->v;
+  in[0] = kd__turn_key(e, key->v, call);
   if (dk && dk->v) {
     kd_build kb = kd__b(e, call);
-    in[0] = kd__b_op2(&kb, KD_OP_ADD, key->v, kd__b_op2(&kb, KD_OP_MUL, dk->v, kd__b_const(&kb, 0x9e3779b1, KD_I64, NULL, 0)));
+    in[0] = kd__b_op2(&kb, KD_OP_ADD, in[0], kd__b_op2(&kb, KD_OP_MUL, dk->v, kd__b_const(&kb, 0x9e3779b1, KD_I64, NULL, 0)));
   }
   for (opening *o = rank > 0 ? e->prog->open : NULL; o && n == 1; o = o->up)
     if (ax[0].root == o->root && ax[0].size == o->rows) {

@@ -119,7 +119,7 @@ void kd__value_from(elab *e, int64_t slot, tensor *v, const kd_ast *at) {
 static int64_t carried_slot(elab *e, const tensor *t, const kd_ast *at) {
   prog *from = t->in;
   const kd_node *n = kd__node_of(from->g, t->v);
-  if (n->op == KD_OP_INPUT && e->slot.v[n->attr[0].u.i].s.kind == KD_SLOT_VALUE) return n->attr[0].u.i;
+  if (n->op == KD_OP_INPUT && !kd__is_open(e, n) && e->slot.v[n->attr[0].u.i].s.kind == KD_SLOT_VALUE) return n->attr[0].u.i;
   for (size_t i = 0; i < from->carried.n; i++) if (from->carried.v[i].v == t->v) return from->carried.v[i].slot;
   int64_t slot = kd__value_slot(e, t->dtype, t->ax, t->rank, t->made.src ? t->made : at->span);
   kd__graph_write(from->g, slot, t->v, kd__origin(e, at->span));
@@ -154,7 +154,7 @@ int64_t kd__carried_from(elab *e, int64_t slot, const slots *all) {
     for (size_t k = 0; k < all->n; k++) if (depends(e, m.in, m.v, all->v[k])) return all->v[k];
     for (size_t k = 1; k <= m.in->g->def.v[m.v]; k++) {       /* values that came from yet another program */
       const kd_node *n = &m.in->g->node.v[k];
-      if (n->op != KD_OP_INPUT || e->slot.v[n->attr[0].u.i].s.kind != KD_SLOT_VALUE || n->attr[0].u.i == slot) continue;
+      if (n->op != KD_OP_INPUT || kd__is_open(e, n) || e->slot.v[n->attr[0].u.i].s.kind != KD_SLOT_VALUE || n->attr[0].u.i == slot) continue;
       int64_t found = kd__reaches(m.in->g, n->out, m.v) ? kd__carried_from(e, n->attr[0].u.i, all) : -1;
       if (found >= 0) return found;
     }

@@ -93,6 +93,8 @@ place *kd__place_at(elab *e, place *up, const kd_ast *call, const char *name, co
   p->up = up; p->call = call; p->loop = e->loop; p->what = what;
   p->root_net = up->root_net; p->in_loss = up->in_loss;
   p->path = unique_path(e, up, name);
+  p->serial = ++e->places;
+  p->loose = e->tryout && (!e->applied || e->applied->serial > e->tryout->places);
   KD_PUSH(e->a, up->kid, p);
   kd__draw_as(e, p, up->draws_as ? kd__arena_printf(e->a, "%s%s", up->draws_as, p->path + strlen(up->path)) : NULL);
   return p;

@@ -9,7 +9,8 @@
  *
  * Those of library/ use stdlib/, the others the small library of these tests.
  * In a case whose name ends in _by_differences every gradient is also checked by differences of the loss.
- * The graph runs on the naive twins in double precision, as it was elaborated and as all passes leave it. */
+ * The graph runs on the naive twins in double precision, as it was elaborated and as all passes leave it; with loops as usual, all as nodes, and
+ * all written out: the same bits. */
 #include "tests/elaborate/library.h"
 #include "tests/eval/eval.h"
 #include "compiler/pass/pass.h"
@@ -28,6 +29,7 @@ typedef struct fixture {
   kd_graph *graph;                               /* the entry's, or what the passes made of it */
   kd_eval_slot *slot; size_t nslot;
   kd_eval init, run;
+  int64_t unroll;                                /* which loops are written out */
 } fixture;
 
 /* --- arguments ------------------------------------------------------------------------------------------------------------------- */
@@ -71,6 +73,7 @@ static bool elaborate(fixture *f, const char *text, size_t n) {
   kd__sink_init(&sink, &f->a);
   kd_elab_options opt = use_stdlib ? kd_test_stdlib(&f->a) : kd_test_options(&f->a);
   opt.real = KD_F64;
+  opt.unroll = f->unroll;
   kd_source *src = kd__source_new(&f->a, f->name, text, n, 0);
   bool ok = kd__elaborate_entry(&f->a, &sink, kd__parse(&f->a, &sink, src), &opt, "it", f->arg, f->narg, &f->entry);
   kd_shape_error err;
@@ -168,29 +171,52 @@ static bool check_differences(const fixture *f) {
   return ok && checked;
 }
 
-static bool check_all(fixture *f, const char *expect) {
+static size_t nodes;                             /* programs that have loops as nodes, of those where all should be */
+static void count_loops(const kd_graph *g) {
+  for (size_t i = 1; i < g->node.n; i++)
+    if (g->node.v[i].op == KD_OP_LOOP) { nodes++; return; }
+}
+
+/* All results but gradients, whose sums may run in another order. */
+static void results(const fixture *f, kd__buf *out) {
+  const kd_graph *g = f->graph;
+  for (size_t i = 0; i < g->result.n; i++) {
+    kd_value v = g->result.v[i].value;
+    if (strncmp(g->result.v[i].name, "grad.", 5) == 0 || !kd_eval_has(&f->run, v)) continue;
+    for (int64_t k = 0; k < kd__type_count(kd__type_of(g, v)); k++) kd__buf_printf(out, "%s %.17g\n", g->result.v[i].name, kd_eval_at(&f->run, v, k));
+  }
+}
+
+/* `bits`: where to write the results, or NULL. */
+static bool check_all(fixture *f, const char *expect, kd__buf *bits) {
   size_t lines = 0;
   bool ok = run(f);
   if (ok && strstr(f->name, "_by_differences")) ok = check_differences(f);
   char *text = kd__arena_strndup(&f->a, expect, strlen(expect));
   for (char *save, *l = strtok_r(text, "\n", &save); l && ok; l = strtok_r(NULL, "\n", &save)) { ok = check_line(f, l); lines++; }
+  if (ok && bits) results(f, bits);
   kd_eval_free(&f->init); kd_eval_free(&f->run);
   f->nslot = 0;
   return ok && lines;
 }
 
-static bool run_case(char *head, char *program, char *args, char *expect) {
-  fixture f = { 0 };
+static bool run_case(char *head, char *program, char *args, char *expect, int64_t unroll, kd__buf *bits) {
+  fixture f = { .unroll = unroll };
+  kd__buf got = { 0 };
   kd__arena_init(&f.a, NULL, NULL);
   f.name = head;
   parse_args(&f, args);
   bool ok = elaborate(&f, program, strlen(program));
+  if (ok && unroll < 0) count_loops(f.entry.graph);
   for (int passed = 0; passed < 2 && ok; passed++) {
     f.graph = passed ? kd__pass_all(f.entry.graph, NULL, NULL) : f.entry.graph;
-    ok = check_all(&f, expect);
+    ok = check_all(&f, expect, passed ? NULL : &got);
     if (!ok && passed) print_error("after the passes: ");
   }
-  if (!ok) print_error("case %s failed\n", head);
+  if (ok && bits->n && (bits->n != got.n || memcmp(bits->p, got.p, got.n) != 0)) { ok = false; print_error("%s: other bits:\n%s\n%s\n", head, bits->p, got.p); }
+  if (!bits->n) kd__buf_add(bits, got.p, got.n);
+  kd__buf_free(&got);
+  if (!ok) print_error("case %s failed (unroll %lld)\n", head, (long long)unroll);
   kd__arena_free(&f.a);
   return ok;
 }
@@ -214,7 +240,13 @@ static size_t run_file(const char *path) {
   for (char *p = cut(text, "\n== "); p; ncases++) {
     char *next = cut(p, "\n== "), *program = cut(p, "\n"), *args = program ? cut(program, "\n--") : NULL, *expect = args ? cut(args, "\n") : NULL;
     if (!expect) { print_error("%s: case %s is not whole\n", path, p); bad++; }
-    else bad += !run_case(p, kd__arena_printf(&a, "%s\n", program), args, expect);
+    for (int form = 0; expect && form < 3; form++) {
+      static kd__buf bits;
+      static const int64_t unroll[] = { 0, -1, 1000 };
+      if (form == 0) bits.n = 0;
+      bad += !run_case(p, kd__arena_printf(&a, "%s\n", program), kd__arena_printf(&a, "%s", args), kd__arena_printf(&a, "%s", expect), unroll[form], &bits);
+      if (form == 2) kd__buf_free(&bits);
+    }
     p = next;
   }
   kd__arena_free(&a);
@@ -226,6 +258,7 @@ static void test_right_programs(void **state) {
   size_t bad = kd_test_each_file("right", run_file);
   print_message("%zu programs\n", ncases);
   assert_int_equal(bad, 0);
+  assert_true(nodes >= 20);
 }
 
 static void test_library_programs(void **state) {
