@@ -382,11 +382,32 @@ static val *eval_if(elab *e, scope *s, const kd_ast *n) {
   return kd__want_bool(e, c, n->kid[0], "the condition", &b) ? kd__eval(e, s, n->kid[b ? 1 : 2]) : &kd__poison;
 }
 
+/* "block{i}": a name in braces stands for its value. */
+static val *eval_string(elab *e, scope *s, const kd_ast *n) {
+  if (!strchr(n->text, '{')) return kd__v_str(e, n->text);
+  const char *done = "";
+  for (const char *p = n->text; *p;) {
+    size_t plain = strcspn(p, "{"), name = p[plain] ? strspn(p + plain + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789") : 0;
+    if (!name || p[plain + 1 + name] != '}' || (p[plain + 1] >= '0' && p[plain + 1] <= '9')) {       /* no hole */
+      plain += p[plain] != 0;
+      done = kd__arena_printf(e->a, "%s%.*s", done, (int)plain, p);
+      p += plain;
+      continue;
+    }
+    val *v = kd__force_app(kd__read(e, s, n, kd__arena_strndup(e->a, p + plain + 1, name)));
+    if (v->kind == V_POISON) return v;
+    if (!is_static(v) || v->kind == V_NONE) { kd__err(e, KD_D_WANT_KIND, n->span, "a hole in a string", "a number, a string or a truth value", kd__v_show(e, v)); return &kd__poison; }
+    done = kd__arena_printf(e->a, "%s%.*s%s", done, (int)plain, p, v->kind == V_STRING ? v->u.s : kd__v_show(e, v));
+    p += plain + name + 2;
+  }
+  return kd__v_str(e, done);
+}
+
 static val *eval_node(elab *e, scope *s, const kd_ast *n) {
   switch (n->kind) {
     case KD_AST_NAME: return with_source(e, s, kd__read(e, s, n, n->text), n);
     case KD_AST_NUMBER: return n->flag & KD_AST_INTEGER && n->num < 9e15 ? kd__v_int(e, (int64_t)n->num) : kd__v_real(e, n->num);
-    case KD_AST_STRING: return kd__v_str(e, n->text);
+    case KD_AST_STRING: return eval_string(e, s, n);
     case KD_AST_TRUE: return kd__v_bool(e, true);
     case KD_AST_FALSE: return kd__v_bool(e, false);
     case KD_AST_NONE: return &kd__none;
