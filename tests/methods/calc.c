@@ -143,6 +143,7 @@ static double row_lse(const double *v, size_t n) {
 static calc_array f_norms(call *k) { return by_row(k, row_norm); }
 static calc_array f_sums(call *k) { return by_row(k, row_sum); }
 static calc_array f_argmax(call *k) { return by_row(k, row_best); }
+static calc_array f_logsumexp(call *k) { return by_row(k, row_lse); }
 
 static calc_array over_row(call *k, double (*f)(const double *, size_t), binary g) {
   const calc_array *a = &k->a[0];
@@ -262,7 +263,7 @@ static const struct { const char *name; function f; int n; } known[] = {
   { "abs", f_abs, 1 }, { "sqrt", f_sqrt, 1 }, { "exp", f_exp, 1 }, { "log", f_log, 1 }, { "relu", f_relu, 1 }, { "round", f_round, 1 },
   { "sum", f_sum, 1 }, { "mean", f_mean, 1 }, { "max", f_max, 1 }, { "min", f_min, 1 }, { "size", f_size, 1 }, { "distinct", f_distinct, 1 },
   { "norms", f_norms, 1 }, { "sums", f_sums, 1 }, { "argmax", f_argmax, 1 }, { "unit", f_unit, 1 }, { "softmax", f_softmax, 1 },
-  { "log_softmax", f_log_softmax, 1 }, { "dot", f_dot, 2 }, { "onehot", f_onehot, 2 }, { "column", f_column, 1 }, { "flat", f_flat, 1 }, { "turned", f_turned, 1 }, { "rows", f_rows, 2 },
+  { "log_softmax", f_log_softmax, 1 }, { "logsumexp", f_logsumexp, 1 }, { "dot", f_dot, 2 }, { "onehot", f_onehot, 2 }, { "column", f_column, 1 }, { "flat", f_flat, 1 }, { "turned", f_turned, 1 }, { "rows", f_rows, 2 },
   { "found", f_found, 2 }, { "join", f_join, 2 }, { "lerp", f_lerp, 3 },
 };
 

@@ -146,7 +146,7 @@ static bool run(method *m, variant *v) {
   const char *data[] = { KD_ROOT "/examples" };
   kd_config config = { .message = say, .stdlib = KD_ROOT "/stdlib", .data = data, .ndata = 1 };
   kd_compile_options o = { .set = (const char *const *)v->set, .nset = v->nset, .double_precision = !m->single };
-  kd_run_options r = { .seed = 1, .threads = 2, .event = note, .event_ctx = v };
+  kd_run_options r = { .seed = 1, .threads = 1, .event = note, .event_ctx = v };
   if (strstr(v->text, "save ")) {
     const char *tmp = getenv("TMPDIR");
     (void)snprintf(v->folder, sizeof v->folder, "%s/kd-method-XXXXXX", tmp ? tmp : "/tmp");

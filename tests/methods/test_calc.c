@@ -24,7 +24,7 @@ static void holds(void **state) {
   static const char *const text[] = {
     "1 + 2 * 3 ^ 2 == 19", "(1 + 2) / 4 == 0.75", "-2 * 3 == -6", "8 - 4 - 2 == 2", "0 < 0.5 <= 0.5 < 1", "1 != 2", "0.1 + 0.2 ~ 0.3", "x[0] == [3, 4]", "x[0..1] == x[0]",
     "`run:a.x[0]`[1][1] == 5", "norms(x) == 5", "sums(x) == [7, 5]", "sum(x) == 12", "mean(x) == 3", "max(x) == 5", "min(x) == 0", "size(x) == 4",
-    "distinct([3, 1, 3]) == 2", "argmax(x) == 1", "unit(x) ~ x / 5", "sums(softmax(x)) ~ 1", "softmax([0, log(3)]) ~ [0.25, 0.75]", "log_softmax(x) ~ log(softmax(x))",
+    "distinct([3, 1, 3]) == 2", "argmax(x) == 1", "unit(x) ~ x / 5", "sums(softmax(x)) ~ 1", "softmax([0, log(3)]) ~ [0.25, 0.75]", "log_softmax(x) ~ log(softmax(x))", "logsumexp(log([1, 3])) ~ log(4)", "column(logsumexp(x)) ~ x - log_softmax(x)",
     "dot(x, [1, 2]) == [11, 10]", "dot(x, x)[0] == [25, 20]", "onehot([1, 0], 2) == 1 - onehot([0, 1], 2)", "x - column([3, 0])[0..1] != 9", "flat(x) == [3, 4, 0, 5]",
     "found(x, x[1..2]) == 1", "join(x, column([7, 8]))[1] == [0, 5, 8]", "join([1], [2]) == [1, 2]", "turned(join(x, x))[3] == [4, 5]", "sums(turned(x)) == [3, 9]", "rows([1, 2, 3, 4], 2)[1] == [3, 4]", "lerp(2, 4, 0.25) == 2.5", "abs(0 - 2) + sqrt(9) + exp(0) + log(1) + relu(-1) + round(0.6) == 7", "stored(\"S\", \"*.w\") == 3",
     "x + [1, 0] != x", "x / column([1, 5]) == lerp(x, x / column([1, 5]), 1)",
