@@ -164,9 +164,11 @@ static val *with_parts(elab *e, scope *s, net *w, const kd_ast *n) {
 void kd__unused_rules(elab *e) {
   for (size_t i = 0; i < e->all_rules.n; i++) {
     const rule *r = e->all_rules.v[i];
-    if (r->used) continue;
+    slot_list own = { 0 };
+    val v = { .kind = V_NET, .u.net = r->net };
+    if (r->used || !kd__slots_of(e, &v, true, r->at, &own) || !own.n) continue;      /* one that is not applied is told of as unused */
     kd_diag *d = kd__err(e, KD_D_RULE_UNUSED, r->at->span, r->net->place->path, r->name);
-    kd__diag_help(e->sink, d, "a part is named as the body of `%s`, or what it calls, names the definition; the network must be applied", r->net->def->name);
+    kd__diag_help(e->sink, d, "a part is named as the body of `%s`, or what it calls, names the definition", r->net->def->name);
   }
 }
 
