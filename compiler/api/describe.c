@@ -51,16 +51,6 @@ static void owners(const kd_module *m, const bool *chosen, kd__buf *b) {
   if (!any) kd__buf_puts(b, "none");
 }
 
-/* What the steps of the stage that begins at instruction `at` write. */
-static void trained(const kd_module *m, uint32_t at, bool *chosen) {
-  memset(chosen, 0, m->nslot * sizeof *chosen);
-  for (uint32_t i = at + 1; i < m->ncode && m->code[i].op != KD_CODE_STAGE; i++) {
-    if (m->code[i].op != KD_CODE_STEP && m->code[i].op != KD_CODE_LOSS) continue;
-    const kd_plan *plan = m->plan[m->code[i].a];
-    for (uint32_t k = 0; k < plan->nwrites; k++) chosen[plan->writes[k]] = true;
-  }
-}
-
 static void stages(const kd_module *m, bool *chosen, kd__buf *b) {
   for (uint32_t i = 0; i < m->ncode; i++) {
     if (m->code[i].op != KD_CODE_STAGE) continue;
@@ -69,11 +59,12 @@ static void stages(const kd_module *m, bool *chosen, kd__buf *b) {
     bool unknown = false;
     for (uint32_t k = 0; k < m->npass; k++) unknown = unknown || m->pass[k].stage == m->code[i].a;
     if (unknown) kd__buf_printf(b, "%" PRId64 " epoch%s, as long as what was written, ", st->epochs, st->epochs == 1 ? "" : "s");
-    else if (st->epochs > 0 && st->steps % st->epochs == 0) kd__buf_printf(b, "%" PRId64 " epoch%s of %" PRId64 " steps, ", st->epochs, st->epochs == 1 ? "" : "s", st->steps / st->epochs);
+    else if (st->steps > 0 && st->epochs > 0 && st->steps % st->epochs == 0) kd__buf_printf(b, "%" PRId64 " epoch%s of %" PRId64 " steps, ", st->epochs, st->epochs == 1 ? "" : "s", st->steps / st->epochs);
     else if (st->steps > 0) kd__buf_printf(b, "%" PRId64 " steps, ", st->steps);
-    trained(m, i, chosen);
-    kd__buf_puts(b, "trains ");
-    owners(m, chosen, b);
+    memset(chosen, 0, m->nslot * sizeof *chosen);
+    for (uint32_t k = 0; k < st->ntrains; k++) chosen[st->trains[k]] = true;
+    kd__buf_puts(b, st->ntrains ? "trains " : "trains nothing");
+    if (st->ntrains) owners(m, chosen, b);
     kd__buf_putc(b, '\n');
   }
 }

@@ -127,6 +127,15 @@ static kd_code *final_code(elab *e, uint32_t init, uint32_t *n) {
   return code;
 }
 
+static void give_trained(elab *e) {
+  mod_build *b = e->build;
+  for (uint32_t i = 0; i < b->stage.n; i++) {
+    uint32_t *slot = KD_NEWN(e->a, uint32_t, b->trains.n);
+    b->stage.v[i].trains = slot;
+    for (size_t k = 0; k < b->trains.n; k++) if (b->trains.v[k].stage == i) slot[b->stage.v[i].ntrains++] = b->trains.v[k].slot;
+  }
+}
+
 kd_module *kd__module_finish(elab *e) {
   mod_build *b = e->build;
   kd_module *m = KD_NEW(e->a, kd_module);
@@ -157,6 +166,7 @@ kd_module *kd__module_finish(elab *e) {
   m->group = b->group.v; m->ngroup = (uint32_t)b->group.n;
   m->code = code; m->ncode = ncode; m->ncounter = b->ncounter;
   m->string = b->string.v; m->nstring = (uint32_t)b->string.n;
+  give_trained(e);
   m->stage = b->stage.v; m->nstage = (uint32_t)b->stage.n;
   m->append = b->append.v; m->nappend = (uint32_t)b->append.n;
   m->pass = b->pass.v; m->npass = (uint32_t)b->pass.n;

@@ -24,12 +24,14 @@ typedef struct made_in { int64_t slot; prog *in; kd_value v; } made_in;
 /* Registers that the programs of a body get, so that its form for a short batch takes the same ones. */
 typedef struct registers { KD_VEC(uint32_t) first; size_t next; bool again; uint32_t from, to; struct registers *up; } registers;   /* from .. to: all that were made meanwhile */
 typedef struct committed { int64_t slot; const kd_ast *by; uint32_t arm; } committed;
+typedef struct stage_slot { uint32_t stage, slot; } stage_slot;
 typedef struct mod_build {
   KD_VEC(kd_code) code;
   KD_VEC(planned) plan;
   KD_VEC(kd_stream) stream;
   KD_VEC(const char *) string;
   KD_VEC(kd_stage_info) stage;
+  KD_VEC(stage_slot) trains;                       /* what steps train, by stage */
   KD_VEC(kd_group) group;
   KD_VEC(kd_report_row) report;
   KD_VEC(kd_append) append;

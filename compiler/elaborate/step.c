@@ -256,6 +256,14 @@ static tensor *flat(elab *e, const reached *r, const kd_value *v, axis ax, const
   return kd__t_wrap(e, f, &ax, 1, at);
 }
 
+static void note_trained(elab *e, int64_t slot) {
+  mod_build *b = e->build;
+  if (!b->stage.n) return;
+  stage_slot s = { (uint32_t)b->stage.n - 1, (uint32_t)slot };
+  for (size_t i = 0; i < b->trains.n; i++) if (b->trains.v[i].stage == s.stage && b->trains.v[i].slot == s.slot) return;
+  KD_PUSH(e->a, b->trains, s);
+}
+
 static void unflatten(elab *e, const reached *r, tensor *now, const kd_ast *at) {
   kd_build b = kd__b(e, at);
   int64_t start = 0, step = 1;
@@ -264,6 +272,7 @@ static void unflatten(elab *e, const reached *r, tensor *now, const kd_ast *at) 
     const kd_type *t = &e->slot.v[r->slot.v[i]].s.type;
     kd_value v = r->slot.n == 1 ? now->v : kd__b_slice(&b, now->v, &start, &n, &step);
     kd__slot_set(e, e->prog, r->slot.v[i], kd__b_reshape(&b, v, t->dim, t->rank), at);
+    note_trained(e, r->slot.v[i]);
     start += n;
   }
 }

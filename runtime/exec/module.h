@@ -63,7 +63,8 @@ typedef enum kd_code_op {
 } kd_code_op;
 typedef struct kd_code { uint16_t op; int64_t a, b, c; uint32_t origin; } kd_code;
 
-typedef struct kd_stage_info { const char *name; int64_t epochs, steps; } kd_stage_info;   /* as planned, at most; for progress */
+/* epochs and steps: as planned, at most; for progress. trains: the parameters that its steps change, for people. */
+typedef struct kd_stage_info { const char *name; int64_t epochs, steps; const uint32_t *trains; uint32_t ntrains; } kd_stage_info;
 typedef struct kd_report_row { const char *label; const char *on; uint32_t reg; } kd_report_row;
 
 /* Passes over a set that is made while running, whose steps a stage's planned ones lack: so many, each of rows / batch steps. */

@@ -24,8 +24,8 @@ static void list_module(toy *t, int64_t *next, bool checked) {
   kd__graph_result(b.g, "soft", x[1]);
   t->group[0] = (kd_group){ "S", kd__arena_copy(&t->arena, (uint32_t[]){ AT }, 4), kd__arena_copy(&t->arena, (const char *[]){ "at" }, sizeof(char *)), 1 };
   t->m.ngroup = 1;
-  t->stage[0] = (kd_stage_info){ "first", 2, 6 };
-  t->stage[1] = (kd_stage_info){ "second", 0, 0 };
+  t->stage[0] = (kd_stage_info){ .name = "first", .epochs = 2, .steps = 6 };
+  t->stage[1] = (kd_stage_info){ .name = "second", .epochs = 0, .steps = 0 };
   t->m.nstage = 2;
   t->m.nreg = 3;
   t->m.ncounter = 2;
@@ -247,7 +247,7 @@ static void scalars(void **state) {
   toy_open(&t);
   kd_build b = { toy_graph(&t, "look", &plan), 0 };
   for (int a = 0; a < KD_AMBIENT_KEY; a++) kd__graph_result(b.g, "x", toy_ambient(&t, &b, (kd_ambient)a));
-  t.stage[0] = (kd_stage_info){ "s", 2, 4 };
+  t.stage[0] = (kd_stage_info){ .name = "s", .epochs = 2, .steps = 4 };
   t.m.nstage = 1;
   t.m.nreg = KD_AMBIENT_KEY;
   t.m.ncounter = 2;

@@ -116,9 +116,9 @@ static void make(written *w) {
   bind(t, 1, 1, true, READ, -1, 2, (const int64_t[][2]){ { 0, INK }, { 1, ID } });
   bind(t, 2, 2, true, READ, J_INDEX, 3, (const int64_t[][2]){ { 0, J_IMAGE }, { 2, J_INK }, { 3, J_ID } });
   t->m.nstream = 3;
-  t->stage[0] = (kd_stage_info){ "write", PASSES, WHOLE };
-  t->stage[1] = (kd_stage_info){ "read", EPOCHS, 0 };
-  t->stage[2] = (kd_stage_info){ "join", 1, 0 };
+  t->stage[0] = (kd_stage_info){ .name = "write", .epochs = PASSES, .steps = WHOLE };
+  t->stage[1] = (kd_stage_info){ .name = "read", .epochs = EPOCHS, .steps = 0 };
+  t->stage[2] = (kd_stage_info){ .name = "join", .epochs = 1, .steps = 0 };
   t->m.nstage = 3;
   t->m.nreg = 1;
   t->m.ncounter = 2;

@@ -209,7 +209,7 @@ void toy_digits(toy *t, int64_t epochs) {
   int64_t init = init_plan(t, true), train = train_plan(t);
   int64_t plan[3] = { init_plan(t, false), eval_plan(t, "eval.64", DIGITS_BATCH), finish_plan(t) };
   int64_t valid_part = eval_plan(t, "eval.8", DIGITS_VALID % DIGITS_BATCH), test_part = eval_plan(t, "eval.44", DIGITS_TEST % DIGITS_BATCH);
-  t->stage[0] = (kd_stage_info){ "fit", epochs, epochs * (DIGITS_TRAIN / DIGITS_BATCH) };
+  t->stage[0] = (kd_stage_info){ .name = "fit", .epochs = epochs, .steps = epochs * (DIGITS_TRAIN / DIGITS_BATCH) };
   t->m.nstage = 1;
   t->group[0] = (kd_group){ "S", (uint32_t *)kd__arena_copy(&t->arena, (uint32_t[]){ DIGITS_W, DIGITS_B }, 8),
                             kd__arena_copy(&t->arena, (const char *[]){ "W", "b" }, 2 * sizeof(char *)), 2 };
