@@ -460,7 +460,11 @@ val *kd__eval(elab *e, scope *s, const kd_ast *n) {
 /* --- statements ------------------------------------------------------------------------------------------------------------------------ */
 static void exec_if(elab *e, scope *s, const kd_ast *n) {
   val *c = kd__force_app(kd__eval(e, s, n->kid[0]));
-  if (c->kind == V_TENSOR && s->scheme && e->prog && e->prog->segment) { kd__scheme_if(e, s, n, c->u.t); return; }
+  if (c->kind == V_TENSOR && s->scheme && e->prog && e->prog->segment) {
+    tensor *t = kd__want_tensor(e, c, n->kid[0]);
+    if (t) kd__scheme_if(e, s, n, t);
+    return;
+  }
   if (c->kind == V_TENSOR) {
     kd_diag *d = kd__err(e, KD_D_RUNTIME_IF, n->kid[0]->span, kd__t_show(e, c->u.t));
     kd__diag_help(e->sink, d, "where(c, a, b) selects element by element at run time");
@@ -555,7 +559,11 @@ void kd__exec(elab *e, scope *s, const kd_ast *n) {
     case KD_AST_FOR_IN: if (s->scheme && over_data(e, s, n)) kd__scheme_stmt(e, s, n); else kd__loop_stmt(e, s, n); break;
     case KD_AST_REPEAT: if (s->scheme) kd__scheme_stmt(e, s, n); else kd__loop_stmt(e, s, n); break;
     case KD_AST_YIELD: kd__yield(e, s, n); break;
-    case KD_AST_UPDATE: if (s->scheme) kd__scheme_stmt(e, s, n); else kd__update(e, s, n); break;
+    case KD_AST_UPDATE:
+      if (s->scheme) kd__scheme_stmt(e, s, n);
+      else if (!s->up) kd__err(e, KD_D_WRONG_PLACE, n->span, "update");
+      else kd__update(e, s, n);
+      break;
     case KD_AST_BLOCK: kd__exec_block(e, s, n); break;
     case KD_AST_ERROR: break;
     default:

@@ -88,14 +88,16 @@ static int64_t *target_of(kd_code *c) {
   }
 }
 
-/* A program that nothing reads: values of a scheme that no later statement used. */
-static bool idle(const mod_build *b, const kd_code *c) {
+/* A program that nothing reads (values of a scheme that no later statement used), or a jump to what follows anyway. */
+static bool idle(const mod_build *b, size_t i) {
+  const kd_code *c = &b->code.v[i];
+  if (c->op == KD_CODE_JUMP) return c->a == (int64_t)i + 1;
   if (c->op != KD_CODE_RUN) return false;
   const kd_graph *g = b->plan.v[c->a].g;
   return g->write.n == 0 && g->result.n == 0;
 }
 
-/* The first instruction initialises everything; those of idle programs go, and targets move. */
+/* The first instruction initialises everything; idle ones go, and targets move. */
 static kd_code *final_code(elab *e, uint32_t init, uint32_t *n) {
   mod_build *b = e->build;
   uint32_t *to = KD_NEWN(e->a, uint32_t, b->code.n + 1), *plan = KD_NEWN(e->a, uint32_t, b->plan.n + 1), k = 1, plans = 0;
@@ -103,8 +105,8 @@ static kd_code *final_code(elab *e, uint32_t init, uint32_t *n) {
   for (size_t i = 0; i < b->code.n; i++) {
     const kd_code *c = &b->code.v[i];
     to[i] = k;
-    k += !idle(b, c);
-    if (!idle(b, c) && (c->op == KD_CODE_RUN || c->op == KD_CODE_STEP || c->op == KD_CODE_LOSS || c->op == KD_CODE_EVAL)) used[c->a] = true;
+    k += !idle(b, i);
+    if (!idle(b, i) && (c->op == KD_CODE_RUN || c->op == KD_CODE_STEP || c->op == KD_CODE_LOSS || c->op == KD_CODE_EVAL)) used[c->a] = true;
   }
   to[b->code.n] = k;
   used[init] = true;

@@ -81,6 +81,8 @@ void kd__flow_begin(elab *e);
 void kd__flow_cut(elab *e, const kd_ast *at);
 /* A program's end at which the rank-0 value `c` is in a register; a new one begins. */
 uint32_t kd__flow_register(elab *e, tensor *c, const kd_ast *at);
+/* The VALUE slot that a node reads, or -1. */
+int64_t kd__value_read(const elab *e, const kd_node *n);
 /* A slot for one number or tensor that the machine or several programs write. */
 int64_t kd__value_slot(elab *e, kd_dtype t, const axis *ax, int rank, kd_span at);
 void kd__value_from(elab *e, int64_t slot, tensor *v, const kd_ast *at); /* the program at hand writes it */

@@ -110,6 +110,12 @@ int64_t kd__value_slot(elab *e, kd_dtype t, const axis *ax, int rank, kd_span at
   return kd__slot_add(e, kd__arena_printf(e->a, "value.%zu", e->slot.n), KD_SLOT_VALUE, t, ax, rank, e->top, at);
 }
 
+int64_t kd__value_read(const elab *e, const kd_node *n) {
+  if (n->op != KD_OP_INPUT || kd__is_open(e, n)) return -1;
+  int64_t slot = kd__attr(n, "slot")->u.i;
+  return e->slot.v[slot].s.kind == KD_SLOT_VALUE ? slot : -1;
+}
+
 void kd__value_from(elab *e, int64_t slot, tensor *v, const kd_ast *at) {
   kd__graph_write(e->prog->g, slot, v->v, kd__origin(e, at->span));
   KD_PUSH(e->a, e->build->made, (made_in){ slot, e->prog, v->v });
@@ -118,10 +124,10 @@ void kd__value_from(elab *e, int64_t slot, tensor *v, const kd_ast *at) {
 /* The slot that holds a value of an earlier program: the one that it was read from, or a new one that the earlier program now writes. */
 static int64_t carried_slot(elab *e, const tensor *t, const kd_ast *at) {
   prog *from = t->in;
-  const kd_node *n = kd__node_of(from->g, t->v);
-  if (n->op == KD_OP_INPUT && !kd__is_open(e, n) && e->slot.v[n->attr[0].u.i].s.kind == KD_SLOT_VALUE) return n->attr[0].u.i;
+  int64_t slot = kd__value_read(e, kd__node_of(from->g, t->v));
+  if (slot >= 0) return slot;
   for (size_t i = 0; i < from->carried.n; i++) if (from->carried.v[i].v == t->v) return from->carried.v[i].slot;
-  int64_t slot = kd__value_slot(e, t->dtype, t->ax, t->rank, t->made.src ? t->made : at->span);
+  slot = kd__value_slot(e, t->dtype, t->ax, t->rank, t->made.src ? t->made : at->span);
   kd__graph_write(from->g, slot, t->v, kd__origin(e, at->span));
   KD_PUSH(e->a, from->carried, (carried){ t->v, slot });
   KD_PUSH(e->a, e->build->made, (made_in){ slot, from, t->v });
@@ -154,8 +160,9 @@ int64_t kd__carried_from(elab *e, int64_t slot, const slots *all) {
     for (size_t k = 0; k < all->n; k++) if (depends(e, m.in, m.v, all->v[k])) return all->v[k];
     for (size_t k = 1; k <= m.in->g->def.v[m.v]; k++) {       /* values that came from yet another program */
       const kd_node *n = &m.in->g->node.v[k];
-      if (n->op != KD_OP_INPUT || kd__is_open(e, n) || e->slot.v[n->attr[0].u.i].s.kind != KD_SLOT_VALUE || n->attr[0].u.i == slot) continue;
-      int64_t found = kd__reaches(m.in->g, n->out, m.v) ? kd__carried_from(e, n->attr[0].u.i, all) : -1;
+      int64_t from = kd__value_read(e, n);
+      if (from < 0 || from == slot) continue;
+      int64_t found = kd__reaches(m.in->g, n->out, m.v) ? kd__carried_from(e, from, all) : -1;
       if (found >= 0) return found;
     }
   }
@@ -333,7 +340,10 @@ val *kd__scheme_value(elab *e, scope *s, const kd_ast *n) {
   if (n && n->kind == KD_AST_EVALUATE && e->prog && e->prog->segment) return kd__evaluate_value(e, s, n);
   if (!n || n->kind != KD_AST_IF_EXPR || !e->prog || !e->prog->segment) return kd__eval(e, s, n);
   val *c = kd__force_app(kd__eval(e, s, n->kid[0]));
-  if (c->kind == V_TENSOR) return run_time_choice(e, s, n, c->u.t);
+  if (c->kind == V_TENSOR) {
+    tensor *t = kd__want_tensor(e, c, n->kid[0]);
+    return t ? run_time_choice(e, s, n, t) : &kd__poison;
+  }
   bool b;
   return kd__want_bool(e, c, n->kid[0], "the condition", &b) ? kd__scheme_value(e, s, n->kid[b ? 1 : 2]) : &kd__poison;
 }

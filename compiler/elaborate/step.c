@@ -20,7 +20,7 @@ static bool add_target(elab *e, targets *to, mention t) {
 
 /* The parameter or state that a value is, read as it is (S.head.W, a parameter of the experiment), or -1. */
 int64_t kd__read_from(elab *e, const val *v) {
-  if (v->kind != V_TENSOR || !v->u.t->in) return -1;
+  if (v->kind != V_TENSOR || v->u.t->in != e->probe) return -1;            /* names are looked up there; a value that was read before is none */
   const kd_node *n = kd__node_of(v->u.t->in->g, v->u.t->v);
   if (n->op != KD_OP_INPUT || kd__is_open(e, n)) return -1;
   int64_t slot = kd__attr(n, "slot")->u.i;
@@ -201,8 +201,7 @@ static bool through_carried(elab *e, const slots *all, kd_value loss, const kd_a
   kd_graph *g = e->prog->g;
   for (size_t i = 1; i <= g->def.v[loss]; i++) {
     const kd_node *n = &g->node.v[i];
-    if (n->op != KD_OP_INPUT || kd__is_open(e, n) || e->slot.v[n->attr[0].u.i].s.kind != KD_SLOT_VALUE || !kd__reaches(g, n->out, loss)) continue;
-    int64_t slot = n->attr[0].u.i, param = kd__carried_from(e, slot, all);
+    int64_t slot = kd__value_read(e, n), param = slot >= 0 && kd__reaches(g, n->out, loss) ? kd__carried_from(e, slot, all) : -1;
     if (param < 0) continue;
     const net *w = e->slot.v[param].owner->root_net;
     kd_diag *d = kd__err(e, KD_D_CARRIED, at->span, w ? w->place->path : e->slot.v[param].s.name);

@@ -80,10 +80,22 @@ static bool append_leaves(elab *e, val *v, const char *prefix, const kd_ast *at,
   return ok;
 }
 
+/* A tree whose leaves are of the program at hand: those of an earlier program of the scheme are carried. NULL after reporting. */
+static tree *at_hand(elab *e, tree *t, const kd_ast *at) {
+  bool here = true;
+  for (uint32_t i = 0; i < t->n; i++) here = here && t->leaf[i].t->in == e->prog;
+  if (here) return t;
+  tree *r = kd__arena_copy(e->a, t, sizeof *t);
+  r->leaf = kd__arena_copy(e->a, t->leaf, sizeof *t->leaf * t->n);
+  for (uint32_t i = 0; i < t->n; i++)
+    if (!(r->leaf[i].t = kd__want_tensor(e, kd__v_tensor(e, t->leaf[i].t), at))) return NULL;
+  return r;
+}
+
 tree *kd__tree_of(elab *e, val *v, const kd_ast *at) {
   v = kd__force_app(v);
   if (v->kind == V_POISON) return NULL;
-  if (v->kind == V_TREE) return v->u.tree;
+  if (v->kind == V_TREE) return at_hand(e, v->u.tree, at);
   tree *t = KD_NEW(e->a, tree);
   if (v->kind == V_LIST) {
     for (uint32_t i = 0; i < v->u.list.n; i++) {
