@@ -187,23 +187,52 @@ static val *bi_select(B) {
 }
 
 /* --- reductions ------------------------------------------------------------------------------------------------------------------- */
+/* A reduction along named axes: of a tensor, or of each leaf of a tree. */
+typedef struct along { scope *s; const builtin *b; const kd_ast *call, *x; arg *over; } along;
+
+static val *reduce_along(elab *e, void *ctx, const kd_ast *call, val **given) {
+  const along *c = ctx;
+  const builtin *b = c->b;
+  tensor *t = kd__want_tensor(e, given[0], c->x);
+  int64_t axes[KD_MAX_RANK];
+  int k;
+  if (!t || !over_or_all(e, c->s, c->over, t, axes, &k, b->name, call)) return &kd__poison;
+  bool logical = b->op == KD_OP_ANY || b->op == KD_OP_ALL;
+  if (logical != (t->dtype == KD_BOOL)) { kd__err(e, KD_D_WANT_KIND, c->x->span, b->name, logical ? "truth values" : "numbers", kd__t_show(e, t)); return &kd__poison; }
+  if (b->op == KD_OP_LOGSUMEXP) t = kd__t_cast(e, t, e->opt->real, call);
+  return kd__v_tensor(e, kd__t_reduce(e, (kd_op)b->op, t, axes, k, call));
+}
+
+static val *each_along(elab *e, along *c, val *x, val *(*f)(elab *e, void *ctx, const kd_ast *call, val **given)) {
+  return kd__treelike(x) && c->over ? kd__tree_map(e, c->call, &x, 1, f, c) : f(e, c, c->call, &x);
+}
+
 static val *bi_reduce(B) {
   PICK(2);
   val *x = kd__force_app(p[0]->v);
   if (x->kind == V_LIST && b->op == KD_OP_SUM) return x->u.list.n ? fold_list(e, call, KD_OP_ADD, x) : kd__v_int(e, 0);
   if (kd__treelike(x) && !p[1] && b->op != KD_OP_LOGSUMEXP) return kd__tree_reduce(e, call, (kd_op)b->op, x);
-  tensor *t = kd__want_tensor(e, x, p[0]->ast);
-  int64_t axes[KD_MAX_RANK];
-  int k;
-  if (!t || !over_or_all(e, s, p[1], t, axes, &k, b->name, call)) return &kd__poison;
-  bool logical = b->op == KD_OP_ANY || b->op == KD_OP_ALL;
-  if (logical != (t->dtype == KD_BOOL)) { kd__err(e, KD_D_WANT_KIND, p[0]->ast->span, b->name, logical ? "truth values" : "numbers", kd__t_show(e, t)); return &kd__poison; }
-  if (b->op == KD_OP_LOGSUMEXP) t = kd__t_cast(e, t, e->opt->real, call);
-  return kd__v_tensor(e, kd__t_reduce(e, (kd_op)b->op, t, axes, k, call));
+  return each_along(e, &(along){ s, b, call, p[0]->ast, p[1] }, x, reduce_along);
 }
 
 static tensor *scaled(elab *e, tensor *t, double k, const kd_ast *at) {
   return kd__t_binary(e, KD_OP_MUL, t, kd__t_const(e, k, t->dtype, NULL, 0, at), at, at, at);
+}
+
+static val *mean_along(elab *e, void *ctx, const kd_ast *call, val **given) {
+  const along *c = ctx;
+  tensor *t = kd__want_tensor(e, given[0], c->x);
+  int64_t axes[KD_MAX_RANK], count = 1;
+  int k;
+  if (!t || !over_or_all(e, c->s, c->over, t, axes, &k, c->b->name, call)) return &kd__poison;
+  if (t->dtype == KD_BOOL || !kd__dtype_real(t->dtype)) t = kd__t_cast(e, t, e->opt->real, call);
+  const tensor *m = kd__valid_of(e, t, axes, k, call);
+  if (m) {
+    tensor *n = kd__t_binary(e, KD_OP_MAX, kd__valid_count(e, t, m, axes, k, call), kd__t_const(e, 1, t->dtype, NULL, 0, call), call, call, call);
+    return kd__v_tensor(e, kd__t_binary(e, KD_OP_DIV, kd__t_reduce(e, KD_OP_SUM, t, axes, k, call), n, call, call, call));
+  }
+  for (int i = 0; i < k; i++) count *= t->ax[axes[i]].size;
+  return kd__v_tensor(e, scaled(e, kd__t_reduce(e, KD_OP_SUM, t, axes, k, call), 1.0 / (double)(count ? count : 1), call));
 }
 
 static val *bi_mean(B) {
@@ -214,18 +243,7 @@ static val *bi_mean(B) {
     const tree *all = kd__tree_of(e, x, p[0]->ast);
     return all ? kd__binary(e, call, "/", kd__tree_reduce(e, call, KD_OP_SUM, x), kd__v_int(e, kd__tree_count(all))) : &kd__poison;
   }
-  tensor *t = kd__want_tensor(e, x, p[0]->ast);
-  int64_t axes[KD_MAX_RANK], count = 1;
-  int k;
-  if (!t || !over_or_all(e, s, p[1], t, axes, &k, b->name, call)) return &kd__poison;
-  if (t->dtype == KD_BOOL || !kd__dtype_real(t->dtype)) t = kd__t_cast(e, t, e->opt->real, call);
-  const tensor *m = kd__valid_of(e, t, axes, k, call);
-  if (m) {
-    tensor *c = kd__t_binary(e, KD_OP_MAX, kd__valid_count(e, t, m, axes, k, call), kd__t_const(e, 1, t->dtype, NULL, 0, call), call, call, call);
-    return kd__v_tensor(e, kd__t_binary(e, KD_OP_DIV, kd__t_reduce(e, KD_OP_SUM, t, axes, k, call), c, call, call, call));
-  }
-  for (int i = 0; i < k; i++) count *= t->ax[axes[i]].size;
-  return kd__v_tensor(e, scaled(e, kd__t_reduce(e, KD_OP_SUM, t, axes, k, call), 1.0 / (double)(count ? count : 1), call));
+  return each_along(e, &(along){ s, b, call, p[0]->ast, p[1] }, x, mean_along);
 }
 
 static val *bi_moment(B) {
