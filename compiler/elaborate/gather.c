@@ -73,9 +73,21 @@ static void gather_masks(elab *e, const tensor *x, int p, tensor *idx, const cha
   }
 }
 
+/* Where the index is not valid, or what it runs along, it may be any number: 0 then. */
+static tensor *valid_index(elab *e, const tensor *x, int p, tensor *idx, const kd_ast *at) {
+  const tensor *m = kd__valid_all(e, idx, at);
+  for (int i = 0; i < x->rank; i++) {
+    const tensor *own = i != p && kd__t_find(idx, x->ax[i].label) >= 0 ? x->ax[i].mask : NULL;
+    bool known = own != NULL;
+    for (int k = 0; own && k < own->rank; k++) known = known && kd__t_find(idx, own->ax[k].label) >= 0;
+    if (known) m = kd__valid_and(e, m, own, at);
+  }
+  return kd__valid_or(e, idx, m, 0, at);
+}
+
 tensor *kd__t_gather(elab *e, tensor *x, int p, tensor *idx, const kd_ast *at) {
   if (!index_fits(e, x, p, idx, at)) return NULL;
-  idx = kd__valid_or(e, idx, kd__valid_all(e, idx, at), 0, at);   /* what is not valid may be any number */
+  idx = valid_index(e, x, p, idx, at);
   kd_build b = kd__b(e, at);
   int64_t order[KD_MAX_RANK];
   axis own[KD_MAX_RANK], made[2 * KD_MAX_RANK], out[KD_MAX_RANK];
