@@ -99,38 +99,6 @@ static bool meet_formal(elab *e, scope *in, const char *formal, const axis *actu
   return true;
 }
 
-static const char *first_actual(const labels *back, size_t n, const char *formal) {
-  for (size_t i = 0; i < n; i++) if (back->map.v[i].formal == formal) return back->map.v[i].actual;
-  return NULL;
-}
-
-/* An argument's axes that meet those of arguments before it (the first n of `back`). The same names in another order are refused (guard G7);
- * other names of equal size, where the experiment gave both, are told (guard G6). */
-static bool like_before(elab *e, scope *in, const tensor *t, const tensor *out, const labels *back, size_t n, const kd_ast *at, const char *callee) {
-  const char *was[KD_MAX_RANK], *order = "[";
-  int differ = 0, known = 0;
-  for (int i = 0; i < t->rank; i++) {
-    was[i] = first_actual(back, n, out->ax[i].label);
-    order = kd__arena_printf(e->a, "%s%s%s", order, i ? ", " : "", was[i] ? was[i] : "..");
-    if (!was[i] || was[i] == t->ax[i].label) continue;
-    differ++;
-    for (int j = 0; j < t->rank; j++) known += was[i] == t->ax[j].label;
-  }
-  if (differ > 1 && known == differ) {
-    kd_diag *d = kd__err(e, KD_D_OTHER_ORDER, at->span, callee, kd__arena_printf(e->a, "%s]", order), kd__t_show(e, t));
-    kd__diag_help(e->sink, d, "order(%.*s, %s])", (int)at->span.len, at->span.src->text + at->span.at, order);
-    return false;
-  }
-  for (int i = 0; i < t->rank; i++) {
-    if (!was[i] || was[i] == t->ax[i].label || *was[i] == '.' || t->ax[i].guessed != AXIS_NAMED) continue;
-    const axis *seen = kd__scope_axis(in, out->ax[i].label);
-    if (!seen || seen->guessed != AXIS_NAMED) continue;
-    kd_diag *d = kd__err(e, KD_D_NAMES_MEET, at->span, callee, was[i], t->ax[i].label, (long long)seen->size);
-    kd__diag_help(e->sink, d, "if they are the same, say so: %.*s[%s as %s]", (int)at->span.len, at->span.src->text + at->span.at, t->ax[i].label, was[i]);
-  }
-  return true;
-}
-
 bool kd__match_axes(elab *e, scope *in, const kd_ast *type, tensor *t, labels *back, const kd_ast *at, const char *pname, tensor *out, const char *callee) {
   const kd_ast *axes = type->kid[0];
   int n = (int)axes->n, rest = -1, opt = -1;
@@ -170,7 +138,7 @@ bool kd__match_axes(elab *e, scope *in, const kd_ast *type, tensor *t, labels *b
     }
     if (!meet_formal(e, in, label, &t->ax[p++], back, out, t, at, pname, callee)) return false;
   }
-  if (back && !like_before(e, in, t, out, back, before, at, callee)) return false;
+  if (back && !kd__like_before(e, in, t, out, back, before, at, callee)) return false;
   const char *was[KD_MAX_RANK];
   for (int i = 0; i < t->rank; i++) was[i] = t->ax[i].label;
   kd__valid_rename(e, out, was, t->rank);
@@ -581,31 +549,6 @@ static arg *key_of(const net *w, arg *a, uint32_t *n) {
   return NULL;
 }
 
-/* A network's input whose axes have the names that it declares, in another order: places count there (guard G14). */
-static bool inputs_in_order(elab *e, scope *in, const def *d, const labels *back, const kd_ast *at) {
-  const kd_ast *params = d->ast->kid[0];
-  for (uint32_t i = 0; i < params->n; i++) {
-    const kd_ast *type = params->kid[i]->n ? params->kid[i]->kid[0] : NULL;
-    if (!type || type->kind != KD_AST_TYPE || !type->n || !type->kid[0]) continue;
-    const kd_ast *axes = type->kid[0];
-    int differ = 0, known = 0;
-    const char *has = "[";
-    for (uint32_t k = 0; k < axes->n; k++) {
-      const char *formal = axes->kid[k]->text ? kd__intern(e, axes->kid[k]->text) : NULL, *is = formal ? first_actual(back, back->map.n, formal) : NULL;
-      has = kd__arena_printf(e->a, "%s%s%s", has, k ? ", " : "", is ? is : "..");
-      if (!is || is == formal) continue;
-      differ++;
-      for (uint32_t j = 0; j < axes->n; j++) known += axes->kid[j]->text && strcmp(axes->kid[j]->text, is) == 0;
-    }
-    if (differ < 2 || known != differ) continue;
-    binding *b = kd__scope_here(in, params->kid[i]->text);
-    kd_diag *dg = kd__err(e, KD_D_INPUT_ORDER, b && b->at ? b->at->span : at->span, d->name, type_text(e, axes), kd__arena_printf(e->a, "%s]", has));
-    kd__diag_help(e->sink, dg, "order(x, %s) puts them so", type_text(e, axes));
-    return false;
-  }
-  return true;
-}
-
 val *kd__apply_net(elab *e, scope *s, net *w, arg *a, uint32_t n, const kd_ast *at) {
   arg *own = kd__arena_copy(e->a, a, sizeof(arg) * (n + 1)), *given = key_of(w, own, &n);
   draw_key key, *up = e->key;
@@ -653,7 +596,7 @@ val *kd__run_net(elab *e, scope *s, net *w, arg *a, uint32_t n, const kd_ast *at
   if (w->mode) e->mode = w->mode;
   val *v = &kd__poison;
   bool ok = bind_params(e, s, in, w->def->ast->kid[0], w->fixed, w->nfixed, a, n, ap->back, at, w->def->name);
-  ok = ok && inputs_in_order(e, in, w->def, ap->back, at);
+  ok = ok && kd__inputs_in_order(e, in, w->def, ap->back, at);
   push_frame(e, &f, kd__arena_printf(e->a, "in `%s`, applied here", w->def->name), at);
   if (ok) v = run_body(e, in, w->def, at);
   e->frame = up; e->loop = loop; e->mode = mode; e->salt = salt; e->over = over_up; e->trial = trial_up; e->rules = rules; e->inside = inside; e->applied = applied;

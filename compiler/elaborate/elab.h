@@ -334,6 +334,8 @@ uint32_t kd__override_args(elab *e, const val *f, const kd_ast *call, arg **a, u
 bool kd__setting(elab *e, const char *path, val **out);                  /* --set path=value, when given */
 scope *kd__bind_call(elab *e, scope *s, def *d, arg *a, uint32_t n, const kd_ast *at);
 bool kd__def_is_net(const def *d);
+bool kd__like_before(elab *e, scope *in, const tensor *t, const tensor *out, const labels *back, size_t n, const kd_ast *at, const char *callee);   /* guard.c */
+bool kd__inputs_in_order(elab *e, scope *in, const def *d, const labels *back, const kd_ast *at);
 bool kd__match_axes(elab *e, scope *in, const kd_ast *type, tensor *t, labels *back, const kd_ast *at, const char *pname, tensor *out, const char *callee);
 val *kd__back(elab *e, const labels *l, val *v, const kd_ast *at, const char *callee);
 val *kd__run_optimizer(elab *e, spec *o, val *param, val *grad, kd_value when, const kd_ast *at);
