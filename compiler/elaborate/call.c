@@ -428,7 +428,7 @@ static val *call_leaf(elab *e, void *ctx, const kd_ast *at, val **v) {
 static bool takes_tree(elab *e, scope *s, const def *d, arg *a, uint32_t n) {
   const kd_ast *params = d->ast->kid[0];
   if (strcmp(d->word, "fn") != 0) return false;
-  bool any = false;
+  bool leaves = false, network = false, rows = false;
   uint32_t at = 0;
   for (uint32_t i = 0; i < n; i++) {
     uint32_t k = at;
@@ -436,9 +436,12 @@ static bool takes_tree(elab *e, scope *s, const def *d, arg *a, uint32_t n) {
     else at++;
     const kd_ast *type = k < params->n && params->kid[k]->n ? params->kid[k]->kid[0] : NULL;
     if (!type || type->kind != KD_AST_TYPE || !type->n || !type->kid[0]) continue;
-    any = kd__treelike(kd__force_app(kd__arg_eval(e, s, &a[i]))) || any;
+    const val *v = kd__force_app(kd__arg_eval(e, s, &a[i]));
+    leaves = leaves || v->kind == V_TREE || v->kind == V_PART;
+    network = network || v->kind == V_NET;
+    rows = rows || (v->kind == V_TENSOR && v->u.t->rank);
   }
-  return any;
+  return leaves || (network && !rows);           /* beside a tensor a network is one that was forgotten to be applied */
 }
 
 static val *call_tree(elab *e, scope *s, def *d, arg *a, uint32_t n, const kd_ast *at) {

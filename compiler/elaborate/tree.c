@@ -144,8 +144,23 @@ static bool single(elab *e, const val *v, const kd_ast *at) {
   return false;
 }
 
+/* A network beside a tensor: not its parameters are meant, but its value. */
+static bool forgot_to_apply(elab *e, val *const *given, uint32_t n, const kd_ast *at) {
+  const val *network = NULL, *rows = NULL;
+  for (uint32_t i = 0; i < n; i++) {
+    const val *v = kd__force_app(given[i]);
+    if (v->kind == V_NET) network = v;
+    if (v->kind == V_TENSOR && v->u.t->rank) rows = v;
+  }
+  if (!network || !rows) return false;
+  kd_diag *d = kd__err(e, KD_D_WANT_TENSOR, at->span, kd__arena_printf(e->a, "the network `%s` beside %s", network->u.net->place->path, kd__v_show(e, rows)));
+  kd__diag_help(e->sink, d, "apply the network to an input: %s(x)", network->u.net->place->path);
+  return true;
+}
+
 val *kd__tree_map(elab *e, const kd_ast *at, val **given, uint32_t n, leaf_fn f, void *ctx) {
   const tree *lead = NULL;
+  if (forgot_to_apply(e, given, n, at)) return &kd__poison;
   tensor ***leaves = KD_NEWN(e->a, tensor **, n);
   val **one = KD_NEWN(e->a, val *, n);
   for (uint32_t i = 0; i < n; i++) {
