@@ -128,6 +128,16 @@ static bool count_turns(elab *e, scope *s, loop *l, const kd_ast *count) {
   return true;
 }
 
+/* What a loop runs over, by a bare name: the axis of that name, unless a binding of that name stands nearer. (A teacher T is no sequence's T.) */
+static const axis *nearest_axis(elab *e, scope *s, const kd_ast *n) {
+  if (n->kind != KD_AST_NAME) return NULL;
+  const char *label = kd__intern(e, n->text);
+  for (; s && !kd__scope_here(s, n->text); s = s->up)
+    for (size_t i = s->axes.n; i-- > 0;)
+      if (s->axes.v[i].label == label) return &s->axes.v[i];
+  return NULL;
+}
+
 static bool read_loop(elab *e, scope *s, const kd_ast *n, bool value, loop *l) {
   bool repeat = n->kind == KD_AST_REPEAT;
   *l = (loop){ .n = n, .value = value, .body = n->kid[repeat ? 2 : 1], .until = repeat ? n->kid[1] : NULL };
@@ -135,9 +145,11 @@ static bool read_loop(elab *e, scope *s, const kd_ast *n, bool value, loop *l) {
     l->name = n->n > 3 ? n->kid[3] : NULL;
     if (!count_turns(e, s, l, n->kid[0])) return false;
   } else {
-    val *v = kd__eval(e, s, n->kid[0]);
     l->name = n->n == 3 ? n->kid[2] : NULL;
-    if (v->kind == V_AXIS && l->name) l->range = l->over_axis = true, l->times = v->u.ax.size, l->ax = v->u.ax;
+    const axis *ax = l->name ? nearest_axis(e, s, n->kid[0]) : NULL;
+    val *v = ax ? NULL : kd__eval(e, s, n->kid[0]);
+    if (v && v->kind == V_AXIS && l->name) ax = &v->u.ax;
+    if (ax) l->range = l->over_axis = true, l->times = ax->size, l->ax = *ax;
     else if (v->kind == V_RANGE && l->name && v->u.range.to != INT64_MAX) {
       l->range = true, l->from = v->u.range.from;
       l->times = v->u.range.to > v->u.range.from ? v->u.range.to - v->u.range.from : 0;

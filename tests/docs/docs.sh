@@ -1,6 +1,8 @@
 #!/bin/sh
 # Executes the documentation: README.md and docs/*.md.   usage: docs.sh ROOT KDC TABLES
 #   ```kd       a file in the language: `kdc check` must find neither an error nor a warning in it
+#   ```kd run   such a file that is also run, with the data in examples/; its report must have no value that is not finite
+#   ```kd frame a file that begins every later `kd run` of its page
 #   ```console  lines that begin with `$ ` are run in the repository, and what they print must be what the block shows; runs go to a scratch folder
 # Links to files of the repository must lead somewhere; docs/reference.md must be what TABLES prints, docs/grammar.md what grammar.awk does.
 # KD_UPDATE_GOLDEN=1 writes these two anew.
@@ -28,22 +30,31 @@ twice=$(grep -o '^| `[EWN][0-9]*`' docs/reference.md | sort | uniq -d)
 for doc in README.md docs/*.md; do
   name=$(basename "$doc" .md)
   awk -v out="$work/$name" '
-    /^```(kd|console)$/ && !inside { inside = 1; kind = substr($0, 4); file = out "." NR "." kind; printf "" > file; next }
+    /^```(kd|kd run|kd frame|console)$/ && !inside {
+      inside = 1; kind = substr($0, 4); sub(/ frame$/, "", kind); sub(/kd run/, "run.kd", kind)
+      file = out "." NR "." kind; printf "%s", kind == "run.kd" ? frame : "" > file
+      framing = $0 ~ / frame$/; next }
     /^```/ { if (inside) { inside = 0; close(file) } else skip = !skip; next }
-    inside { print > file }' "$doc"
+    inside { print > file; if (framing) frame = frame $0 "\n" }' "$doc"
   # links
-  grep -oE '\]\([^)#]+' "$doc" | sed 's/^](//' | grep -v '^https\?:' | while read -r link; do
+  awk '/^```/ { code = !code; next } !code' "$doc" | grep -oE '\]\([^)#]+' | sed 's/^](//' | grep -v '^https\?:' | while read -r link; do
     case $doc in docs/*) at=docs/$link ;; *) at=$link ;; esac
     [ -e "$at" ] || echo "$doc: the link $link leads nowhere"
   done >>"$work/links"
 done
 [ ! -s "$work/links" ] || { cat "$work/links" >&2; bad=1; }
 
-checked=0 run=0
+checked=0 trained=0 run=0
 for f in "$work"/*.kd; do
   [ -e "$f" ] || continue
   if ! "$kdc" check "$f" >"$work/said" 2>&1 || grep -q ': warning:' "$work/said"; then cat "$work/said" >&2; fail "an example does not check: $(basename "$f")"; fi
   checked=$((checked + 1))
+  case $f in *.run.kd)
+    if ! "$kdc" run --quiet --data examples --out "$work/run" "$f" >"$work/said" 2>&1 || ! [ -s "$work/said" ] || grep -Eq 'nan|inf$' "$work/said"; then
+      cat "$work/said" >&2; fail "an example does not run: $(basename "$f")"
+    fi
+    trained=$((trained + 1)) ;;
+  esac
 done
 
 mkdir "$work/bin"
@@ -60,4 +71,4 @@ done
 
 [ $checked -gt 0 ] && [ $run -gt 0 ] || fail "no examples were found"
 [ $bad = 0 ] || exit 1
-echo "$checked examples checked, $run blocks of commands run"
+echo "$checked examples checked, $trained of them run, $run blocks of commands run"
