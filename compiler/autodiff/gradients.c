@@ -107,10 +107,15 @@ static void add_to(walk *w, kd_build *b, kd_value v, kd_value d) {
   *to = *to ? kd__b_op2(b, KD_OP_ADD, *to, d) : d;
 }
 
+/* By operand of the node at hand. */
+struct room { bool *need, *whole; kd_value *d, *have; };
+
 /* Runs the rule of node `id` where a gradient has arrived at one of its results. False if the operator forbids it. */
-static bool step_back(walk *w, kd_build *b, uint32_t id, bool *need, kd_value *d, kd_grad_error *err) {
+static bool step_back(walk *w, kd_build *b, uint32_t id, struct room *m, kd_grad_error *err) {
+  bool *need = m->need;
+  kd_value *d = m->d;
   kd_grad_error inner = { 0 };
-  kd__rule r = { .b = *b, .n = w->g->node.v[id], .need = need, .d = d, .err = &inner, .limit = w->limit };
+  kd__rule r = { .b = *b, .n = w->g->node.v[id], .need = need, .d = d, .have = m->have, .whole = m->whole, .err = &inner, .limit = w->limit };
   bool arrived = false;
   r.g = &w->adjoint[r.n.out - w->first];
   for (uint32_t i = 0; i < r.n.nout; i++) arrived |= r.g[i] != 0;
@@ -122,6 +127,8 @@ static bool step_back(walk *w, kd_build *b, uint32_t id, bool *need, kd_value *d
   for (uint32_t i = 0; i < r.n.nin; i++) {
     need[i] = is_active(w, r.n.in[i]);
     d[i] = 0;
+    m->have[i] = need[i] ? w->adjoint[r.n.in[i] - w->first] : 0;
+    m->whole[i] = false;
   }
   if (w->limit[r.n.op] == 1) w->g->once = r.n.op;               /* what the rule adds is not to be differentiated */
   rules[r.n.op](&r);
@@ -131,7 +138,9 @@ static bool step_back(walk *w, kd_build *b, uint32_t id, bool *need, kd_value *d
     return false;
   }
   for (uint32_t i = 0; i < r.n.nin; i++)
-    if (need[i] && d[i]) add_to(w, b, r.n.in[i], d[i]);
+    if (need[i] && d[i] && m->whole[i]) w->adjoint[r.n.in[i] - w->first] = d[i];
+  for (uint32_t i = 0; i < r.n.nin; i++)
+    if (need[i] && d[i] && !m->whole[i]) add_to(w, b, r.n.in[i], d[i]);
   return true;
 }
 
@@ -145,13 +154,13 @@ bool kd__pull_back(kd_graph *g, const kd_value *end, const kd_value *seed, size_
   w.limit = limit;
   const kd_node *last = &g->node.v[w.hi];
   w.adjoint = KD_NEWN(g->arena, kd_value, last->out + last->nout - w.first);
-  bool *need = KD_NEWN(g->arena, bool, w.most_in + 1);
-  kd_value *d = KD_NEWN(g->arena, kd_value, w.most_in + 1);
-  if (!w.adjoint || !need || !d) return false;
+  size_t most = w.most_in + (size_t)1;
+  struct room m = { KD_NEWN(g->arena, bool, most), KD_NEWN(g->arena, bool, most), KD_NEWN(g->arena, kd_value, most), KD_NEWN(g->arena, kd_value, most) };
+  if (!w.adjoint || !m.need || !m.whole || !m.d || !m.have) return false;
   for (size_t i = 0; i < nend; i++)
     if (end[i] && seed[i] && is_active(&w, end[i])) add_to(&w, &b, end[i], seed[i]);
   for (uint32_t id = w.hi; id > w.lo; id--)
-    if (!step_back(&w, &b, id, need, d, err)) return false;
+    if (!step_back(&w, &b, id, &m, err)) return false;
   for (size_t i = 0; i < n; i++)
     if (wrt[i] && real(g, wrt[i]) && g->def.v[wrt[i]] <= w.hi) grad[i] = w.adjoint[wrt[i] - w.first];
   return true;

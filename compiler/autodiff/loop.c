@@ -143,9 +143,16 @@ static bool carries_gradient(const back *k, uint32_t i) {
   return k->active[i] && (k->write[i] || k->input[i + 1]);             /* else the gradient passes by */
 }
 
+/* What the sum of a captured value's gradient begins with: its gradient so far, so that all is added up in the order of the loop written out. */
+static kd_value goes_on(back *k, uint32_t i) {
+  for (uint32_t j = (uint32_t)k->c; j < i; j++) if (k->r->n.in[j] == k->r->n.in[i] && k->r->need[j] && k->input[j + 1]) return 0;   /* once */
+  k->r->whole[i] = k->r->have[i] != 0;
+  return k->r->have[i];
+}
+
 /* A gradient that is carried; as yet only its slot. */
 static void carry_gradient(back *k, uint32_t i) {
-  kd_value start = i < k->c ? k->r->g[i] : 0;
+  kd_value start = i < k->c ? k->r->g[i] : goes_on(k, i);
   kd_type t = type_of(k, k->r->n.in[i]);
   if (!start) start = kd__b_const_like(&k->r->b, 0, k->r->n.in[i]);
   KD_PUSH(k->a, k->carry, t);

@@ -14,6 +14,8 @@ typedef struct kd__rule {
   const kd_value *g;                             /* by result: its gradient, or 0 where there is none; at least one is there */
   const bool *need;                              /* by operand: is its gradient asked for? */
   kd_value *d;                                   /* by operand: all 0 at first; left 0 where no gradient flows */
+  const kd_value *have;                          /* by operand: its gradient so far, or 0 */
+  bool *whole;                                   /* by operand: set by a rule whose d goes on from `have`, and is all of the gradient */
   bool failed;                                   /* set by a rule that differentiates a body: that has something that forbids it */
   const uint8_t *limit;                          /* how often each operator may be differentiated */
   kd_grad_error *err;                            /* what (its value is one of the body; 0: memory ran out) */

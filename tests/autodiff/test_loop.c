@@ -98,7 +98,8 @@ static void same(lab *l, kd_value got, kd_value want, double tolerance, const ch
   kd_eval_free(&e);
 }
 
-/* Written out, the values are the same bits; the gradients, whose sums may run in another order, are as good as equal. */
+/* Written out, values and gradients are the same bits; but where a carry never changes, which no program says, its gradient is added up apart. Second
+ * derivatives, of a loop that computes again what the loop written out has at hand, are as good as equal. */
 static void written_out(void **state) {
   (void)state;
   for (int i = 0; i < KD_TEST_LOOPS; i++) {
@@ -112,7 +113,8 @@ static void written_out(void **state) {
     for (size_t k = 0; k < n; k++) same(&l, loop[k], flat[k] = to[loop[k]], 0, c->what);
     both_orders(&l, loop, n, wrt, nin, got, got2);
     both_orders(&l, flat, n, wrt, nin, want, want2);
-    for (size_t k = 0; k < nin; k++) same(&l, got[k], want[k], 1e-12, c->what), same(&l, got2[k], want2[k], 1e-10, c->what);
+    double exact = strstr(c->what, "never changes") ? 1e-12 : 0;
+    for (size_t k = 0; k < nin; k++) same(&l, got[k], want[k], exact, c->what), same(&l, got2[k], want2[k], 1e-12, c->what);
     lab_end(&l);
   }
 }
