@@ -138,6 +138,46 @@ static void give_trained(elab *e) {
   }
 }
 
+/* --- states that stay behind -------------------------------------------------------------------------------------------------------------- */
+static bool plan_reads(const kd_plan *p, uint32_t slot) {
+  for (uint32_t i = 0; i < p->ncall; i++)
+    for (uint32_t k = 0; k < p->call[i].nin; k++) {
+      const kd_plan_tensor *t = &p->tensor[p->call[i].in[k]];
+      if (t->place == KD_IN_SLOT && t->slot == slot) return true;
+    }
+  return false;
+}
+
+static bool plan_writes(const kd_plan *p, uint32_t slot) {
+  for (uint32_t i = 0; i < p->nwrites; i++) if (p->writes[i] == slot) return true;
+  return false;
+}
+
+/* Set once at most: initial values, and copies outside of batches. */
+static bool is_deferred(const mod_build *b, const kd_graph *g) {
+  for (size_t i = 0; i < b->later.n; i++) if (b->later.v[i].g == g) return true;
+  return false;
+}
+
+/* A network whose parameters follow another's by `update`, and whose states (running statistics) are read but follow nothing. */
+static void warn_left_behind(elab *e, const kd_module *m) {
+  const mod_build *b = e->build;
+  for (size_t k = 0; k < b->averaged.n; k++)
+    for (uint32_t i = 0; i < m->nslot; i++) {
+      if (m->slot[i].kind != KD_SLOT_STATE || e->slot.v[i].owner->root_net != b->averaged.v[k].net) continue;
+      bool read = false, written = false;
+      for (uint32_t p = 0; p < m->nplan; p++) {
+        read = read || plan_reads(m->plan[p], i);
+        written = written || (strcmp(m->plan[p]->name, "init") != 0 && !is_deferred(b, b->plan.v[p].g) && plan_writes(m->plan[p], i));
+      }
+      if (!read || written) continue;
+      const char *name = b->averaged.v[k].net->place->path;
+      kd_diag *d = kd__err(e, KD_D_STATES_STAY, b->averaged.v[k].at->span, name, m->slot[i].name);
+      kd__diag_help(e->sink, d, "take them along: let old = params(%s), copy S to %s, and update %s = ... of `old` and S, where S is the network that it follows", name, name, name);
+      break;
+    }
+}
+
 kd_module *kd__module_finish(elab *e) {
   mod_build *b = e->build;
   kd_module *m = KD_NEW(e->a, kd_module);
@@ -160,6 +200,7 @@ kd_module *kd__module_finish(elab *e) {
   m->plan = KD_NEWN(e->a, kd_plan *, b->plan.n);
   for (size_t i = 0; i < b->plan.n; i++)
     if (!(m->plan[i] = make_plan(e, &b->plan.v[i], m->slot, m->nslot))) return NULL;
+  warn_left_behind(e, m);
   m->ndataset = (uint32_t)e->data.n;
   m->dataset = KD_NEWN(e->a, kd_dataset, e->data.n);
   for (size_t i = 0; i < e->data.n; i++) m->dataset[i] = e->data.v[i].d;

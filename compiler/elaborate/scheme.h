@@ -23,6 +23,8 @@ typedef struct deferred { kd_graph *g; models what, to; const char *how; place *
 typedef struct made_in { int64_t slot; prog *in; kd_value v; } made_in;
 /* Registers that the programs of a body get, so that its form for a short batch takes the same ones. */
 typedef struct registers { KD_VEC(uint32_t) first; size_t next; bool again; uint32_t from, to; struct registers *up; } registers;   /* from .. to: all that were made meanwhile */
+/* `update` of a whole network: its parameters, not its states. */
+typedef struct averaged { const net *net; const kd_ast *at; } averaged;
 typedef struct committed { int64_t slot; const kd_ast *by; uint32_t arm; } committed;
 typedef struct stage_slot { uint32_t stage, slot; } stage_slot;
 typedef struct mod_build {
@@ -39,6 +41,7 @@ typedef struct mod_build {
   KD_VEC(deferred) later;
   KD_VEC(made_in) made;
   KD_VEC(freeze_rule) frozen;
+  KD_VEC(averaged) averaged;
   KD_VEC(committed) committed;                     /* in the batch at hand */
   uint32_t nreg, ncounter;
   const char *stage_name;

@@ -33,6 +33,7 @@ static void update_tree(elab *e, scope *s, val *to, const kd_ast *n) {
   tensor **t = now ? kd__alike(e, old, now, n) : NULL;
   for (uint32_t i = 0; t && i < old->n; i++) if (refuse_frozen(e, old->leaf[i].slot, n->kid[0])) return;
   for (uint32_t i = 0; t && i < old->n; i++) set_now(e, old->leaf[i].slot, t[i]->v, n);
+  if (t && to->kind == V_NET) KD_PUSH(e->a, e->build->averaged, (averaged){ to->u.net, n });
 }
 
 void kd__scheme_update(elab *e, scope *s, const kd_ast *n) {
