@@ -134,13 +134,39 @@ static int64_t carried_slot(elab *e, const tensor *t, const kd_ast *at) {
   return slot;
 }
 
+/* What costs no more than reading it back is made again: a few elementwise steps and views of the batch's fields, which do not change within
+ * it, of carried values and constants. Returns 0 when it is more than that. */
+enum { AGAIN_MAX = 16 };
+
+static bool stays(const elab *e, const prog *from, const prog *p, const kd_node *n) {
+  if (kd__value_read(e, n) >= 0) return true;
+  if (n->op != KD_OP_INPUT || kd__is_open(e, n)) return n->op != KD_OP_INPUT;
+  const slot_info *s = &e->slot.v[kd__attr(n, "slot")->u.i];
+  for (const opening *o = from->open; s->data && o; o = o->up)
+    for (const opening *k = p->open; o->data + 1 == s->data && o->bank == s->bank && k; k = k->up) if (k == o) return true;
+  return false;
+}
+
+static kd_value again(elab *e, const prog *from, kd_value v, int *left) {
+  const kd_node n = *kd__node_of(from->g, v);
+  const kd_op_info *op = kd__op_info((kd_op)n.op);
+  if (--*left < 0 || n.nout != 1 || (op->cls != KD_CLASS_LEAF && op->cls != KD_CLASS_ELEM && op->cls != KD_CLASS_VIEW) || !stays(e, from, e->prog, &n)) return 0;
+  kd_value in[8];
+  if (n.nin > 8) return 0;
+  for (uint32_t i = 0; i < n.nin; i++) if (!(in[i] = again(e, from, n.in[i], left))) return 0;
+  if (n.op == KD_OP_INPUT) return kd__slot_input(e, e->prog, kd__attr(&n, "slot")->u.i);
+  return kd__graph_add(e->prog->g, (kd_op)n.op, in, n.nin, n.attr, n.origin, NULL);
+}
+
 /* A value of an earlier program of the scheme as one of the program at hand; NULL: it cannot be one. Values of one batch mean nothing in an
  * evaluation, which runs over others. */
 tensor *kd__carry(elab *e, const tensor *t, const kd_ast *at) {
   prog *p = e->prog;
   if (!p || !t->in || !t->in->segment || p->kind == PROG_INIT) return NULL;
   for (int i = 0; !p->segment && p->kind != PROG_PROBE && i < t->rank; i++) if (e->root.v[t->ax[i].root].kind == ROOT_SAMPLE) return NULL;
-  tensor *r = kd__t_wrap(e, kd__slot_input(e, p, carried_slot(e, t, at)), t->ax, t->rank, at);
+  int left = AGAIN_MAX;
+  kd_value v = p->segment ? again(e, t->in, t->v, &left) : 0;
+  tensor *r = kd__t_wrap(e, v ? v : kd__slot_input(e, p, carried_slot(e, t, at)), t->ax, t->rank, at);
   for (int i = 0; i < r->rank; i++) if (t->ax[i].mask && t->ax[i].mask->in != p) r->ax[i].mask = kd__carry(e, t->ax[i].mask, at);
   r->from = t->from; r->shown = t->shown; r->made = t->made;
   return r;
