@@ -11,7 +11,7 @@ static void step(elab *e, scope *s, const kd_ast *n) {
   }
   models m = { 0 };
   if (!kd__models(e, s, n->kid[0], &m)) return;
-  place *home = kd__place_at(e, b->home, n, "step", "step");
+  place *home = kd__step_home(e, n);
   if (n->kind == KD_AST_STEP_ALONG) kd__step_along(e, s, &m, n, home);
   else kd__train_step(e, s, &m, n->kid[0], n->kid[1], n->n > 2 ? n->kid[2] : NULL, home);
 }

@@ -65,6 +65,7 @@ void kd__unhit(elab *e, const targets *t);                               /* repo
 int64_t kd__read_from(elab *e, const val *v);
 bool kd__slot_frozen(elab *e, int64_t slot);
 int64_t kd__slot_rank(elab *e, int64_t slot);
+place *kd__step_home(elab *e, const kd_ast *n);   /* owns the optimizer states of a `step` */
 /* One step in the current program; false after reporting. `home` owns the optimizer's states. */
 bool kd__train_step(elab *e, scope *s, const models *m, const kd_ast *models_ast, const kd_ast *loss, const kd_ast *using_ast, place *home);
 /* The same with a gradient that is given: a tree of parameters, a tensor for a parameter of the experiment. */

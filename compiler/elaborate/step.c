@@ -368,6 +368,16 @@ static val *optimizer_of(elab *e, scope *s, const kd_ast *using_ast, const kd_as
   return opt;
 }
 
+/* Optimizer states belong to the step as it is written and to the parameters that it trains, whatever turn of a static loop it is in (rule 17). */
+place *kd__step_home(elab *e, const kd_ast *n) {
+  uint64_t loop = e->loop;
+  const char *turns = e->turns;
+  e->loop = 0; e->turns = "";
+  place *p = kd__place_at(e, e->build->home, n, "step", "step");
+  e->loop = loop; e->turns = turns;
+  return p;
+}
+
 /* The optimizer over the flat parameters. */
 static bool apply(elab *e, reached *r, spec *o, const kd_ast *using_ast, place *home, const kd_ast *models_ast) {
   int64_t total = 0;
@@ -377,7 +387,10 @@ static bool apply(elab *e, reached *r, spec *o, const kd_ast *using_ast, place *
   step_ctx st = { kd__arena_copy(e->a, &r->slot, sizeof r->slot) };
   e->opt_ctx.step = &st;
   e->opt_ctx.place = using_ast->kind == KD_AST_CALL ? home : shared_home(e, o, using_ast, &r->slot);
+  uint64_t loop = e->loop;
+  if (loop) e->loop = kd__hash(r->slot.v, sizeof *r->slot.v * r->slot.n, 1);
   val *now = kd__run_optimizer(e, o, kd__v_tensor(e, param), kd__v_tensor(e, grad), 0, using_ast);
+  e->loop = loop;
   e->opt_ctx.step = NULL;
   if (now->kind != V_TENSOR) return false;
   unflatten(e, r, now->u.t, models_ast);
