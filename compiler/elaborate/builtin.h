@@ -15,7 +15,7 @@ val *bi_fill(B); val *bi_full(B); val *bi_draw(B); val *bi_draw_int(B); val *bi_
 val *bi_calls(B); val *bi_grad(B); val *bi_jvp(B); val *bi_stepped(B); val *bi_params(B);
 val *bi_conv(B); val *bi_pool(B); val *bi_pad(B); val *bi_flip(B); val *bi_sort(B); val *bi_topk(B); val *bi_order(B);
 val *bi_write(B); val *bi_mean_at(B); val *bi_segment_sum(B); val *bi_segment_mean(B); val *bi_segment_extreme(B);
-val *bi_argsort(B); val *bi_shift(B); val *bi_unstack(B);
+val *bi_shift(B); val *bi_unstack(B);
 val *bi_count(B); val *bi_valid(B); val *bi_filled(B); val *bi_prefix(B);
 /* Masks and what moves places (builtin_valid.c). */
 tensor *kd__valid_sort(elab *e, tensor *x, int p, bool descending, int64_t size, axis *ax, const kd_ast *at);

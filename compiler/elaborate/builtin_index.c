@@ -136,19 +136,6 @@ val *bi_segment_extreme(B) {
 }
 
 /* --- moving along an axis ------------------------------------------------------------------------------------------------------------------ */
-val *bi_argsort(B) {
-  PICK(3);
-  tensor *x = kd__want_tensor(e, p[0]->v, p[0]->ast);
-  int at;
-  bool down = false;
-  if (!x || !one_axis(e, s, p[1], x, b->name, &at) || (p[2] && !kd__want_bool(e, p[2]->v, p[2]->ast, "`descending`", &down))) return &kd__poison;
-  kd_attr attr[2] = { kd__ai(at), kd__ai(down) };
-  axis ax[KD_MAX_RANK];
-  x = kd__valid_sort(e, x, at, down, x->ax[at].size, ax, call);
-  kd_value v = kd__graph_add(e->prog->g, KD_OP_SORT, &x->v, 1, attr, kd__origin(e, call->span), NULL);
-  return kd__v_tensor(e, kd__t_wrap(e, v + 1, ax, x->rank, call));
-}
-
 /* x[i - n] at place i; `fill` where that is outside. */
 val *bi_shift(B) {
   PICK(4);

@@ -382,7 +382,8 @@ val *bi_sort(B) {
   kd_attr attr[2] = { kd__ai(at), kd__ai(down) };
   axis ax[KD_MAX_RANK];
   x = kd__valid_sort(e, x, at, down, x->ax[at].size, ax, call);
-  return value_and_index(e, kd__graph_add(e->prog->g, KD_OP_SORT, &x->v, 1, attr, kd__origin(e, call->span), NULL), ax, x->rank, call);
+  kd_value v = kd__graph_add(e->prog->g, KD_OP_SORT, &x->v, 1, attr, kd__origin(e, call->span), NULL);
+  return b->op ? kd__v_tensor(e, kd__t_wrap(e, v + 1, ax, x->rank, call)) : value_and_index(e, v, ax, x->rank, call);   /* argsort, sort */
 }
 
 val *bi_topk(B) {
