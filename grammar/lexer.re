@@ -202,6 +202,7 @@ void kd__lex(kd__parser *p, kd__token *t) {
       "||" | "|"       { foreign(p, t, from, "write `or`; a pipe is `|>`", OR); goto done; }
       "!"              { foreign(p, t, from, "write `not`", NOT); goto done; }
       "**"             { foreign(p, t, from, "a power is written a^b", '^'); goto done; }
+      "@"              { foreign(p, t, from, "dot(a, b, over: D) sums products along an axis", '*'); goto done; }
       "=>"             { foreign(p, t, from, "a function is written fn(x) = x + 1", '='); goto done; }
       ":="             { foreign(p, t, from, "a binding is written x = 1", '='); goto done; }
       [-+*/%^] "="     { foreign(p, t, from, "write it out: x = x + 1", '='); goto done; }

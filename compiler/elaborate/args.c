@@ -222,7 +222,11 @@ static bool scalar_type(elab *e, const kd_ast *type, val **v, const kd_ast *at, 
     if (x->kind == V_TENSOR) { kd__err(e, KD_D_WANT_KIND, at->span, what, "a number", kd__t_show(e, x->u.t)); return false; }
     return kd__want_real(e, x, at, what, &r);
   }
-  if (strcmp(t, "list") == 0 && x->kind != V_LIST && x->kind != V_RANGE) { kd__err(e, KD_D_WANT_KIND, at->span, what, "a list", kd__v_show(e, x)); return false; }
+  if (strcmp(t, "list") == 0 && x->kind != V_LIST && x->kind != V_RANGE) {
+    kd_diag *d = kd__err(e, KD_D_WANT_KIND, at->span, what, "a list", kd__v_show(e, x));
+    if (at->span.len < 40) kd__diag_help(e->sink, d, "a list of one is [%.*s]", (int)at->span.len, at->span.src->text + at->span.at);
+    return false;
+  }
   if (strcmp(t, "net") == 0 && x->kind != V_NET && x->kind != V_DEF && x->kind != V_LAMBDA) { kd__err(e, KD_D_WANT_KIND, at->span, what, "a network", kd__v_show(e, x)); return false; }
   if (strcmp(t, "optimizer") == 0 && x->kind != V_SPEC) { kd__err(e, KD_D_WANT_KIND, at->span, what, "an optimizer", kd__v_show(e, x)); return false; }
   return true;

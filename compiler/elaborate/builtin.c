@@ -50,6 +50,7 @@ bool kd__pick(elab *e, scope *s, const builtin *b, const kd_ast *call, arg *a, u
     if (!out[i] && !opt) {
       kd_diag *d = kd__err(e, KD_D_MISSING_ARG, call->span, b->name, kd__arena_strndup(e->a, p, name_len(p)));
       if (strncmp(p, "over", 4) == 0) kd__diag_help(e->sink, d, "name the axis: %s(x, over: K)", b->name);
+      else kd__diag_help(e->sink, d, "give it: %s(%s, ...)", b->name, kd__arena_strndup(e->a, p, name_len(p)));
       ok = false;
     }
     if (out[i] && !raw && kd__arg_eval(e, s, out[i])->kind == V_POISON) ok = false;
@@ -320,7 +321,7 @@ static val *bi_dot(B) {
   if (kd__treelike(u) && kd__treelike(v) && !p[2]) return kd__tree_dot(e, call, u, v);
   if (!p[2]) {
     kd_diag *d = kd__err(e, KD_D_MISSING_ARG, call->span, b->name, "over");
-    kd__diag_help(e->sink, d, "name the axis: %s(x, over: K)", b->name);
+    kd__diag_help(e->sink, d, "name the axis: %s(x, y, over: K)", b->name);
     return &kd__poison;
   }
   tensor *x = kd__want_tensor(e, p[0]->v, p[0]->ast), *y = kd__want_tensor(e, p[1]->v, p[1]->ast);

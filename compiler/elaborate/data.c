@@ -182,7 +182,8 @@ static opening *streaming(elab *e, uint32_t data, opening *batch, const kd_ast *
     return NULL;
   }
   kd_diag *d = kd__err(e, KD_D_WRONG_STREAM, n->span, data_name(e, data), p->open ? data_name(e, p->open->data) : "no data set");
-  kd__diag_help(e->sink, d, "run it `on %s`", data_name(e, data));
+  if (p->open) kd__diag_help(e->sink, d, "run it `on %s`, or take a batch of each: for a in %s, b in %s.cycle { ... }", data_name(e, data), data_name(e, p->open->data), data_name(e, data));
+  else kd__diag_help(e->sink, d, "read it in a loop, for batch in %s { ... }, in a report, report m(...) on %s.test, or measured: let y = evaluate m(...) on %s.test", data_name(e, data), data_name(e, data), data_name(e, data));
   return NULL;
 }
 
@@ -282,7 +283,10 @@ void kd__data_whole(elab *e, kd_module *m) {
 static val *unknown_field(elab *e, const data_set *d, const char *what, const char *const *names, size_t k, const char *name, const kd_ast *n) {
   kd_diag *dg = kd__err(e, KD_D_UNKNOWN_FIELD, n->name.len ? n->name : n->span, kd__arena_printf(e->a, "data set `%s`", d->name ? d->name : "?"), what, name);
   const char *near = kd__nearest(e, name, names, k);
+  kd__buf has = { 0 };
+  for (size_t i = 0; !near && i < k && i < 16; i++) kd__buf_printf(&has, "%s%s", has.n ? ", " : "", names[i]);
   if (near) kd__diag_help(e->sink, dg, "did you mean `%s`?", near);
+  else if (has.n) kd__diag_help(e->sink, dg, "it has: %s", kd__buf_keep(&has, e->a));
   return &kd__poison;
 }
 
@@ -293,7 +297,7 @@ val *kd__split_field(elab *e, val *v, const char *name, const kd_ast *n) {
     if (stream) return stream;
     if (strcmp(name, "all") == 0) { val *w = kd__v_new(e, V_SPLIT); w->u.split = v->u.split; w->u.split.whole = true; return w; }
     kd_diag *dg = kd__err(e, KD_D_NO_FIELDS, n->span, kd__v_show(e, v), name);
-    kd__diag_help(e->sink, dg, "all samples of it at once: .all.%s", name);
+    kd__diag_help(e->sink, dg, "a batch's field is %s.%s, on whatever split the statement runs; all samples at once are .all.%s", d->name ? d->name : "D", name, name);
     return &kd__poison;
   }
   const char *names[64];

@@ -464,6 +464,9 @@ bool kd__library_help(elab *e, kd_diag *d, const char *subject, int64_t number);
 void kd__fit_help(elab *e, kd_diag *d, const char *label, int rank, int64_t size);
 void kd__use(elab *e, scope *s, const kd_ast *n);
 void kd__probe_formula(elab *e, binding *b, const kd_ast *at);           /* once, so that its errors show where it stands */
+bool kd__hint_name(elab *e, kd_diag *d, const char *name, const kd_source *near);         /* an unknown name: where the library has it, what it is called here (hint.c) */
+bool kd__hint_field(elab *e, kd_diag *d, const char *name, const kd_ast *of);             /* a field of what has none */
+void kd__hint_value(elab *e, kd_diag *d, const val *v, const kd_ast *at);                 /* what stands where a tensor is needed */
 const char *kd__nearest_line(elab *e, const char *name, const char *lines);
 void kd__define(elab *e, scope *s, const kd_ast *n);
 

@@ -123,6 +123,7 @@ static val *unknown_name(elab *e, scope *s, const kd_ast *n, const char *name) {
   if (kd__absent(e, s, kd__intern(e, name), n)) return &kd__poison;
   const char *near = kd__nearest(e, name, names, k);
   kd_diag *d = kd__err(e, KD_D_UNKNOWN_NAME, n->span, name);
+  if (kd__hint_name(e, d, name, n->span.src)) return &kd__poison;
   if (near) kd__diag_help(e->sink, d, "did you mean `%s`?", near);
   else if (kd__scope_axis(s, kd__intern(e, name))) kd__diag_help(e->sink, d, "`%s` is an axis here; size(%s) is its size", name, name);
   return &kd__poison;
@@ -279,7 +280,8 @@ bool kd__items_of(elab *e, val *v, const kd_ast *at, val_vec *out) {
 bool kd__bind_item(elab *e, scope *s, const kd_ast *const *names, uint32_t n, val *item, const kd_ast *at) {
   if (n == 1) { kd__scope_bind(e, s, names[0]->text, item, names[0])->used = true; return true; }
   if (item->kind != V_LIST || item->u.list.n != n) {
-    if (item->kind != V_POISON) kd__err(e, KD_D_UNPACK, at->span, n, kd__v_show(e, item));
+    kd_diag *d = item->kind == V_POISON ? NULL : kd__err(e, KD_D_UNPACK, at->span, n, kd__v_show(e, item));
+    if (d) kd__hint_value(e, d, item, names[0]);
     return false;
   }
   for (uint32_t i = 0; i < n; i++) kd__scope_bind(e, s, names[i]->text, item->u.list.v[i], names[i])->used = true;
@@ -554,7 +556,9 @@ void kd__exec(elab *e, scope *s, const kd_ast *n) {
     case KD_AST_LET_MANY: exec_let_many(e, s, n); break;
     case KD_AST_ASSIGN: exec_assign(e, s, n); break;
     case KD_AST_EXPR_STMT: if (s->scheme) kd__scheme_stmt(e, s, n); else kd__eval(e, s, n->kid[0]); break;
-    case KD_AST_RETURN: e->result = kd__eval(e, s, n->kid[0]); e->returned = true; break;
+    case KD_AST_RETURN:
+      if (s->scheme) kd__diag_help(e->sink, kd__err(e, KD_D_SCHEME_RETURN, n->span), "what it measures is shown with report ..., and kept in a state");
+      e->result = kd__eval(e, s, n->kid[0]); e->returned = true; break;
     case KD_AST_IF: exec_if(e, s, n); break;
     case KD_AST_FOR_IN: if (s->scheme && over_data(e, s, n)) kd__scheme_stmt(e, s, n); else kd__loop_stmt(e, s, n); break;
     case KD_AST_REPEAT: if (s->scheme) kd__scheme_stmt(e, s, n); else kd__loop_stmt(e, s, n); break;

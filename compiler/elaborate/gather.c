@@ -216,7 +216,11 @@ tensor *kd__t_scatter_at(elab *e, kd_op op, tensor *x, const pick *p, int n, ten
   tensor *idx = n == 1 ? p[0].idx : joint_index(e, x, p, n, at), *base = n == 1 ? x : kd__t_merge(e, x, pos, n, joint_label(e), at);
   if (!idx || !base) return NULL;
   int to = n == 1 ? (int)pos[0] : kd__t_find(base, joint_label(e));
-  if (where && where->dtype != KD_BOOL) { kd__err(e, KD_D_WANT_KIND, at->span, "`where`", "truth values", kd__t_show(e, where)); return NULL; }
+  if (where && where->dtype != KD_BOOL) {
+    kd_diag *d = kd__err(e, KD_D_WANT_KIND, at->span, "`where`", "truth values", kd__t_show(e, where));
+    kd__diag_help(e->sink, d, "compare: m > 0; a parameter of truth values is declared m: bool[B, T]");
+    return NULL;
+  }
   const tensor *mask[3] = { where, kd__valid_all(e, v, at), kd__valid_all(e, idx, at) }, *rows = NULL, *fine = NULL;
   for (int i = 0; i < 3; i++) {                  /* rows are left out; so are single elements: they get what they have */
     if (mask[i] && within(mask[i], idx)) rows = kd__valid_and(e, rows, mask[i], at);

@@ -1,5 +1,6 @@
 /* index.c: `over:` lists, shapes in brackets, and x[...]: views, slices, gathers (language-notes A10, A13, A14). */
 #include "compiler/elaborate/elab.h"
+#include <strings.h>
 
 /* --- names of axes in an `over:` ------------------------------------------------------------------------------------------ */
 static bool add_position(elab *e, int64_t p, int64_t *axes, int *n, const kd_ast *at, const char *label) {
@@ -17,9 +18,10 @@ static bool missing_axis(elab *e, scope *s, const tensor *x, const char *label, 
   if (x->from) kd__diag_primary(e->sink, d, "%s is %s", x->from, kd__t_show(e, x));
   binding *b = kd__scope_find(s, label, NULL);
   const char *near = kd__nearest(e, label, names, x->rank);
+  for (int i = 0; i < x->rank && !near; i++) if (strcasecmp(names[i], label) == 0) near = names[i];
   if (b && b->kind == B_VALUE && b->v && b->v->kind != V_AXIS) kd__diag_help(e->sink, d, "`%s` is %s here, not an axis", label, kd__v_kind(b->v));
   else if (near) kd__diag_help(e->sink, d, "did you mean `%s`?", near);
-  else if (x->rank && x->ax[x->rank - 1].guessed == AXIS_GUESSED) kd__diag_help(e->sink, d, "its axes were named by position; name them where it is read: let z: [B, K] = ...");
+  else if (x->rank) kd__diag_help(e->sink, d, "say it with one of its axes, or name them where it is read: let z: [B, K] = ...");
   return false;
 }
 
@@ -40,7 +42,9 @@ static bool over_value(elab *e, scope *s, val *v, const kd_ast *n, const tensor 
       if (!over_value(e, s, v->u.list.v[i], n, x, axes, count)) return false;
     return true;
   }
-  if (v->kind != V_POISON) kd__err(e, KD_D_WANT_KIND, n->span, "over", "names of axes", kd__v_show(e, v));
+  kd_diag *d = v->kind == V_POISON ? NULL : kd__err(e, KD_D_WANT_KIND, n->span, "over", "names of axes", kd__v_show(e, v));
+  if (d && v->kind == V_STRING) kd__diag_help(e->sink, d, "write it without quotes: over: %s", v->u.s);
+  else if (d) kd__diag_help(e->sink, d, "the axes here are %s", kd__t_show(e, x));
   return false;
 }
 

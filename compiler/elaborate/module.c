@@ -413,6 +413,10 @@ val *kd__field(elab *e, scope *s, val *v, const kd_ast *n) {
       if (v->u.tree->n) kd__diag_help(e->sink, d, "its leaves are named like %s", v->u.tree->leaf[0].path);
       return &kd__poison;
     }
-    default: kd__err(e, KD_D_NO_FIELDS, n->span, kd__v_show(e, v), n->text); return &kd__poison;
+    default: {
+      kd_diag *d = kd__err(e, KD_D_NO_FIELDS, n->span, kd__v_show(e, v), n->text);
+      (void)kd__hint_field(e, d, n->text, n->kid[0]);
+      return &kd__poison;
+    }
   }
 }

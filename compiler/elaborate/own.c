@@ -168,14 +168,14 @@ static bool declared_shape(elab *e, scope *s, const kd_ast *n, axis *ax, uint32_
   *t = e->opt->real; *rank = 0;
   if (type && type->text) *t = strcmp(type->text, "int") == 0 ? KD_I64 : strcmp(type->text, "bool") == 0 ? KD_BOOL : *t;
   if (type && type->kind == KD_AST_TYPE && type->n && type->kid[0]) return kd__axes_type(e, s, type->kid[0], ax, rank);
-  if (type) { kd__err(e, KD_D_OWN_SHAPE, n->span, n->text2, n->text, n->text); return false; }
+  if (type) { kd__diag_help(e->sink, kd__err(e, KD_D_OWN_SHAPE, n->span, n->text2, n->text, n->text), "a single number is %s: []", n->text); return false; }
   if (e->opt_ctx.pv && e->opt_ctx.pv->kind == V_TENSOR) {      /* inside an optimizer: one value for each parameter */
     const tensor *p = e->opt_ctx.pv->u.t;
     *rank = p->rank;
     memcpy(ax, p->ax, sizeof(axis) * p->rank);
     return true;
   }
-  kd__err(e, KD_D_OWN_SHAPE, n->span, n->text2, n->text, n->text);
+  kd__diag_help(e->sink, kd__err(e, KD_D_OWN_SHAPE, n->span, n->text2, n->text, n->text), "a single number is %s: []", n->text);
   return false;
 }
 

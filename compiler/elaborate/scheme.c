@@ -115,7 +115,7 @@ void kd__scheme_stmt(elab *e, scope *s, const kd_ast *n) {
     case KD_AST_RESET: kd__reset(e, s, n); break;
     case KD_AST_EVALUATE: kd__evaluate(e, s, n, false); break;
     case KD_AST_REPORT: kd__evaluate(e, s, n, true); break;
-    case KD_AST_KEEP_BEST: if (!e->build->keep) kd__err(e, KD_D_KEEP_PLACE, n->span); break;
+    case KD_AST_KEEP_BEST: if (!e->build->keep) kd__diag_help(e->sink, kd__err(e, KD_D_KEEP_PLACE, n->span), "stage fit { keep best by m(...); train ... }"); break;
     case KD_AST_WRITE: kd__write(e, s, n); break;
     case KD_AST_SAVE: kd__save(e, s, n); break;
     case KD_AST_FREEZE: kd__freeze(e, s, n, true); break;

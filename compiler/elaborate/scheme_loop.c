@@ -358,7 +358,11 @@ void kd__for_data(elab *e, scope *s, const kd_ast *n) {
   bool several = n->kind == KD_AST_FOR_STREAMS;
   uint32_t k = several ? n->n - 1 : 1;
   use *u = KD_NEWN(e->a, use, k);
-  if (!several && n->n != 3) { kd__err(e, KD_D_UNPACK, n->span, n->n - 2, "a batch"); return; }
+  if (!several && n->n != 3) {
+    kd_diag *d = kd__err(e, KD_D_UNPACK, n->kid[0]->span, n->n - 2, "a batch");
+    kd__diag_help(e->sink, d, "a batch has one name, and its fields are read from it: for batch in ... { ... batch.FIELD ... }");
+    return;
+  }
   for (uint32_t i = 0; i < k; i++) {
     const kd_ast *x = several ? n->kid[i + 1] : n;
     if (!use_of(e, s, x->kid[0], several ? x->text : n->kid[2]->text, several ? x : n->kid[2], &u[i])) return;

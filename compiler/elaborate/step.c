@@ -169,8 +169,8 @@ static void report_unreached(elab *e, const mention *t, const kd_ast *loss) {
     if (e->slot.v[i].s.kind == KD_SLOT_PARAM && covers(e, t, (int64_t)i)) { off = (!any || off) && kd__slot_frozen(e, (int64_t)i); any = true; }
   kd_diag *d = kd__err(e, KD_D_NOT_REACHED, t->at->span, name);
   kd__diag_label(e->sink, d, loss->span, "this loss");
-  kd__diag_help(e->sink, d, off ? "`%s` is frozen: unfreeze it first" : w ? "apply `%s` in the loss, or leave it out of the list; behind `stop` nothing is trained"
-                                                                       : "use `%s` in the loss, or leave it out of the list; behind `stop` nothing is trained", name);
+  kd__diag_help(e->sink, d, off ? "`%s` is frozen: unfreeze it first" : w ? "apply `%s` in the loss, or leave it out of the list; behind `stop`, `argmax` and comparisons, and by metrics, nothing is trained"
+                                                                       : "use `%s` in the loss, or leave it out of the list; behind `stop`, `argmax` and comparisons, and by metrics, nothing is trained", name);
 }
 
 /* What parameters and states are by now: a loss that reaches the old ones through these alone is right. */

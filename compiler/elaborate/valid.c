@@ -221,7 +221,11 @@ void kd__valid_join(elab *e, tensor **x, int n, const char *label, bool stacked,
 /* --- x[L where m] ------------------------------------------------------------------------------------------------------------------------ */
 /* x with m added to the mask of axis p. NULL after reporting. */
 tensor *kd__valid_where(elab *e, tensor *x, int p, tensor *m, const kd_ast *at) {
-  if (m->dtype != KD_BOOL) { kd__err(e, KD_D_WANT_KIND, at->span, "`where`", "truth values", kd__t_show(e, m)); return NULL; }
+  if (m->dtype != KD_BOOL) {
+    kd_diag *d = kd__err(e, KD_D_WANT_KIND, at->span, "`where`", "truth values", kd__t_show(e, m));
+    kd__diag_help(e->sink, d, "compare: m > 0; a parameter of truth values is declared m: bool[B, T]");
+    return NULL;
+  }
   for (int i = 0; i < m->rank; i++) {
     int q = kd__t_find(x, m->ax[i].label);
     if (q >= 0 && x->ax[q].size == m->ax[i].size) continue;

@@ -102,6 +102,7 @@ tensor *kd__want_tensor(elab *e, val *v, const kd_ast *at) {
   if (v->kind == V_PART) kd__diag_help(e->sink, d, "`%s` owns parameters; its value is a tap of an application: let t = %s(x), then t%s", v->u.part->path,
                                        v->u.part->top->path, v->u.part->path + strlen(v->u.part->top->path));
   if (v->kind == V_NET) kd__diag_help(e->sink, d, "apply the network to an input: %.*s(x)", (int)at->span.len, at->span.src->text + at->span.at);
+  kd__hint_value(e, d, v, at);
   return NULL;
 }
 

@@ -113,6 +113,11 @@ kd_ast *kd__with(kd__parser *p, kd_span at, kd_ast *base, const kd_ast *record) 
 kd_ast *kd__statement(kd__parser *p, kd_ast *expr) {
   if (expr->kind != KD_AST_CALL && expr->kind != KD_AST_ERROR) {
     kd_diag *d = kd__syntax_report(p, KD_D_NO_EFFECT, expr->span);
+    const char *help = expr->kind == KD_AST_NAME ? kd__habit(expr->text, true) : NULL;
+    if (d && help) {
+      kd__diag_help(p->sink, d, "%s", help);
+      return kd__node(p, KD_AST_ERROR, expr->span, NULL, 0);
+    }
     if (d) kd__diag_help(p->sink, d, "a statement is a call or a binding: let y = %.*s", (int)(expr->span.len < 60 ? expr->span.len : 60), p->src->text + expr->span.at);
   }
   return kd__node(p, KD_AST_EXPR_STMT, expr->span, NULL, 1, expr);

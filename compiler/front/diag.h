@@ -43,6 +43,7 @@ kd_diag *kd__vreport(kd_sink *s, kd_diag_code code, kd_span at, va_list ap);
 void kd__diag_label(kd_sink *s, kd_diag *d, kd_span at, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 void kd__diag_primary(kd_sink *s, kd_diag *d, const char *fmt, ...) __attribute__((format(printf, 3, 4)));  /* words at the first place */
 void kd__diag_frame(kd_sink *s, kd_diag *d, kd_span at, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+const char *kd__habit(const char *word, bool begins);   /* what stands here for a word of other languages, or NULL; begins: a statement */
 void kd__diag_help(kd_sink *s, kd_diag *d, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* The shape of design 2.6: "file:line:col: error: what [code]", the line, carets with labels, chain, help. */

@@ -68,19 +68,6 @@ static int innermost(const kd__parser *p, const kd__token *t) {
   return k ? p->open[k - 1].kind : 0;
 }
 
-/* Words with which other languages begin what has another form here. */
-static const char *instead(const char *first) {
-  static const struct { const char *word, *help; } table[] = {
-    { "def", "a function is written fn f(x) { ... } or fn f(x) = e" }, { "function", "a function is written fn f(x) { ... } or fn f(x) = e" },
-    { "func", "a function is written fn f(x) { ... } or fn f(x) = e" }, { "class", "a network is written net f(x) { ... }" },
-    { "model", "a network is written net f(x) { ... }" }, { "while", "a loop has a bound: repeat 10 until done { ... }" },
-    { "import", "definitions are taken with use file.name" }, { "include", "definitions are taken with use file.name" },
-    { "var", "a binding is written let x = 1" }, { "const", "a binding is written let x = 1" }, { "elif", "write else if" },
-    { "print", "values are shown with report x on data.test" } };
-  for (size_t i = 0; first && i < sizeof table / sizeof *table; i++) if (strcmp(table[i].word, first) == 0) return table[i].help;
-  return NULL;
-}
-
 static bool special(kd__parser *p, const kd__token *t, const wanted *w) {
   int in = innermost(p, t);
   const kd__word *word = kd__word_of(t->kind);
@@ -95,6 +82,15 @@ static bool special(kd__parser *p, const kd__token *t, const wanted *w) {
   } else if (t->kind == ',' && in == '(' && operator && wants(w, ")")) {
     d = kd__syntax_report(p, KD_D_TUPLE, t->span);
     kd__diag_help(p->sink, d, "a list is [a, b], a record is (first: a, second: b)");
+  } else if (t->kind == ',' && p->first == RETURN && in != '(' && in != '[') {
+    d = kd__syntax_report(p, KD_D_TUPLE, t->span);
+    kd__diag_help(p->sink, d, "return a record, (first: a, second: b), or a list, [a, b]");
+  } else if (t->kind == IF && operator) {
+    d = kd__syntax_report(p, KD_D_SYNTAX, t->span, kd__token_show(p, t));
+    kd__diag_help(p->sink, d, "a choice is written if c then a else b");
+  } else if (p->first == FOR && p->nth > 2 && (t->kind == USING || t->kind == ON || t->kind == FOR) && wants(w, "{")) {
+    d = kd__syntax_report(p, KD_D_SYNTAX, t->span, kd__token_show(p, t));
+    kd__diag_help(p->sink, d, "a line that begins with `for` is a loop; the clause of a training stands on the line of the clause before it: on d for 3 epochs");
   } else if (comparison(t->kind) && wants(w, "and") && !wants(w, "==")) {
     d = kd__syntax_report(p, KD_D_CHAIN, t->span);
     kd__diag_help(p->sink, d, "write a < b and b < c");
@@ -118,7 +114,7 @@ void kd__refuse(kd__parser *p, const char *const *names, int n) {
   if (kd__sink_full(p->sink)) { kd__syntax_report(p, KD_D_SYNTAX, t->span, ""); return; }
   if (special(p, t, &w)) return;
   kd_diag *d = kd__syntax_report(p, KD_D_SYNTAX, t->span, kd__token_show(p, t));
-  const char *e = expected(p, &w), *help = p->nth == 2 && p->first == NAME ? instead(p->first_text) : NULL;
+  const char *e = expected(p, &w), *help = p->nth <= 2 ? kd__habit(p->first_text, true) : NULL;
   if (help) kd__diag_help(p->sink, d, "%s", help);
   else if (e) kd__diag_primary(p->sink, d, "expected %s", e);
 }
