@@ -1,10 +1,10 @@
-/* accumulate.c: sums are made as their terms come: what a loop yields, where a sum over its turns is all that reads the stack, is added up by one
+/* sums.c: sums are made as their terms come: what a loop yields, where a sum over its turns is all that reads the stack, is added up by one
  * more carry; a stack written out of a few parts is summed part by part. Both in the order of the turns, so that a loop and the same written out give
  * the same bits. Nothing of the stack's size is made. */
 #include "compiler/pass/pass.h"
 #include "compiler/pass/rebuild.h"
 
-kd_graph *kd__pass_accumulate(kd_graph *g);
+kd_graph *kd__pass_sums(kd_graph *g);
 
 enum { BODY, TIMES, CARRIES };                   /* attributes of a loop */
 enum { PARTS_MAX = 64 };                         /* longer stacks stay: one pass over them is faster */
@@ -132,7 +132,7 @@ static kd_value rule(kd__rebuild *r, const kd_node *n, const kd_value *in) {
   return kd__rebuild_same(r, n, in);
 }
 
-kd_graph *kd__pass_accumulate(kd_graph *g) {
+kd_graph *kd__pass_sums(kd_graph *g) {
   finder f = { .a = g->arena };
   find_readers(&f, g);
   return find_sums(&f, g) ? kd__rebuild_run(g, rule, &f) : g;
