@@ -31,6 +31,9 @@ struct kd_program {
   const char *stdlib;                            /* folder of the library, or NULL for the one built in */
   kd__settings *recorded;                        /* of a run that is gone on with: its sources are the only ones; else NULL */
   kd_module *module;                             /* NULL: there is nothing to run */
+  kd__arena *again;                              /* of a module that was compiled anew in a run (decide.c); NULL: it lies in `arena` */
+  kd_dtype real;
+  bool sealed;                                   /* its texts are those in `source`, whatever the files say by now */
   const char *const *folder; size_t nfolder;     /* where data is looked for */
   const char *const *set; size_t nset;           /* as given, for the run folder */
   kd_compile_options opt;                        /* while compiling; its strings are borrowed */
@@ -65,6 +68,12 @@ void kd__dump_code(kd_program *p);
 /* Hands the buffer to the options' writer and frees it. */
 void kd__dump_out(const kd_program *p, kd__buf *b);
 
+/* The module compiled once more from the same texts and settings, with what was decided so far, into an arena of its own. On failure *why has
+ * the first error's words, until the program goes. */
+kd_status kd__compile_again(kd_program *p, const int64_t *decided, size_t n, kd__arena **arena, kd_module **out, const char **why);
+/* The program's module is this one from now on: the one before goes unless it was its first. */
+void kd__compile_take(kd_program *p, kd__arena *arena, kd_module *m);
+void kd__compile_drop(kd_program *p, kd__arena *arena);
 /* kd_compile_file (text NULL) or _text; takes `recorded` over, also where it fails. */
 kd_status kd__compile(kd_session *s, const char *path, const char *text, size_t n, const kd_compile_options *o, kd__settings *recorded, kd_program **out);
 /* Runs it in `o->out`; `resume`: goes on with the run there. */

@@ -48,12 +48,18 @@ static kd_setting *settings(kd_program *p) {
 /* --- the stages -------------------------------------------------------------------------------------------------------------- */
 static bool dumps(const kd_program *p, const char *stage) { return p->opt.dump && strcmp(p->opt.dump, stage) == 0; }
 
-static kd_status elaborate(kd_program *p, const kd_syntax *syn) {
-  bool definitions = false;
+static kd_elab_options options(kd_program *p) {
   kd_elab_options o = { .load = kd__text_module, .load_ctx = p, .describe = kd__data_rows, .describe_ctx = p,
                         .real = p->opt.double_precision ? KD_F64 : KD_F32, .setting = settings(p), .nsetting = p->opt.nset,
                         .check_definitions = p->opt.check, .seen_ctx = p };
+  if (p->recorded) { o.decided = p->recorded->decided; o.ndecided = p->recorded->ndecided; }
   if (p->opt.dump) { o.seen = kd__dump_seen; o.planned = kd__dump_planned; }
+  return o;
+}
+
+static kd_status elaborate(kd_program *p, const kd_syntax *syn) {
+  bool definitions = false;
+  kd_elab_options o = options(p);
   p->module = kd__elaborate(&p->arena, &p->sink, syn, &o, &definitions);
   if (p->sink.errors) return KD_E_PROGRAM;
   if (p->module && dumps(p, "code")) kd__dump_code(p);
@@ -109,10 +115,63 @@ kd_status kd__compile(kd_session *s, const char *path, const char *text, size_t 
   kd_program *p = begin(s, path, o, recorded);
   if (!p) { kd__settings_free(recorded); kd__say(s, KD__SAY_NO_MEMORY, NULL); return KD_E_MEMORY; }
   kd_status st = guarded(p, text, n);
+  p->real = p->opt.double_precision ? KD_F64 : KD_F32;
+  p->sealed = true;
   p->opt = (kd_compile_options){ 0 };
   if (st == KD_OK && p->module) *out = p;
   else kd_program_free(p);
   return st;
+}
+
+/* --- once more, in a run --------------------------------------------------------------------------------------------------------- */
+void kd__compile_drop(kd_program *p, kd__arena *arena) {
+  if (!arena) return;
+  kd__arena_free(arena);
+  p->session->alloc.resize(p->session->alloc.ctx, arena, sizeof *arena, 0);
+}
+
+void kd__compile_take(kd_program *p, kd__arena *arena, kd_module *m) {
+  kd__compile_drop(p, p->again);
+  p->again = arena;
+  p->module = m;
+}
+
+/* The program's own text is the first of its sources. */
+static kd_module *anew(kd_program *p, kd__arena *a, kd_sink *sink, const int64_t *decided, size_t n) {
+  bool definitions;
+  const kd_source *src = kd__source_new(a, p->path, p->source.v[0].text, p->source.v[0].size, 1);
+  kd_elab_options o = options(p);
+  o.decided = decided; o.ndecided = n;
+  return kd__elaborate(a, sink, kd__parse(a, sink, src), &o, &definitions);
+}
+
+kd_status kd__compile_again(kd_program *p, const int64_t *decided, size_t n, kd__arena **arena, kd_module **out, const char **why) {
+  kd_sink sink;
+  kd__arena *a = p->session->alloc.resize(p->session->alloc.ctx, NULL, 0, sizeof *a);
+  *out = NULL;
+  *why = "out of memory";
+  if (!a) return KD_E_MEMORY;
+  kd__arena_init(a, &p->session->alloc, &p->oom);
+  if (setjmp(p->oom.jump)) {
+    p->oom.armed = false;
+    p->opt = (kd_compile_options){ 0 };
+    kd__compile_drop(p, a);
+    *out = NULL;
+    return KD_E_MEMORY;
+  }
+  p->oom.armed = true;
+  kd__sink_init(&sink, a);
+  p->opt = (kd_compile_options){ .set = p->set, .nset = p->nset, .double_precision = p->real == KD_F64 };
+  kd_module *m = anew(p, a, &sink, decided, n);
+  p->opt = (kd_compile_options){ 0 };
+  for (size_t i = 0; !m && i < sink.diag.n; i++)
+    if (sink.diag.v[i]->severity == KD_ERROR) { *why = kd__arena_strndup(&p->arena, sink.diag.v[i]->message, strlen(sink.diag.v[i]->message)); break; }
+  if (!m) kd__say_sink(p->session, &sink);       /* its warnings were told before */
+  p->oom.armed = false;
+  if (!m) { kd__compile_drop(p, a); return KD_E_PROGRAM; }
+  *arena = a;
+  *out = m;
+  return KD_OK;
 }
 
 kd_status kd_compile_file(kd_session *s, const char *path, const kd_compile_options *o, kd_program **out) {

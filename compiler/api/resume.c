@@ -26,13 +26,19 @@ static kd_status load(kd_session *s, const char *folder, kd__settings **out) {
   return refuse(s, KD_E_FORMAT, why);
 }
 
-static kd_status compile(kd_session *s, kd__settings *set, kd_program **out) {
+static kd_status compile(kd_session *s, const char *folder, kd__settings *set, kd_program **out) {
   const kd__source_copy *text = NULL;
   for (size_t i = 0; i < set->nsource && !text; i++)
     if (strcmp(set->source[i].name, set->path) == 0) text = &set->source[i];
   if (!text) {
     kd__settings_free(set);
     return refuse(s, KD_E_FORMAT, "settings.json does not name the program's text");
+  }
+  char why[WHY] = "";
+  kd_status st = kd__checkpoint_decided(folder, &set->decided, &set->ndecided, why, sizeof why);
+  if (st != KD_OK) {
+    kd__settings_free(set);
+    return refuse(s, st, why);
   }
   kd_compile_options c = { .set = set->setting, .nset = set->nsetting, .double_precision = set->real == KD_F64 };
   return kd__compile(s, set->path, text->text, text->size, &c, set, out);
@@ -54,6 +60,6 @@ kd_status kd_resume(kd_session *s, const char *folder, const kd_run_options *o, 
   r.checkpoint_seconds = every ? r.checkpoint_seconds : set->checkpoint_seconds;
   r.checkpoint_steps = every ? r.checkpoint_steps : set->checkpoint_steps;
   r.out = folder;
-  st = compile(s, set, out);
+  st = compile(s, folder, set, out);
   return st == KD_OK && *out ? kd__run(*out, &r, true) : st;
 }

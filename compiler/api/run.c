@@ -1,6 +1,7 @@
 /* run.c: a program runs, and what came of it. */
 #include "compiler/api/api.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define SAME(kind) _Static_assert((int)KD_EVENT_##kind == (int)KD__EVENT_##kind, "kd_event_kind and kd__event_kind differ at " #kind)
@@ -63,6 +64,44 @@ void kd__run_forget(kd_program *p) {
   p->run = NULL;
 }
 
+/* The machine waits for the rest of the program, which depends on `value`. */
+static kd_status decided(kd_program *p, kd_machine **at, int64_t value, const char *name, kd__run_error *err) {
+  const kd_module *m = p->module;
+  size_t n = 0;
+  kd__arena *arena = NULL;
+  kd_module *more = NULL;
+  const char *why;
+  char text[900];
+  int64_t *all = calloc(m->ndecision + (size_t)1, sizeof *all);
+  if (!all) return kd__machine_give_up(*at, KD_E_MEMORY, "out of memory", err);
+  while (n < m->ndecision && m->decision[n].made) { all[n] = m->decision[n].value; n++; }
+  all[n++] = value;
+  kd_status s = kd__compile_again(p, all, n, &arena, &more, &why);
+  free(all);
+  if (s != KD_OK) {
+    snprintf(text, sizeof text, "with %.100s = %lld the rest of the program is wrong: %.600s", name, (long long)value, why);
+    return kd__machine_give_up(*at, s, s == KD_E_PROGRAM ? text : why, err);
+  }
+  kd_machine *before = *at;
+  s = kd__machine_decided(at, more, err);
+  if (s == KD_OK || *at != before) { kd__compile_take(p, arena, more); return s; }
+  snprintf(text, sizeof text, "%.800s", err->text);
+  s = kd__machine_give_up(*at, s, text, err);
+  kd__compile_drop(p, arena);
+  return s;
+}
+
+static kd_status go(kd_program *p, kd_machine **at, kd__run_error *err) {
+  int64_t value;
+  const char *name;
+  kd_status s = kd__machine_go(*at, err);
+  while (s == KD_OK && kd__machine_waits(*at, &value, &name)) {
+    s = decided(p, at, value, name, err);
+    if (s == KD_OK) s = kd__machine_go(*at, err);
+  }
+  return s;
+}
+
 kd_status kd__run(kd_program *p, const kd_run_options *o, bool resume) {
   listener l = { .event = o->event, .ctx = o->event_ctx };
   kd__run_options r = { .seed = o->seed, .threads = o->threads, .deterministic = o->deterministic, .no_dnnl = o->no_dnnl,
@@ -76,15 +115,28 @@ kd_status kd__run(kd_program *p, const kd_run_options *o, bool resume) {
   kd_status s = kd__machine_open(p->module, &r, &run->machine, &err);
   if (s != KD_OK) { free(run); free(l.value); return failed(p, s, &err); }
   p->run = run;
-  s = kd__machine_go(run->machine, &err);
+  s = go(p, &run->machine, &err);
   free(l.value);
   return failed(p, s, &err);
+}
+
+/* Another run decides for itself. */
+static kd_status begin_anew(kd_program *p) {
+  kd__arena *arena;
+  kd_module *m;
+  const char *why;
+  if (!p->module->ndecision || !p->module->decision[0].made) return KD_OK;
+  kd_status s = kd__compile_again(p, NULL, 0, &arena, &m, &why);
+  if (s == KD_OK) kd__compile_take(p, arena, m);
+  else if (s == KD_E_MEMORY) kd__say(p->session, KD__SAY_NO_MEMORY, NULL);
+  return s;
 }
 
 kd_status kd_run(kd_program *p, const kd_run_options *o) {
   if (!p || !p->module || p->session->closed || (o && o->checkpoint_steps < 0)) return KD_E_USAGE;
   kd__run_forget(p);
-  return kd__run(p, o ? o : &(kd_run_options){ 0 }, false);
+  kd_status s = begin_anew(p);
+  return s != KD_OK ? s : kd__run(p, o ? o : &(kd_run_options){ 0 }, false);
 }
 
 /* --- what came of it --------------------------------------------------------------------------------------------------------------- */

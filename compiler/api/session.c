@@ -63,6 +63,7 @@ void kd_program_free(kd_program *p) {
   if (!p) return;
   kd_session *s = p->session;
   kd__run_forget(p);
+  kd__compile_drop(p, p->again);
   kd__settings_free(p->recorded);
   kd__arena_free(&p->arena);
   s->alloc.resize(s->alloc.ctx, p, sizeof *p, 0);

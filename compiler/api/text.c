@@ -92,6 +92,18 @@ kd_status kd__text_read(kd_program *p, const char *path, const char **text, size
   return kd__text_check(p, path, t, *size);
 }
 
+/* A text that was read before: in a run the only ones. */
+static const char *known_text(const kd_program *p, const char *path, size_t *size, const char **shown) {
+  for (size_t i = 0; i < p->source.n; i++) {
+    const kd__source_copy *s = &p->source.v[i];
+    if (strcmp(s->name, path) != 0) continue;
+    *size = s->size;
+    *shown = s->name;
+    return s->text;
+  }
+  return NULL;
+}
+
 /* Of a run that is gone on with: the text that it was compiled from. */
 static const char *recorded_text(kd_program *p, const char *path, size_t *size, const char **shown) {
   for (size_t i = 0; i < p->recorded->nsource; i++) {
@@ -109,6 +121,8 @@ static const char *module_file(kd_program *p, const char *dir, size_t dir_len, c
   struct stat st;
   const char *text = NULL;
   char *path = kd__arena_printf(&p->arena, "%.*s%s.kd", (int)dir_len, dir, name);
+  text = known_text(p, path, size, shown);
+  if (text || p->sealed) return text;
   if (p->recorded) return recorded_text(p, path, size, shown);
   if (stat(path, &st) < 0 || S_ISDIR(st.st_mode)) return NULL;
   if (kd__text_read(p, path, &text, size) != KD_OK) return NULL;
@@ -172,5 +186,6 @@ const char *kd__text_module(void *ctx, const char *name, const kd_source *near, 
 }
 
 void kd__text_remember(kd_program *p, const char *shown, const char *text, size_t size) {
+  for (size_t i = 0; i < p->source.n; i++) if (strcmp(p->source.v[i].name, shown) == 0) return;     /* elaborated more than once */
   KD_PUSH(&p->arena, p->source, (kd__source_copy){ shown, text, size });
 }

@@ -16,6 +16,7 @@ val *bi_calls(B); val *bi_grad(B); val *bi_jvp(B); val *bi_stepped(B); val *bi_p
 val *bi_conv(B); val *bi_pool(B); val *bi_pad(B); val *bi_flip(B); val *bi_sort(B); val *bi_topk(B); val *bi_order(B);
 val *bi_write(B); val *bi_mean_at(B); val *bi_segment_sum(B); val *bi_segment_mean(B); val *bi_segment_extreme(B);
 val *bi_shift(B); val *bi_unstack(B);
+val *bi_decide(B);
 val *bi_count(B); val *bi_valid(B); val *bi_filled(B); val *bi_prefix(B);
 /* Masks and what moves places (builtin_valid.c). */
 tensor *kd__valid_sort(elab *e, tensor *x, int p, bool descending, int64_t size, axis *ax, const kd_ast *at);

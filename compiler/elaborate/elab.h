@@ -90,6 +90,7 @@ struct scope {
   struct module *mod;
   KD_VEC(const char *) absent;                     /* optional axes that this call has not */
   bool definition, loop, scheme, entered;          /* a definition's body; a static loop's; a scheme's; one that the machine enters or not */
+  scope *caller;                                   /* of a scheme that is called: the scheme that calls it */
   rewire *rewire;                                  /* of a network's body: taps that take given values */
   const char *bound_as, *prefix;                   /* the binding whose expression is being evaluated: names the places of its calls */
 };
@@ -150,6 +151,7 @@ struct prog {
   uint32_t clock;                                  /* counts steps in the program */
   uint32_t steps;                                  /* training steps in it */
   bool training;
+  uint32_t decisions;                              /* that were made before it */
   bool segment;                                    /* one of the programs that a scheme's statements become */
   int64_t chain;                                   /* 1 + the slot whose update is being evaluated: its own pending value is read */
 };
@@ -196,6 +198,7 @@ struct elab {
   uint32_t places; int64_t opened, budget;                   /* counts places; counts open values of trials */
   struct { size_t nodes; kd_span at; } heaviest;   /* the loop written out that made the most nodes */
   int depth;                                       /* evaluation depth */
+  bool waits;                                      /* at a decision that is made in the run: what follows it is not elaborated */
   bool returned;                                   /* a `return` was executed in the body being run */
   val *result;
   struct { val *pv, *gv, *now; kd_value when; place *place; step_ctx *step; bool apart; } opt_ctx;   /* the optimizer being run: param, grad, new param; apart: in a virtual step */
@@ -469,6 +472,16 @@ bool kd__hint_field(elab *e, kd_diag *d, const char *name, const kd_ast *of);   
 void kd__hint_value(elab *e, kd_diag *d, const val *v, const kd_ast *at);                 /* what stands where a tensor is needed */
 const char *kd__nearest_line(elab *e, const char *name, const char *lines);
 void kd__define(elab *e, scope *s, const kd_ast *n);
+
+/* --- decide.c ----- */
+bool kd__decision_call(const kd_ast *n);                                 /* decide(...) */
+const char *kd__decided_since(const elab *e, const prog *p);             /* the name of a decision that was made after p, or NULL */
+void kd__explore(elab *e, const kd_syntax *syn);                         /* the rest of the program below the decision that it waits for: its errors, by what is decided */
+
+/* --- elaborate.c ----- */
+/* The whole file, up to the decision that it waits for; the errors are in the sink. */
+elab *kd__elaborate_file(kd__arena *a, kd_sink *sink, const kd_syntax *syn, const kd_elab_options *opt);
+void kd__absences(elab *e);                                              /* what no statement used: rules, teachers without training, names, settings */
 
 /* --- scheme*.c ----- */
 void kd__scheme_run(elab *e, scope *s, const kd_ast *file);

@@ -97,7 +97,8 @@ static void untrained_teachers(elab *e) {
   }
 }
 
-static void unused_names(elab *e, const module *m) {
+static void unused_names(elab *e) {
+  const module *m = e->file;
   for (size_t i = 0; i < m->scope->b.n; i++) {
     const binding *b = m->scope->b.v[i];
     if (b->used || !b->is_let || !b->at || b->at->kind != KD_AST_BIND || b->v->kind == V_DATA) continue;
@@ -114,10 +115,7 @@ static void other_batch(elab *e, const kd_syntax *syn) {
   opt.other_batch = true;
   opt.seen = NULL; opt.planned = NULL;
   kd__sink_init(&sink, e->a);
-  elab *f = begin(e->a, &sink, &opt);
-  module *m = open_file(f, syn);
-  run_file(f, m);
-  if (has_scheme(syn->file)) kd__scheme_run(f, m->scope, syn->file);
+  kd__elaborate_file(e->a, &sink, syn, &opt);
   for (size_t i = 0; i < sink.diag.n; i++) {
     kd_diag *d = sink.diag.v[i];
     if (d->code != KD_D_SIZE_DIFFERS && d->code != KD_D_FORMAL_DIFFERS && d->code != KD_D_UPDATE_SHAPE) continue;
@@ -127,18 +125,30 @@ static void other_batch(elab *e, const kd_syntax *syn) {
   }
 }
 
-kd_module *kd__elaborate(kd__arena *a, kd_sink *sink, const kd_syntax *syn, const kd_elab_options *opt, bool *definitions_only) {
+elab *kd__elaborate_file(kd__arena *a, kd_sink *sink, const kd_syntax *syn, const kd_elab_options *opt) {
   elab *e = begin(a, sink, opt);
   module *m = open_file(e, syn);
   run_file(e, m);
+  if (has_scheme(syn->file)) kd__scheme_run(e, m->scope, syn->file);
+  return e;
+}
+
+void kd__absences(elab *e) {
+  const kd_ast *file = e->file->syn->file;
+  bool scheme = has_scheme(file);
+  if (scheme && e->sink->errors == 0) kd__unused_rules(e);
+  if (scheme && e->sink->errors == 0) { untrained_teachers(e); unused_names(e); }
+  unused_settings(e, file);
+}
+
+/* What is absent before a decision may stand behind it: that is looked at with everything that may be decided (decide.c). */
+kd_module *kd__elaborate(kd__arena *a, kd_sink *sink, const kd_syntax *syn, const kd_elab_options *opt, bool *definitions_only) {
+  elab *e = kd__elaborate_file(a, sink, syn, opt);
+  module *m = e->file;
   *definitions_only = !has_scheme(syn->file);
-  if (!*definitions_only) {
-    kd__scheme_run(e, m->scope, syn->file);
-    if (sink->errors == 0) kd__unused_rules(e);
-    if (sink->errors == 0) { untrained_teachers(e); unused_names(e, m); }
-  }
-  unused_settings(e, syn->file);
+  if (!e->waits && !opt->ndecided) kd__absences(e);
   kd_module *made = sink->errors || *definitions_only ? NULL : kd__module_finish(e);
+  if (e->waits && !opt->ndecided && !sink->errors) kd__explore(e, syn);
   /* Last, since what the trials own would otherwise be in the module. */
   if (opt->check_definitions) kd__check_definitions(e, syn->file, m->scope);
   if (opt->check_definitions && !sink->errors) other_batch(e, syn);

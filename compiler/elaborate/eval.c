@@ -549,6 +549,7 @@ static bool over_data(elab *e, scope *s, const kd_ast *n) {
 }
 
 void kd__exec(elab *e, scope *s, const kd_ast *n) {
+  if (e->waits) return;
   switch (n->kind) {
     case KD_AST_USE: kd__use(e, s, n); break;
     case KD_AST_DEFINE: kd__define(e, s, n); break;

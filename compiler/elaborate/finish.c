@@ -183,6 +183,7 @@ kd_module *kd__module_finish(elab *e) {
   kd_module *m = KD_NEW(e->a, kd_module);
   slots all = { 0 };
   kd__resolve(e);
+  if (!e->waits) kd__unhit_rules(e);
   if (e->sink->errors) return NULL;
   for (size_t i = 0; i < e->init->g->write.n; i++) KD_PUSH(e->a, all, e->init->g->write.v[i].slot);
   uint32_t init = kd__add_plan(e, "init", kd__reset_graph(e, &all)), ncode;
@@ -215,5 +216,8 @@ kd_module *kd__module_finish(elab *e) {
   m->pass = b->pass.v; m->npass = (uint32_t)b->pass.n;
   m->nreg = b->nreg;
   m->report = b->report.v; m->nreport = (uint32_t)b->report.n;
+  m->decision = KD_NEWN(e->a, kd_decision, b->decision.n);
+  m->ndecision = (uint32_t)b->decision.n;
+  for (size_t i = 0; i < b->decision.n; i++) m->decision[i] = b->decision.v[i].d;
   return m;
 }

@@ -293,10 +293,11 @@ void kd__bind_stmt(elab *e, scope *s, const kd_ast *n) {
   if (s->up == NULL && !s->definition) { bind_top(e, s, n); return; }
   binding *old = kd__scope_here(s, n->text);
   if (old && old->is_let && word_is(n, "let") && !s->loop) { duplicate(e, s, n); return; }
-  const char *as = s->bound_as;
+  const char *as = s->bound_as, *role = e->role;
   s->bound_as = n->text;
+  if (s->scheme && (word_is(n, "student") || word_is(n, "teacher") || word_is(n, "model"))) e->role = n->text2;
   val *v = s->scheme ? kd__scheme_value(e, s, expr) : kd__eval(e, s, expr);
-  s->bound_as = as;
+  s->bound_as = as; e->role = role;
   const kd_ast *type = n->kid[0];
   if (type && type->kind == KD_AST_TYPE && type->n && type->kid[0] && v->kind != V_POISON) {   /* names axes at an edge */
     tensor *t = kd__want_tensor(e, v, expr), out;

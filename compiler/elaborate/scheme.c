@@ -60,6 +60,7 @@ static void call_scheme(elab *e, scope *s, const kd_ast *call) {
   scope *in = called(e, s, f->u.def, call);
   if (!in) return;
   in->scheme = true;
+  in->caller = s;
   find_keep(e, f->u.def->ast->kid[2]);
   kd__exec_block(e, in, f->u.def->ast->kid[2]);
 }
@@ -102,6 +103,7 @@ bool kd__scheme_is_stmt(const kd_ast *n) {
 }
 
 void kd__scheme_stmt(elab *e, scope *s, const kd_ast *n) {
+  if (e->waits) return;
   switch (n->kind) {
     case KD_AST_STAGE: stage(e, s, n); break;
     case KD_AST_TRAIN: kd__train(e, s, n); break;
@@ -145,8 +147,9 @@ void kd__scheme_run(elab *e, scope *s, const kd_ast *file) {
     const kd_ast *n = file->kid[i];
     if (n->kind == KD_AST_SCHEME) kd__exec_block(e, in, n->kid[0]);
     else if (kd__scheme_is_stmt(n)) kd__scheme_stmt(e, in, n);
-    else if (n->kind == KD_AST_EXPR_STMT) call_scheme(e, in, n->kid[0]);
+    else if (n->kind == KD_AST_EXPR_STMT && !e->waits) call_scheme(e, in, n->kid[0]);
   }
+  if (e->waits) { e->prog = NULL; return; }      /* DECIDE is the last instruction */
   kd__flow_end(e, file);
   save_trained(e);
   kd__emit(e, KD_CODE_HALT, 0, 0, 0, NULL);

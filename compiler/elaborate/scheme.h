@@ -27,7 +27,9 @@ typedef struct registers { KD_VEC(uint32_t) first; size_t next; bool again; uint
 typedef struct averaged { const net *net; const kd_ast *at; } averaged;
 typedef struct committed { int64_t slot; const kd_ast *by; uint32_t arm; } committed;
 typedef struct stage_slot { uint32_t stage, slot; } stage_slot;
+typedef struct decision { kd_decision d; const kd_ast *at; } decision;
 typedef struct mod_build {
+  KD_VEC(decision) decision;
   KD_VEC(kd_code) code;
   KD_VEC(planned) plan;
   KD_VEC(kd_stream) stream;
@@ -38,7 +40,7 @@ typedef struct mod_build {
   KD_VEC(kd_report_row) report;
   KD_VEC(kd_append) append;
   KD_VEC(kd_pass) pass;
-  KD_VEC(deferred) later;
+  KD_VEC(deferred) later; size_t resolved;         /* the first ones are done */
   KD_VEC(made_in) made;
   KD_VEC(freeze_rule) frozen;
   KD_VEC(averaged) averaged;
@@ -90,6 +92,7 @@ int64_t kd__value_read(const elab *e, const kd_node *n);
 /* A slot for one number or tensor that the machine or several programs write. */
 int64_t kd__value_slot(elab *e, kd_dtype t, const axis *ax, int rank, kd_span at);
 void kd__value_from(elab *e, int64_t slot, tensor *v, const kd_ast *at); /* the program at hand writes it */
+int64_t kd__carried_slot(elab *e, const tensor *t, const kd_ast *at);    /* where a later program finds it */
 /* The parameters that the carried value in `slot` depends on, among `all`: -1 or the first. */
 int64_t kd__carried_from(elab *e, int64_t slot, const slots *all);
 /* `if`, `let x = if ...`, `let x = evaluate ...` of a scheme. */
@@ -121,7 +124,8 @@ void kd__freeze(elab *e, scope *s, const kd_ast *n, bool on);
 void kd__save(elab *e, scope *s, const kd_ast *n);
 void kd__evaluate(elab *e, scope *s, const kd_ast *n, bool report);
 val *kd__evaluate_value(elab *e, scope *s, const kd_ast *n);
-void kd__resolve(elab *e);                                               /* what was deferred */
+void kd__resolve(elab *e);                                               /* what was deferred, so far */
+void kd__unhit_rules(elab *e);                                           /* `freeze` that matched nothing */
 
 /* --- metrics.c, finish.c ----- */
 /* A plan that sets the given slots to their initial values. */

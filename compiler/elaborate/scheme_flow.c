@@ -61,6 +61,7 @@ void kd__flow_begin(elab *e) {
   const mod_build *b = e->build;
   prog *p = kd__prog_new(e, PROG_TRAIN, segment_name(e));
   p->segment = true;
+  p->decisions = (uint32_t)b->decision.n;
   p->open = e->open;
   p->training = b->batches > 0;
   for (size_t i = 0; b->stepped && i < b->stepped->n; i++) KD_PUSH(e->a, p->trained, b->stepped->v[i]);
@@ -121,12 +122,14 @@ void kd__value_from(elab *e, int64_t slot, tensor *v, const kd_ast *at) {
   KD_PUSH(e->a, e->build->made, (made_in){ slot, e->prog, v->v });
 }
 
-/* The slot that holds a value of an earlier program: the one that it was read from, or a new one that the earlier program now writes. */
-static int64_t carried_slot(elab *e, const tensor *t, const kd_ast *at) {
+/* The slot that holds a value of an earlier program: the one that it was read from, or a new one that the earlier program now writes; -1: a
+ * decision came in between, so that program has run by now, and did not write it. */
+int64_t kd__carried_slot(elab *e, const tensor *t, const kd_ast *at) {
   prog *from = t->in;
   int64_t slot = kd__value_read(e, kd__node_of(from->g, t->v));
   if (slot >= 0) return slot;
   for (size_t i = 0; i < from->carried.n; i++) if (from->carried.v[i].v == t->v) return from->carried.v[i].slot;
+  if (kd__decided_since(e, from)) return -1;
   slot = kd__value_slot(e, t->dtype, t->ax, t->rank, t->made.src ? t->made : at->span);
   kd__graph_write(from->g, slot, t->v, kd__origin(e, at->span));
   KD_PUSH(e->a, from->carried, (carried){ t->v, slot });
@@ -166,7 +169,9 @@ tensor *kd__carry(elab *e, const tensor *t, const kd_ast *at) {
   for (int i = 0; !p->segment && p->kind != PROG_PROBE && i < t->rank; i++) if (e->root.v[t->ax[i].root].kind == ROOT_SAMPLE) return NULL;
   int left = AGAIN_MAX;
   kd_value v = p->segment ? again(e, t->in, t->v, &left) : 0;
-  tensor *r = kd__t_wrap(e, v ? v : kd__slot_input(e, p, carried_slot(e, t, at)), t->ax, t->rank, at);
+  int64_t slot = v ? 0 : kd__carried_slot(e, t, at);
+  if (slot < 0) return NULL;
+  tensor *r = kd__t_wrap(e, v ? v : kd__slot_input(e, p, slot), t->ax, t->rank, at);
   for (int i = 0; i < r->rank; i++) if (t->ax[i].mask && t->ax[i].mask->in != p) r->ax[i].mask = kd__carry(e, t->ax[i].mask, at);
   r->from = t->from; r->shown = t->shown; r->made = t->made;
   return r;

@@ -491,9 +491,9 @@ static bool needs_machine(const kd_ast *n) {
   return false;
 }
 
-/* `stage hop[i]` needs a number: its turns are elaborated each for itself. */
+/* `stage hop[i]` needs a number, and what is decided is known turn by turn: the turns are elaborated each for itself. */
 static bool numbered_stage(const kd_ast *n) {
-  if (n->kind == KD_AST_STAGE && n->kid[0]->kind == KD_AST_INDEX) return true;
+  if ((n->kind == KD_AST_STAGE && n->kid[0]->kind == KD_AST_INDEX) || kd__decision_call(n)) return true;
   for (uint32_t i = 0; i < n->n; i++) if (n->kid[i] && numbered_stage(n->kid[i])) return true;
   return false;
 }

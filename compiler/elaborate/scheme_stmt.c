@@ -208,21 +208,27 @@ static void reset_later(elab *e, const deferred *d) {
 
 void kd__resolve(elab *e) {
   mod_build *b = e->build;
-  for (size_t i = 0; i < b->later.n; i++) {
+  for (size_t i = b->resolved; i < b->later.n; i++) {
     const deferred d = b->later.v[i];
     frame *up = e->frame;
+    prog *at = e->prog;
     e->frame = d.frame;
     if (d.to.what.n) {
       prog *p = kd__prog_new(e, PROG_TRAIN, "copy");
       p->g = d.g;
       e->prog = p;
       copy_now(e, &d.what, &d.to, d.how, d.at);
-      e->prog = NULL;
+      e->prog = at;
     } else {
       reset_later(e, &d);
     }
     e->frame = up;
   }
+  b->resolved = b->later.n;
+}
+
+void kd__unhit_rules(elab *e) {
+  mod_build *b = e->build;
   for (size_t i = 0; i < b->frozen.n; i++) {
     for (size_t k = 0; k < e->slot.n; k++) { kd__covers(e, &b->frozen.v[i].what, (int64_t)k); kd__covers(e, &b->frozen.v[i].except, (int64_t)k); }
     kd__unhit(e, &b->frozen.v[i].what);

@@ -90,6 +90,12 @@ tensor *kd__want_tensor(elab *e, val *v, const kd_ast *at) {
     if (v->u.t->in == e->prog) return v->u.t;
     tensor *t = kd__carry(e, v->u.t, at);
     if (t) return t;
+    const char *decided = v->u.t->in ? kd__decided_since(e, v->u.t->in) : NULL;
+    if (decided && e->prog && e->prog->segment) {
+      kd_diag *d = kd__err(e, KD_D_DECIDE_LOST, at->span, kd__t_show(e, v->u.t), decided);
+      kd__diag_help(e->sink, d, "bind it to a name of its own before the decision: let h = ...");
+      return NULL;
+    }
     kd_diag *d = kd__err(e, KD_D_OTHER_PROGRAM, at->span, kd__t_show(e, v->u.t));
     if (v->u.t->in && v->u.t->in->segment) kd__diag_help(e->sink, d, "an evaluation runs over other samples than this value was made of: write out in it what is to be measured");
     else kd__diag_help(e->sink, d, "initial values may use sizes, numbers and draws; other values are read where they are made");

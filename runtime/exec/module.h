@@ -73,6 +73,10 @@ typedef struct kd_pass { int64_t stage; uint32_t stream; int64_t times; } kd_pas
 /* A set of slots that are kept, restored or saved together; `path` names each in a file (without the owner's name). */
 typedef struct kd_group { const char *name; uint32_t *slot; const char **path; uint32_t n; } kd_group;
 
+/* A whole number that the rest of the program has its shapes from, and that is known while it runs. `made`: the module was compiled with `value`;
+ * else it ends at the DECIDE instruction. */
+typedef struct kd_decision { const char *name; int64_t low, high, value; bool made; } kd_decision;
+
 typedef struct kd_module {
   kd__arena *arena;
   const char *name;                              /* the .kd file's base name */
@@ -92,5 +96,6 @@ typedef struct kd_module {
   const void *compiler;                          /* where origins lie in the program (kd__module_report); nothing for the runtime */
   uint32_t nreg;                                 /* host registers (double) that programs' results land in */
   kd_report_row *report; uint32_t nreport;
+  kd_decision *decision; uint32_t ndecision;
 } kd_module;
 #endif

@@ -5,7 +5,7 @@
 /* What the operand columns of code.def name. */
 typedef enum operand { OPERAND__, OPERAND_stage, OPERAND_plan, OPERAND_first_reg, OPERAND_reg, OPERAND_n, OPERAND_counter, OPERAND_times,
                        OPERAND_begin, OPERAND_end, OPERAND_target, OPERAND_stream, OPERAND_rows, OPERAND_string, OPERAND_group, OPERAND_better, OPERAND_write,
-                       OPERAND_key, OPERAND_slot } operand;
+                       OPERAND_key, OPERAND_slot, OPERAND_decision } operand;
 typedef struct row { const char *name; operand a, b, c; } row;
 static const row rows[] = {
 #define KD_CODE(ID, a, b, c, doc) [KD_CODE_##ID] = { #ID, OPERAND_##a, OPERAND_##b, OPERAND_##c },
@@ -30,6 +30,7 @@ static bool operand_ok(const kd_module *m, operand o, int64_t v) {
     case OPERAND_write: limit = m->nappend; break;
     case OPERAND_key: limit = 3; break;
     case OPERAND_slot: limit = m->nslot; break;
+    case OPERAND_decision: limit = m->ndecision; break;
   }
   return v >= 0 && v < limit;
 }
@@ -134,9 +135,10 @@ kd_status kd__module_check(const kd_module *m, kd__run_error *err) {
     if (!code_ok(m, &m->code[i])) return broken(err, m->code[i].origin, rows[m->code[i].op].name, i);
   }
   if (m->ncode == 0) return broken(err, 0, "number of instructions", 0);
-  /* No falling off the end: the last instruction goes elsewhere or stops. */
+  /* No falling off the end: the last instruction goes elsewhere, stops, or waits for another module. */
   uint16_t last = m->code[m->ncode - 1].op;
-  if (last != KD_CODE_HALT && last != KD_CODE_JUMP && last != KD_CODE_FAIL) return broken(err, 0, "end at instruction", m->ncode - 1);
+  bool waits = last == KD_CODE_DECIDE && !m->decision[m->code[m->ncode - 1].a].made;
+  if (!waits && last != KD_CODE_HALT && last != KD_CODE_JUMP && last != KD_CODE_FAIL) return broken(err, 0, "end at instruction", m->ncode - 1);
   for (uint32_t i = 0; i < m->ndataset; i++) if (!dataset_ok(m, i)) return broken(err, 0, "data set", i);
   for (uint32_t i = 0; i < m->nappend; i++) if (!write_ok(m, &m->append[i])) return broken(err, 0, "write", i);
   for (uint32_t i = 0; i < m->nstream; i++) if (!stream_ok(m, &m->stream[i])) return broken(err, 0, "stream", i);
@@ -164,6 +166,7 @@ uint64_t kd__module_fingerprint(const kd_module *m) {
   for (uint32_t i = 0; i < m->nstream; i++) h = kd__mix(h, (uint64_t)m->stream[i].batch << 2 | (uint64_t)m->stream[i].shuffle << 1 | m->stream[i].drop_last);
   for (uint32_t i = 0; i < m->ndataset; i++) h = kd__mix(h, (uint64_t)m->dataset[i].made << 32 | (uint64_t)(m->dataset[i].key + 1));
   for (uint32_t i = 0; i < m->nappend; i++) h = kd__hash(m->append[i].slot, sizeof(uint32_t) * m->dataset[m->append[i].dataset].split->nfield, kd__mix(h, (uint64_t)m->append[i].mask));
+  for (uint32_t i = 0; i < m->ndecision; i++) h = kd__mix(h, m->decision[i].made ? (uint64_t)m->decision[i].value + 1 : 0);
   for (uint32_t i = 0; i < m->ngroup; i++) h = kd__hash(m->group[i].slot, sizeof(uint32_t) * m->group[i].n, h);
   return h;
 }

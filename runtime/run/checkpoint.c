@@ -5,6 +5,7 @@
 #include "runtime/run/machine.h"
 #include "runtime/run/settings.h"
 #include "runtime/files/file.h"
+#include "runtime/files/safetensors.h"
 #include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -44,6 +45,32 @@ kd_status kd__checkpoint_write(kd_machine *r) {
   free(path);
   count_anew(r, kd__now() - begin);
   return s == KD_OK ? s : kd__tell_note(r, "no checkpoint was written: %.400s", err.text);
+}
+
+/* --- what had been decided --------------------------------------------------------------------------------------------------------------- */
+kd_status kd__checkpoint_decided(const char *folder, int64_t **out, size_t *count, char *why, size_t n) {
+  kd__arena a;
+  kd__safetensors f;
+  *out = NULL;
+  *count = 0;
+  kd__arena_init(&a, NULL, NULL);
+  const char *path = kd__arena_printf(&a, "%s/" KD__CHECKPOINT, folder);
+  kd_status s = path ? KD_OK : kd__why(why, n, KD_E_MEMORY, "out of memory");
+  if (s == KD_OK && access(path, F_OK) == 0) {
+    s = kd__st_open(path, &f, why, n);
+    const char *text = s == KD_OK ? kd__st_meta(&f, "decided") : NULL;
+    if (text && !(*out = calloc(strlen(text) + 1, sizeof **out))) s = kd__why(why, n, KD_E_MEMORY, "out of memory");
+    for (char *end; s == KD_OK && text && *text; text = end) {
+      (*out)[(*count)++] = strtoll(text, &end, 10);
+      if (end == text) { s = kd__why(why, n, KD_E_FORMAT, "%s: is not a saved run", path); break; }
+    }
+    kd__st_close(&f);
+  }
+  kd__arena_free(&a);
+  if (s == KD_OK) return s;
+  free(*out);
+  *out = NULL;
+  return s;
 }
 
 /* --- going on ------------------------------------------------------------------------------------------------------------------------- */

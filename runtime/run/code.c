@@ -172,6 +172,22 @@ static kd_status do_WRITE(kd_machine *r, const kd_code *c) {
 
 static kd_status do_FAIL(kd_machine *r, const kd_code *c) { return kd__fail(r, KD_E_DATA, c->origin, "%s", r->m->string[c->a]); }
 
+static kd_status do_DECIDE(kd_machine *r, const kd_code *c) {
+  const kd_decision *d = &r->m->decision[c->a];
+  double v = r->pos.reg[c->b];
+  if (!(v >= (double)d->low && v <= (double)d->high))
+    return kd__fail(r, KD_E_DATA, c->origin, "`%s` comes to %.10g, and what follows is made for %lld to %lld: widen the bounds of `decide`, or limit the value: max(min(x, %lld), %lld)", d->name, v,
+                    (long long)d->low, (long long)d->high, (long long)d->high, (long long)d->low);
+  if (v != floor(v)) return kd__fail(r, KD_E_DATA, c->origin, "`%s` comes to %.10g, and what is decided is a whole number: decide(round(x), ...)", d->name, v);
+  if (d->made && v != (double)d->value)
+    return kd__fail(r, KD_E_FORMAT, c->origin, "`%s` was decided as %lld before, and comes to %.0f now", d->name, (long long)d->value, v);
+  if (d->made) return KD_OK;
+  r->pos.pc--;                                   /* passed by the machine that knows it */
+  r->waits = true;
+  r->decided = (int64_t)v;
+  return kd__tell_note(r, "decided: %s = %lld", d->name, (long long)r->decided);
+}
+
 static const instruction table[] = {
 #define KD_CODE(ID, a, b, c, doc) [KD_CODE_##ID] = do_##ID,
 #include "runtime/exec/code.def"
@@ -185,13 +201,13 @@ kd_status kd__code_one(kd_machine *r) {
 
 kd_status kd__code_go(kd_machine *r, int64_t until) {
   kd_status s = KD_OK;
-  while (s == KD_OK && !r->ended && r->pos.steps < until) {
+  while (s == KD_OK && !r->ended && !r->waits && r->pos.steps < until) {
     if (r->opt.cancel && *r->opt.cancel) {
       s = kd__checkpoint_wanted(r) ? kd__checkpoint_write(r) : KD_OK;
       return s == KD_OK ? kd__fail(r, KD_E_CANCELLED, 0, "stopped on request") : s;
     }
     s = kd__code_one(r);
-    if (s == KD_OK && !r->ended && kd__checkpoint_due(r)) s = kd__checkpoint_write(r);
+    if (s == KD_OK && !r->ended && !r->waits && kd__checkpoint_due(r)) s = kd__checkpoint_write(r);
   }
   return s;
 }

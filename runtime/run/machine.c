@@ -98,7 +98,17 @@ static kd_status open_folder(kd_machine *r, kd__run_error *err) {
   return s;
 }
 
-kd_status kd__machine_open(const kd_module *m, const kd__run_options *o, kd_machine **out, kd__run_error *err) {
+/* On failure it is closed, and `err` says why. */
+static kd_status opened(kd_machine *r, kd_status s, kd_machine **out, kd__run_error *err) {
+  if (s == KD_OK) { *out = r; return KD_OK; }
+  err->status = s;
+  if (!err->text[0]) wrong(err, s, s == KD_E_MEMORY ? "out of memory for the program's parameters and intermediate values" : kd_status_text(s));
+  r->ended = true;
+  kd__machine_close(r);
+  return s;
+}
+
+kd_status kd__machine_prepare(const kd_module *m, const kd__run_options *o, kd_machine **out, kd__run_error *err) {
   *out = NULL;
   *err = (kd__run_error){ 0 };
   kd_status s = kd__module_check(m, err);
@@ -109,23 +119,26 @@ kd_status kd__machine_open(const kd_module *m, const kd__run_options *o, kd_mach
   r->opt = *o;
   r->pos.stage = -1;
   r->progress = (kd__progress){ .opened = kd__now(), .first_step = 1 };
-  r->fingerprint = kd__module_fingerprint(m);
+  r->fingerprint = r->begun = kd__module_fingerprint(m);
   s = choose_settings(r, err);
   if (s == KD_OK) s = get_memory(r);
   if (s == KD_OK) s = kd__streams_open(r, err);
-  if (s == KD_OK) s = open_folder(r, err);
+  return opened(r, s, out, err);
+}
+
+kd_status kd__machine_open(const kd_module *m, const kd__run_options *o, kd_machine **out, kd__run_error *err) {
+  kd_machine *r;
+  kd_status s = kd__machine_prepare(m, o, &r, err);
+  if (s != KD_OK) { *out = NULL; return s; }
+  *out = NULL;
+  s = open_folder(r, err);
   if (s == KD_OK) s = open_written(r, err);
-  if (s == KD_OK) { *out = r; return KD_OK; }
-  err->status = s;
-  if (!err->text[0]) wrong(err, s, s == KD_E_MEMORY ? "out of memory for the program's parameters and intermediate values" : kd_status_text(s));
-  r->ended = true;
-  kd__machine_close(r);
-  return s;
+  return opened(r, s, out, err);
 }
 
 /* --- going ------------------------------------------------------------------------------------------------------------------------------- */
 /* All but what came of the run: threads, files, the lock on the folder, and the larger part of the memory. */
-static void release_work(kd_machine *r) {
+void kd__machine_release(kd_machine *r) {
   kd__streams_close(r);
   kd__written_close(r);
   for (uint32_t i = 0; r->bound && i < r->m->nplan; i++) {
@@ -148,7 +161,7 @@ static kd_status go(kd_machine *r, int64_t until, kd__run_error *err) {
     if (r->ended) {
       kd_status end = kd__record_end(r);
       if (s == KD_OK) s = end;
-      release_work(r);
+      kd__machine_release(r);
     }
   }
   *err = r->error;
@@ -166,7 +179,7 @@ kd_status kd__machine_steps(kd_machine *r, int64_t steps, bool *done, kd__run_er
 void kd__machine_close(kd_machine *r) {
   if (!r) return;
   if (!r->ended) kd__record_stopped(r);
-  release_work(r);
+  kd__machine_release(r);
   for (uint32_t i = 0; r->best && i < r->m->ngroup; i++) kd__block_free(r->best[i], kd__group_bytes(r->m, i));
   kd__store_close(&r->store);
   kd__position_free(&r->pos);

@@ -24,6 +24,8 @@ struct kd_machine {
   kd_fault fault;
   kd_position pos;
   uint64_t fingerprint;                          /* of the module: a saved position fits no other */
+  uint64_t begun;                                /* of the module that the run began with, before anything was decided */
+  bool waits; int64_t decided;                   /* at a DECIDE that the module was compiled without, and what it came to */
   kd_data **data;                                /* by data set; NULL: no stream reads it */
   kd__written **written;                         /* by data set; NULL: its rows are in files */
   kd_store store;
@@ -57,6 +59,11 @@ int64_t   kd__epoch_number(const kd_machine *r);
 /* --- code.c: runs instructions until the program ends, `until` steps were done in all, or something fails ------------------------------- */
 kd_status kd__code_go(kd_machine *r, int64_t until);
 kd_status kd__code_one(kd_machine *r);           /* one instruction, of a machine that has not ended */
+
+/* --- machine.c ---------------------------------------------------------------------------------------------------------------------- */
+/* A machine at the start of its module, without a run folder. */
+kd_status kd__machine_prepare(const kd_module *m, const kd__run_options *o, kd_machine **out, kd__run_error *err);
+void      kd__machine_release(kd_machine *r);    /* all but what came of the run */
 
 /* --- check.c ----------------------------------------------------------------------------------------------------------------------- */
 /* Every operand within its range, every index of the module sound: after this the machine need not look. */
@@ -101,6 +108,8 @@ kd_status kd__written_show(kd_machine *r, uint32_t dataset);
 kd_status kd__written_stage(kd_machine *r, int64_t stage);             /* shows what the stage's steps are counted from */
 int64_t   kd__stage_steps(const kd_machine *r, int64_t stage);         /* planned, by what is known now */
 
+void      kd__written_move(kd_machine *from, kd_machine *to);           /* the files of the same sets; nobody sees rows of them until they are shown */
+
 /* --- best.c ---------------------------------------------------------------------------------------------------------------------------- */
 size_t    kd__group_bytes(const kd_module *m, uint32_t group);
 kd_status kd__best_keep(kd_machine *r, uint32_t group, bool larger, double value, uint32_t origin);
@@ -126,6 +135,8 @@ kd_status kd__checkpoint_resume(kd_machine *r, kd__run_error *err);
 bool      kd__checkpoint_wanted(const kd_machine *r);
 
 /* --- saved.c ------------------------------------------------------------------------------------------------------------------------- */
+/* Is the slot part of the state? Fields are brought anew by the streams, the machine's own scalars before each plan. */
+bool      kd__slot_kept(const kd_module *m, uint32_t slot);
 /* As kd__machine_restore; *log: how long the log was, or -1. */
 kd_status kd__state_read(kd_machine *r, const char *path, int64_t *log, kd__run_error *err);
 /* The data as it is now: a line for each field that streams read: "NAME.SPLIT.FIELD ROWS HASH". Of large files the hash takes samples. */

@@ -75,6 +75,15 @@ kd_status kd__machine_open(const kd_module *m, const kd__run_options *o, kd_mach
 kd_status kd__machine_go(kd_machine *r, kd__run_error *err);
 /* The same, but pauses (KD_OK, *done false) when `steps` more training steps were done: for tests, and for saving in between. */
 kd_status kd__machine_steps(kd_machine *r, int64_t steps, bool *done, kd__run_error *err);
+/* After kd__machine_go: does it wait for a module in which one more decision is made (kd_decision), and what did that one come to? */
+bool      kd__machine_waits(const kd_machine *r, int64_t *value, const char **name);
+/* Goes on with that module: the machine at *at is closed and another one takes its place, its state, its run folder. On failure *at stays, or is
+ * the new machine that has failed. The old module may go then. */
+kd_status kd__machine_decided(kd_machine **at, const kd_module *m, kd__run_error *err);
+/* There is no such module: the run ends here, and its log says why. */
+kd_status kd__machine_give_up(kd_machine *r, kd_status s, const char *text, kd__run_error *err);
+/* What had been decided at a run folder's checkpoint, from malloc; none without a checkpoint. */
+kd_status kd__checkpoint_decided(const char *folder, int64_t **out, size_t *count, char *why, size_t n);
 /* NULL is allowed. A run that was neither finished nor failed says so in the log. */
 void      kd__machine_close(kd_machine *r);
 

@@ -10,8 +10,7 @@ static bool is_ambient(const kd_module *m, uint32_t slot) {
   return false;
 }
 
-/* All but what is brought anew: fields by the streams, the machine's own scalars before each plan. */
-static bool is_kept(const kd_module *m, uint32_t slot) { return m->slot[slot].kind != KD_SLOT_FIELD && !is_ambient(m, slot); }
+bool kd__slot_kept(const kd_module *m, uint32_t slot) { return m->slot[slot].kind != KD_SLOT_FIELD && !is_ambient(m, slot); }
 
 /* --- the data -------------------------------------------------------------------------------------------------------------- */
 enum { WHOLE = 16 << 20, PIECE = 64 << 10 };     /* columns up to the first are hashed whole, of larger ones as much in pieces */
@@ -65,7 +64,7 @@ static kd_status collect(const kd_machine *r, kd__arena *a, kd__st_item **out, s
   size_t k = 0;
   if (!item) return KD_E_MEMORY;
   for (uint32_t i = 0; i < r->m->nslot; i++)
-    if (is_kept(r->m, i)) item[k++] = (kd__st_item){ kd__arena_printf(a, "slot.%s", r->m->slot[i].name), r->m->slot[i].type, kd__store_at(&r->store, i) };
+    if (kd__slot_kept(r->m, i)) item[k++] = (kd__st_item){ kd__arena_printf(a, "slot.%s", r->m->slot[i].name), r->m->slot[i].type, kd__store_at(&r->store, i) };
   for (uint32_t i = 0; i < r->m->ngroup; i++) {
     if (!r->pos.best[i].kept) continue;
     kd_type t = { .dtype = KD_U8, .rank = 1, .dim = { (int64_t)kd__group_bytes(r->m, i) } };
@@ -75,6 +74,11 @@ static kd_status collect(const kd_machine *r, kd__arena *a, kd__st_item **out, s
   *out = item;
   *n = k;
   return KD_OK;
+}
+
+static void put_decided(const kd_module *m, kd__buf *b) {
+  kd__buf_puts(b, "");
+  for (uint32_t i = 0; i < m->ndecision && m->decision[i].made; i++) kd__buf_printf(b, "%s%" PRId64, i ? " " : "", m->decision[i].value);
 }
 
 static kd_status done(kd__run_error *err, kd_status s, const char *why) {
@@ -87,19 +91,21 @@ kd_status kd__machine_save(kd_machine *r, const char *path, kd__run_error *err) 
   const char *data = kd__state_data(r);
   kd__arena a;
   kd__arena_init(&a, NULL, NULL);
-  kd__buf position = { 0 };
+  kd__buf position = { 0 }, decided = { 0 };
   kd__st_item *item = NULL;
   size_t n = 0;
   kd__position_write(&r->pos, r->m, &position);
+  put_decided(r->m, &decided);
   snprintf(id, sizeof id, "%016" PRIx64, r->fingerprint);
   snprintf(seed, sizeof seed, "%" PRIu64, r->opt.seed);
   snprintf(log, sizeof log, "%" PRId64, r->folder ? kd__folder_log_size(r->folder) : -1);
   snprintf(ms, sizeof ms, "%" PRId64, (int64_t)((kd__now() - r->progress.opened) * 1000));
-  kd_status s = position.failed || !data ? KD_E_MEMORY : collect(r, &a, &item, &n);
+  kd_status s = position.failed || decided.failed || !data ? KD_E_MEMORY : collect(r, &a, &item, &n);
   kd__st_pair meta[] = { { "position", position.p }, { "machine", id }, { "seed", seed }, { "program", r->m->name },
-                         { "data", data }, { "log", log }, { "milliseconds", ms } };
+                         { "data", data }, { "log", log }, { "milliseconds", ms }, { "decided", decided.p } };
   if (s == KD_OK) s = kd__st_write(path, item, n, meta, sizeof meta / sizeof *meta, why, sizeof why);
   kd__buf_free(&position);
+  kd__buf_free(&decided);
   kd__arena_free(&a);
   return done(err, s, why);
 }
@@ -122,7 +128,7 @@ static kd_status check(kd_machine *r, const kd__safetensors *f, const char *path
   if (s == KD_OK) s = kd__position_read(p, r->m, text, strlen(text), path, why, n);
   for (uint32_t i = 0; i < r->m->nslot && s == KD_OK; i++) {
     const char *name = kd__arena_printf(a, "slot.%s", r->m->slot[i].name);
-    if (is_kept(r->m, i) && !(name && has(f, name, &r->m->slot[i].type))) s = kd__why(why, n, KD_E_FORMAT, "%s: lacks %s", path, r->m->slot[i].name);
+    if (kd__slot_kept(r->m, i) && !(name && has(f, name, &r->m->slot[i].type))) s = kd__why(why, n, KD_E_FORMAT, "%s: lacks %s", path, r->m->slot[i].name);
   }
   for (uint32_t i = 0; i < p->nopen && s == KD_OK; i++)                /* of written sets that is known when they are shown */
     if (r->m->dataset[r->m->stream[p->open[i]].dataset].made == KD_MADE_FILES && !kd__stream_has(r, p->open[i], p->stream[p->open[i]].batch)) s = kd__why(why, n, KD_E_FORMAT, "%s: its place in the data is past the end", path);
@@ -138,7 +144,7 @@ static kd_status check(kd_machine *r, const kd__safetensors *f, const char *path
 
 static void take(kd_machine *r, const kd__safetensors *f, kd__arena *a) {
   for (uint32_t i = 0; i < r->m->nslot; i++) {
-    if (!is_kept(r->m, i)) continue;
+    if (!kd__slot_kept(r->m, i)) continue;
     const kd__st_tensor *t = kd__st_find(f, kd__arena_printf(a, "slot.%s", r->m->slot[i].name));
     memcpy(kd__store_at(&r->store, i), t->data, t->bytes);
   }

@@ -153,6 +153,16 @@ static void put_seed(kd__buf *b, uint64_t seed) {
   kd__buf_printf(b, seed <= INT64_MAX ? "%" PRIu64 : "\"%" PRIu64 "\"", seed);           /* JSON readers have signed integers */
 }
 
+/* For people: a resumed run has them from its checkpoint. */
+static void put_decided(const kd_module *m, kd__buf *b) {
+  kd__buf_putc(b, '[');
+  for (uint32_t i = 0; i < m->ndecision && m->decision[i].made; i++) {
+    kd__buf_puts(b, i ? ", { \"name\": " : "{ \"name\": "); put_text(b, m->decision[i].name);
+    kd__buf_printf(b, ", \"value\": %" PRId64 " }", m->decision[i].value);
+  }
+  kd__buf_putc(b, ']');
+}
+
 kd_status kd__record_settings(kd_machine *r) {
   const kd__run_options *o = &r->opt;
   char why[WHY];
@@ -161,10 +171,11 @@ kd_status kd__record_settings(kd_machine *r) {
   kd__buf_puts(&b, "{\n  \"program\": "); put_text(&b, r->m->name);
   put_key(&b, "path"); put_text(&b, o->path);
   put_key(&b, "kdc"); put_text(&b, o->version);
-  put_key(&b, "machine"); kd__buf_printf(&b, "\"%016" PRIx64 "\"", r->fingerprint);
+  put_key(&b, "machine"); kd__buf_printf(&b, "\"%016" PRIx64 "\"", r->begun);
   put_key(&b, "settings"); kd__buf_putc(&b, '[');
   for (size_t i = 0; i < o->nsetting; i++) { kd__buf_puts(&b, i ? ", " : ""); put_text(&b, o->setting[i]); }
   kd__buf_putc(&b, ']');
+  put_key(&b, "decided"); put_decided(r->m, &b);
   put_key(&b, "seed"); put_seed(&b, o->seed);
   kd__buf_printf(&b, ",\n  \"threads\": %d,\n  \"deterministic\": %s,\n  \"dnnl\": %s,\n  \"reference\": %s", r->set.threads, yes(r->set.deterministic), yes(r->set.use_dnnl),
                  yes(r->set.reference));
@@ -341,6 +352,7 @@ kd_status kd__settings_load(const char *folder, kd__settings **out, char *why, s
 void kd__settings_free(kd__settings *s) {
   if (!s) return;
   kd__arena_free(&s->arena);
+  free(s->decided);
   free(s);
 }
 
@@ -350,7 +362,9 @@ static kd_status differs(char *why, size_t n, const char *what, const char *then
 }
 
 kd_status kd__settings_fit(kd_machine *r, const kd__settings *s, char *why, size_t n) {
-  if (s->fingerprint != r->fingerprint) return kd__why(why, n, KD_E_FORMAT, "the program was compiled to something else when the run began: this is another version of kdc");
+  bool decided = r->m->ndecision && r->m->decision[0].made;
+  if (!decided && s->fingerprint != r->fingerprint) return kd__why(why, n, KD_E_FORMAT, "the program was compiled to something else when the run began: this is another version of kdc");
+  r->begun = s->fingerprint;
   if (s->seed != r->opt.seed || s->threads != r->set.threads || s->deterministic != r->set.deterministic || s->dnnl != r->set.use_dnnl || s->reference != r->set.reference)
     return kd__why(why, n, KD_E_USAGE, "seed, threads and kernels must be those that the run began with");
   if (strcmp(s->libraries, r->libraries.p ? r->libraries.p : "") != 0) return differs(why, n, "the libraries", s->libraries, r->libraries.p);

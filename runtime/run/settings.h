@@ -15,6 +15,7 @@ typedef struct kd__settings {
   int threads;
   bool deterministic, dnnl, reference;
   double checkpoint_seconds; int64_t checkpoint_steps;
+  int64_t *decided; size_t ndecided;             /* at its checkpoint: from kd__checkpoint_decided, of malloc */
   kd_dtype real;
   const char *processor, *libraries;
   const char **folder; size_t nfolder;           /* where data was looked for */

@@ -134,6 +134,19 @@ void kd__written_close(kd_machine *r) {
   }
 }
 
+void kd__written_move(kd_machine *from, kd_machine *to) {
+  kd__streams_close(from);
+  for (uint32_t d = 0; d < from->m->ndataset; d++) {
+    kd__written *w = from->written[d];
+    if (!w) continue;
+    for (uint32_t i = 0; i < w->ncolumn; i++) unmap(&w->column[i]);
+    forget_order(w);
+    w->shown = -1;
+    to->written[d] = w;
+    from->written[d] = NULL;
+  }
+}
+
 kd_status kd__written_sync(kd_machine *r) {
   for (uint32_t d = 0; r->folder && d < r->m->ndataset; d++)
     for (uint32_t i = 0; r->written[d] && i < r->written[d]->ncolumn; i++)
