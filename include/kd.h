@@ -140,7 +140,9 @@ typedef struct kd_run_options {
   const volatile int *cancel;                    /* becomes not 0: the run stops soon, with KD_E_CANCELLED; may be NULL */
 } kd_run_options;
 
-/* Runs the program from the start. NULL options are all zero. Numeric libraries are loaded here and not before. */
+/* Runs the program from the start. NULL options are all zero. Numeric libraries are loaded here and not before.
+ * A scheme may decide shapes as it goes (`decide`): then the rest of it is compiled within this call, from the texts that were read before, and
+ * what the program has (parameters, report, description) is as far as that has come. KD_E_PROGRAM: the rest is wrong with what was decided. */
 KD_API kd_status kd_run(kd_program *p, const kd_run_options *o);
 
 /* Goes on with a run that came to no good end, whatever ended it, from the last checkpoint in its folder (or anew, if there is none yet) to

@@ -51,8 +51,16 @@ static void owners(const kd_module *m, const bool *chosen, kd__buf *b) {
   if (!any) kd__buf_puts(b, "none");
 }
 
+static void decision(const kd_decision *d, kd__buf *b) {
+  kd__buf_printf(b, "  decides %s", d->name);
+  if (d->made) kd__buf_printf(b, ": %" PRId64 "\n", d->value);
+  else if (d->truth) kd__buf_puts(b, " in the run; the rest depends on it\n");
+  else kd__buf_printf(b, " in the run, %" PRId64 " to %" PRId64 "; the rest depends on it\n", d->low, d->high);
+}
+
 static void stages(const kd_module *m, bool *chosen, kd__buf *b) {
   for (uint32_t i = 0; i < m->ncode; i++) {
+    if (m->code[i].op == KD_CODE_DECIDE) decision(&m->decision[m->code[i].a], b);
     if (m->code[i].op != KD_CODE_STAGE) continue;
     const kd_stage_info *st = &m->stage[m->code[i].a];
     kd__buf_printf(b, "  stage %s: ", st->name);

@@ -60,8 +60,7 @@ static bool in_place(elab *e, const scope *s, const kd_ast *call) {
   const mod_build *b = e->build;
   const scope *body = body_of(s);
   const char *where = b->batches ? "a loop over batches" : b->epochs ? "a loop over epochs" : b->arm ? "a branch that is taken in the run or not"
-                    : b->control ? "a loop that the run counts" : b->stage_name ? "inside a stage" : e->inside || e->trial || !body || !body->scheme ? "another place"
-                    : !e->prog || !e->prog->segment ? "a formula, elaborated wherever it is used" : NULL;
+                    : b->control ? "a loop that the run counts" : b->stage_name ? "inside a stage" : !e->prog || !e->prog->segment || e->inside || e->trial || !body || !body->scheme ? "a formula, or the body of a definition" : NULL;
   if (!where) return true;
   kd_diag *d = kd__err(e, KD_D_DECIDE_PLACE, call->span, where);
   if (b->control || b->batches || b->epochs || b->arm) kd__diag_help(e->sink, d, "measure in the loop or stage, and decide after it; turns that each decide are written for i in 0..3 { ... }");
@@ -100,6 +99,7 @@ val *bi_decide(B) {
   if (t->rank) { kd__err(e, KD_D_NOT_SCALAR, p[0]->ast->span, "what is decided", kd__t_show(e, t)); return &kd__poison; }
   bool truth = t->dtype == KD_BOOL;
   if (!bounds(e, truth, p, call, &d)) return &kd__poison;
+  d.truth = truth;
   d.name = name_of(e, s, p[0]->ast);
   uint32_t reg = kd__flow_register(e, t, call), number = (uint32_t)m->decision.n;
   keep_scope(e, s, call);
@@ -153,7 +153,8 @@ static void tell(tries *t, const elab *f, const kd_sink *said, size_t decided) {
     if (among(to->diag.v, to->diag.n, d)) continue;
     for (size_t k = 0; k < decided && d->severity != KD_NOTE; k++) {
       const decision *c = &f->build->decision.v[k];
-      kd__diag_label(to, d, c->at->span, "`%s` decided as %lld", c->d.name, (long long)t->value[k]);
+      if (c->d.truth) kd__diag_label(to, d, c->at->span, "decided as %s", t->value[k] ? "true" : "false");
+      else kd__diag_label(to, d, c->at->span, "decided as %lld", (long long)t->value[k]);
     }
     pass_on(to, d);
   }

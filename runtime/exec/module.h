@@ -75,7 +75,7 @@ typedef struct kd_group { const char *name; uint32_t *slot; const char **path; u
 
 /* A whole number that the rest of the program has its shapes from, and that is known while it runs. `made`: the module was compiled with `value`;
  * else it ends at the DECIDE instruction. */
-typedef struct kd_decision { const char *name; int64_t low, high, value; bool made; } kd_decision;
+typedef struct kd_decision { const char *name; int64_t low, high, value; bool made, truth; } kd_decision;     /* truth: 1 is true, 0 false */
 
 typedef struct kd_module {
   kd__arena *arena;

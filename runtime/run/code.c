@@ -185,6 +185,7 @@ static kd_status do_DECIDE(kd_machine *r, const kd_code *c) {
   r->pos.pc--;                                   /* passed by the machine that knows it */
   r->waits = true;
   r->decided = (int64_t)v;
+  if (d->truth) return kd__tell_note(r, "decided: %s is %s", d->name, r->decided ? "true" : "false");
   return kd__tell_note(r, "decided: %s = %lld", d->name, (long long)r->decided);
 }
 
