@@ -32,6 +32,7 @@ struct kd_program {
   kd__settings *recorded;                        /* of a run that is gone on with: its sources are the only ones; else NULL */
   kd_module *module;                             /* NULL: there is nothing to run */
   kd__arena *again;                              /* of a module that was compiled anew in a run (decide.c); NULL: it lies in `arena` */
+  kd__arena scratch;                             /* of what is only looked at while compiling */
   kd_dtype real;
   bool sealed;                                   /* its texts are those in `source`, whatever the files say by now */
   const char *const *folder; size_t nfolder;     /* where data is looked for */

@@ -15,6 +15,7 @@ static kd_program *begin(kd_session *s, const char *path, const kd_compile_optio
   p->stdlib = recorded ? recorded->stdlib : s->config.stdlib;
   if (o) p->opt = *o;
   kd__arena_init(&p->arena, &s->alloc, &p->oom);
+  kd__arena_init(&p->scratch, &s->alloc, &p->oom);
   s->programs++;
   return p;
 }
@@ -51,7 +52,7 @@ static bool dumps(const kd_program *p, const char *stage) { return p->opt.dump &
 static kd_elab_options options(kd_program *p) {
   kd_elab_options o = { .load = kd__text_module, .load_ctx = p, .describe = kd__data_rows, .describe_ctx = p,
                         .real = p->opt.double_precision ? KD_F64 : KD_F32, .setting = settings(p), .nsetting = p->opt.nset,
-                        .check_definitions = p->opt.check, .seen_ctx = p };
+                        .check_definitions = p->opt.check, .seen_ctx = p, .scratch = &p->scratch };
   if (p->recorded) { o.decided = p->recorded->decided; o.ndecided = p->recorded->ndecided; }
   if (p->opt.dump) { o.seen = kd__dump_seen; o.planned = kd__dump_planned; }
   return o;
@@ -99,12 +100,14 @@ static kd_status guarded(kd_program *p, const char *text, size_t size) {
     p->oom.armed = false;
     if (p->fd >= 0) close(p->fd);
     kd__buf_free(&p->dump);
+    kd__arena_free(&p->scratch);
     kd__say(p->session, KD__SAY_NO_MEMORY, NULL);
     return KD_E_MEMORY;
   }
   p->oom.armed = true;
   kd_status s = compile(p, text, size);
   kd__say_sink(p->session, &p->sink);
+  kd__arena_free(&p->scratch);
   p->oom.armed = false;
   return s;
 }
@@ -142,6 +145,7 @@ static kd_module *anew(kd_program *p, kd__arena *a, kd_sink *sink, const int64_t
   const kd_source *src = kd__source_new(a, p->path, p->source.v[0].text, p->source.v[0].size, 1);
   kd_elab_options o = options(p);
   o.decided = decided; o.ndecided = n;
+  o.tried = true;
   return kd__elaborate(a, sink, kd__parse(a, sink, src), &o, &definitions);
 }
 

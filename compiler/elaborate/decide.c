@@ -121,8 +121,10 @@ val *bi_decide(B) {
 /* --- checking what follows --------------------------------------------------------------------------------------------------------------- */
 typedef struct tries {
   elab *e; const kd_syntax *syn;
+  kd__arena *a;                                  /* of the elaborations */
   int64_t value[DEPTH];
   size_t left;                                   /* elaborations that may still be made */
+  size_t before;                                 /* messages that there were before */
   bool cut, whole;                               /* some were not made; one came to the file's end */
   KD_VEC(kd_diag *) absent;                      /* what nothing used in all of those */
 } tries;
@@ -169,7 +171,7 @@ static void at_the_end(tries *t, elab *f) {
   for (size_t i = 0; t->whole && i < t->absent.n; i++)
     if (among(absent.diag.v, absent.diag.n, t->absent.v[i])) t->absent.v[n++] = t->absent.v[i];
   t->absent.n = n;
-  for (size_t i = 0; !t->whole && i < absent.diag.n; i++) KD_PUSH(f->a, t->absent, absent.diag.v[i]);
+  for (size_t i = 0; !t->whole && i < absent.diag.n; i++) KD_PUSH(t->e->a, t->absent, absent.diag.v[i]);
   t->whole = true;
 }
 
@@ -184,14 +186,17 @@ static void try_one(tries *t, size_t n, int64_t value) {
   opt->decided = t->value; opt->ndecided = n + 1;
   opt->check_definitions = false;
   opt->seen = NULL; opt->planned = NULL;
-  kd__sink_init(said, t->e->a);
-  elab *f = kd__elaborate_file(t->e->a, said, t->syn, opt);
+  kd__sink_init(said, t->a);
+  elab *f = kd__elaborate_file(t->a, said, t->syn, opt);
   if (!said->errors) kd__resolve(f);
   if (!said->errors && !f->waits) kd__unhit_rules(f);
   tell(t, f, said, n + 1);
   if (said->errors) return;
-  if (f->waits) follow(t, n + 1, &f->build->decision.v[n + 1].d);
-  else at_the_end(t, f);
+  const kd_decision next = f->waits ? f->build->decision.v[n + 1].d : (kd_decision){ 0 };
+  bool waits = f->waits;
+  if (!waits) at_the_end(t, f);
+  if (t->a != t->e->a && t->e->sink->diag.n == t->before && !t->absent.n) kd__arena_free(t->a);  /* no message lies in it, of this try or an earlier one */
+  if (waits) follow(t, n + 1, &next);
 }
 
 /* The bounds and the middle between them. */
@@ -204,7 +209,7 @@ static void follow(tries *t, size_t n, const kd_decision *next) {
 }
 
 void kd__explore(elab *e, const kd_syntax *syn) {
-  tries t = { .e = e, .syn = syn, .left = TRIES };
+  tries t = { .e = e, .syn = syn, .before = e->sink->diag.n, .a = e->opt->scratch ? e->opt->scratch : e->a, .left = TRIES };
   const decision *first = &e->build->decision.v[e->build->decision.n - 1];
   follow(&t, 0, &first->d);
   for (size_t i = 0; i < t.absent.n; i++) pass_on(e->sink, t.absent.v[i]);

@@ -24,6 +24,8 @@ typedef struct kd_elab_options {
   int64_t unroll;                                /* loops of at most so many turns are written out; 0: as many as is usual, -1: none (for tests) */
   bool check_definitions;                        /* also elaborate every definition of the file by itself (kdc check) */
   const int64_t *decided; size_t ndecided;        /* what the first decisions of the scheme came to; at the next one the module ends */
+  bool tried;                                    /* what follows a decision was checked before */
+  kd__arena *scratch;                            /* for that check: empty, and needed until the diagnostics are told; NULL: the module's arena */
   bool other_batch;                              /* another batch size than the program says (elaborate.c) */
   /* Called with each program's graph: stage name of the pipeline ("graph", then each pass), for --dump. May be NULL. */
   void (*seen)(void *ctx, const char *stage, const char *program, const kd_graph *g);
