@@ -224,7 +224,7 @@ static bool scalar_type(elab *e, const kd_ast *type, val **v, const kd_ast *at, 
   }
   if (strcmp(t, "list") == 0 && x->kind != V_LIST && x->kind != V_RANGE) {
     kd_diag *d = kd__err(e, KD_D_WANT_KIND, at->span, what, "a list", kd__v_show(e, x));
-    if (at->span.len < 40) kd__diag_help(e->sink, d, "a list of one is [%.*s]", (int)at->span.len, at->span.src->text + at->span.at);
+    if (kd__is_num(x) || x->kind == V_STRING) kd__diag_help(e->sink, d, x->kind == V_STRING ? "a list of one is [\"%s\"]" : "a list of one is [%s]", x->kind == V_STRING ? x->u.s : kd__v_show(e, x));
     return false;
   }
   if (strcmp(t, "net") == 0 && x->kind != V_NET && x->kind != V_DEF && x->kind != V_LAMBDA) { kd__err(e, KD_D_WANT_KIND, at->span, what, "a network", kd__v_show(e, x)); return false; }

@@ -9,18 +9,30 @@ static void report_cycle(elab *e, module *m, const char *name, const kd_ast *at)
   kd__diag_help(e->sink, d, "move what both need into a third module");
 }
 
+/* A name means a file beside the one that uses it before one of the library, so it is known by that file's folder, and the module by its own path. */
+static const char *seen_from(elab *e, const char *name, const kd_source *near) {
+  const char *slash = near ? strrchr(near->path, '/') : NULL;
+  return kd__arena_printf(e->a, "%.*s:%s", slash ? (int)(slash - near->path) : 0, slash ? near->path : "", name);
+}
+
 module *kd__module_load(elab *e, const char *name, const kd_ast *at) {
-  module *m = kd__map_get(&e->modules, name);
+  const kd_source *near = at ? at->span.src : NULL;
+  const char *key = seen_from(e, name, near), *shown = NULL, *text = NULL;
+  size_t size;
+  module *m = kd__map_get(&e->modules, key);
+  if (!m) {
+    text = e->opt->load ? e->opt->load(e->opt->load_ctx, name, near, &size, &shown) : NULL;
+    if (!text) return NULL;
+    m = kd__map_get(&e->modules, shown);
+    *kd__map_at(&e->modules, key) = m;
+  }
   if (m && m->state == 1) { report_cycle(e, m, name, at); return NULL; }
   if (m) return m;
-  size_t size;
-  const char *shown;
-  const char *text = e->opt->load ? e->opt->load(e->opt->load_ctx, name, at ? at->span.src : NULL, &size, &shown) : NULL;
-  if (!text) return NULL;
   m = KD_NEW(e->a, module);
   m->name = kd__arena_strndup(e->a, name, strlen(name));
   m->used_at = at;
-  *kd__map_at(&e->modules, name) = m;
+  *kd__map_at(&e->modules, key) = m;
+  *kd__map_at(&e->modules, kd__arena_strndup(e->a, shown, strlen(shown))) = m;
   kd_source *src = kd__source_new(e->a, shown, text, size, (uint32_t)e->modules.n + 1);
   m->syn = kd__parse(e->a, e->sink, src);
   m->scope = kd__scope_new(e, NULL, e->top);

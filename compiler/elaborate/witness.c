@@ -156,6 +156,11 @@ static bool about_sizes(const kd_sink *s) {
   return false;
 }
 
+/* Messages about sizes that agree in no use, or only in some: the trial made them up. */
+static bool made_up(kd_diag_code code) {
+  return code == KD_D_SIZE_DIFFERS || code == KD_D_FORMAL_DIFFERS || code == KD_D_UPDATE_SHAPE;
+}
+
 typedef enum outcome { FINE, WRONG, SIZES, AT_CALLS } outcome;
 
 static outcome attempt(witness *w, kd_sink *sink) {
@@ -216,7 +221,9 @@ static bool try_sizes(elab *e, def *d, int rest, bool optional, int items, int t
     if (*last == WRONG) {
       for (size_t k = 0; k < sink.diag.n; k++) {
         kd_diag *dg = sink.diag.v[k];                /* nobody called it: the last frame is this trial */
-        if (dg->nframe && dg->frame[dg->nframe - 1].span.at == d->ast->span.at && dg->frame[dg->nframe - 1].span.src == d->ast->span.src) dg->nframe--;
+        bool ours = dg->nframe && dg->frame[dg->nframe - 1].span.at == d->ast->span.at && dg->frame[dg->nframe - 1].span.src == d->ast->span.src;
+        if (ours && made_up(dg->code)) dg->frame[dg->nframe - 1].what = kd__arena_printf(e->a, "in `%s`, tried by itself with sizes that its parameters leave open", d->name);
+        else if (ours) dg->nframe--;
         KD_PUSH(e->a, e->sink->diag, dg);
       }
       e->sink->errors += sink.errors;

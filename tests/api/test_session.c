@@ -77,6 +77,26 @@ static void compiles_from_a_file(void **state) {
   toy_free(&t);
 }
 
+/* A file beside the program goes before a module of the library of the same name, which the library's own files go on to mean. */
+static void a_module_beside_the_program(void **state) {
+  toy t = toy_new();
+  heard h = { 0 };
+  char *path = toy_path(&t, "toy.kd"), *beside = toy_path(&t, "losses.kd");
+  FILE *f = fopen(path, "w"), *g = fopen(beside, "w");
+  (void)state;
+  assert_non_null(f); assert_non_null(g);
+  fputs("use losses.mine\nstate a: [] = 0\nscheme { update a = mine(3) + mse(ones([B: 2, C: 1]), 0 * ones([B: 2, C: 1])) }\nreport a\n", f);
+  fputs("fn mine(x) = 2 * x\n", g);
+  fclose(f); fclose(g);
+  kd_session *s = toy_session(NULL, &h, NULL);
+  kd_program *p = NULL;
+  if (kd_compile_file(s, path, NULL, &p) != KD_OK) fail_msg("%s", h.text);
+  kd_program_free(p);
+  kd_session_free(s);
+  free(path); free(beside);
+  toy_free(&t);
+}
+
 static void tells_what_is_wrong(void **state) {
   heard h = { 0 };
   kd_session *s = toy_session(NULL, &h, NULL);
@@ -264,7 +284,7 @@ static void every_allocation_may_fail(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(compiles_from_memory), cmocka_unit_test(compiles_from_a_file), cmocka_unit_test(tells_what_is_wrong),
+    cmocka_unit_test(compiles_from_memory), cmocka_unit_test(compiles_from_a_file), cmocka_unit_test(a_module_beside_the_program), cmocka_unit_test(tells_what_is_wrong),
     cmocka_unit_test(definitions_need_check), cmocka_unit_test(refuses_what_is_not_text), cmocka_unit_test(every_stage_dumps),
     cmocka_unit_test(misuse_is_told_apart), cmocka_unit_test(the_wrong_order_is_safe), cmocka_unit_test(every_allocation_may_fail),
   };

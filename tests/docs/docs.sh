@@ -4,6 +4,7 @@
 #   ```kd run   such a file that is also run, with the data in examples/; its report must have no value that is not finite
 #   ```kd frame a file that begins every later `kd run` of its page
 #   ```console  lines that begin with `$ ` are run in the repository, and what they print must be what the block shows; runs go to a scratch folder
+# Every module of stdlib/ must stand in the table of its README.
 # Links to files of the repository must lead somewhere; docs/reference.md must be what TABLES prints, docs/grammar.md what grammar.awk does.
 # KD_UPDATE_GOLDEN=1 writes these two anew.
 set -eu
@@ -26,9 +27,13 @@ cmp -s docs/grammar.md "$work/grammar.text" || fail "docs/grammar.md differs fro
 twice=$(grep -o '^| `[EWN][0-9]*`' docs/reference.md | sort | uniq -d)
 [ -z "$twice" ] || fail "two messages have one number: $twice"
 
+for f in stdlib/*.kd stdlib/*/*.kd; do
+  grep -q "\`$(basename "$f" .kd)\`" stdlib/README.md || fail "the table of stdlib/README.md lacks $f"
+done
+
 # --- blocks: one file each, named after the document and the line where it begins ---
-for doc in README.md docs/*.md; do
-  name=$(basename "$doc" .md)
+for doc in README.md stdlib/README.md docs/*.md; do
+  name=$(echo "${doc%.md}" | tr / _)
   awk -v out="$work/$name" '
     /^```(kd|kd run|kd frame|console)$/ && !inside {
       inside = 1; kind = substr($0, 4); sub(/ frame$/, "", kind); sub(/kd run/, "run.kd", kind)
@@ -38,7 +43,7 @@ for doc in README.md docs/*.md; do
     inside { print > file; if (framing) frame = frame $0 "\n" }' "$doc"
   # links
   awk '/^```/ { code = !code; next } !code' "$doc" | grep -oE '\]\([^)#]+' | sed 's/^](//' | grep -v '^https\?:' | while read -r link; do
-    case $doc in docs/*) at=docs/$link ;; *) at=$link ;; esac
+    at=$(dirname "$doc")/$link
     [ -e "$at" ] || echo "$doc: the link $link leads nowhere"
   done >>"$work/links"
 done
