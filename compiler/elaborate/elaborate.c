@@ -149,6 +149,7 @@ kd_module *kd__elaborate(kd__arena *a, kd_sink *sink, const kd_syntax *syn, cons
   if (!e->waits && !opt->ndecided) kd__absences(e);
   kd_module *made = sink->errors || *definitions_only ? NULL : kd__module_finish(e);
   if (e->waits && !opt->tried && !opt->ndecided && !sink->errors) kd__explore(e, syn);
+  e->waits = false;
   /* Last, since what the trials own would otherwise be in the module. */
   if (opt->check_definitions) kd__check_definitions(e, syn->file, m->scope);
   if (opt->check_definitions && !sink->errors) other_batch(e, syn);

@@ -142,6 +142,43 @@ static void out_of_bounds_ends_the_run(void **state) {
   toy_free(&t);
 }
 
+/* Worked out by hand: n + m is 3 in all places, so k is 3 and n becomes 2 + 3 + 9; m becomes 5 + 3 + 4; then n doubles twice. */
+static void what_was_computed_before_is_known_after(void **state) {
+  (void)state;
+  static const char text[] =
+    "state n: [] = 2\n"
+    "state m: [K: 3] = 1\n"
+    "scheme pick(x, most: int) {\n"
+    "  let y = x + n\n"
+    "  let k = decide(sum(y) / 3, min: 1, max: most)\n"
+    "  if k > 2 { update n = n + k + sum(y) } else { update n = n - sum(y) }\n"
+    "}\n"
+    "scheme {\n"
+    "  let before = m * 5\n"
+    "  let list = [m + 1, m + 2]\n"
+    "  let record = (a: m + 3)\n"
+    "  update m = 0 * m\n"
+    "  let back = m + 1\n"
+    "  update m = m + 1\n"
+    "  pick(m, 8)\n"
+    "  update m = before * back + list[1] + record.a\n"
+    "  repeat 2 { let g = decide(n, min: 1, max: 300)\n"
+    "    update n = n + g }\n"
+    "}\n"
+    "report n, m[K: 0]\n";
+  toy t = toy_new();
+  heard h = { 0 };
+  kd_session *s = toy_session(&t, &h, NULL);
+  kd_program *p;
+  kd_row r[2];
+  if (kd_compile_text(s, "hand.kd", text, strlen(text), NULL, &p) != KD_OK || kd_run(p, NULL) != KD_OK) fail_msg("%s", h.text);
+  assert_true(kd_report(p, 0, &r[0]) && kd_report(p, 1, &r[1]));
+  assert_true(r[0].value == 56 && r[1].value == 12);
+  kd_program_free(p);
+  kd_session_free(s);
+  toy_free(&t);
+}
+
 /* Of the values within the bounds a few are tried beforehand; another one may still be wrong. */
 static void a_value_that_nobody_tried_ends_the_run(void **state) {
   (void)state;
@@ -215,7 +252,7 @@ static void stopped_anywhere_it_ends_in_the_same_files(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(the_width_is_what_was_measured), cmocka_unit_test(out_of_bounds_ends_the_run),
+  const struct CMUnitTest tests[] = { cmocka_unit_test(the_width_is_what_was_measured), cmocka_unit_test(what_was_computed_before_is_known_after), cmocka_unit_test(out_of_bounds_ends_the_run),
                                       cmocka_unit_test(a_value_that_nobody_tried_ends_the_run),
                                       cmocka_unit_test(stopped_anywhere_it_ends_in_the_same_files) };
   return cmocka_run_group_tests(tests, NULL, NULL);
