@@ -182,7 +182,9 @@ static opening *streaming(elab *e, uint32_t data, opening *batch, const kd_ast *
     return NULL;
   }
   kd_diag *d = kd__err(e, KD_D_WRONG_STREAM, n->span, data_name(e, data), p->open ? data_name(e, p->open->data) : "no data set");
-  if (p->open) kd__diag_help(e->sink, d, "run it `on %s`, or take a batch of each: for a in %s, b in %s.cycle { ... }", data_name(e, data), data_name(e, p->open->data), data_name(e, data));
+  if (p->open && e->data.v[data].d.made == KD_MADE_WRITTEN)
+    kd__diag_help(e->sink, d, "run it `on %s`, or, written with `keyed %s.index`, on join(%s, %s, on: index)", data_name(e, data), data_name(e, p->open->data), data_name(e, p->open->data), data_name(e, data));
+  else if (p->open) kd__diag_help(e->sink, d, "run it `on %s`, or take a batch of each: for a in %s, b in %s.cycle { ... }", data_name(e, data), data_name(e, p->open->data), data_name(e, data));
   else kd__diag_help(e->sink, d, "read it in a loop, for batch in %s { ... }, in a report, report m(...) on %s.test, or measured: let y = evaluate m(...) on %s.test", data_name(e, data), data_name(e, data), data_name(e, data));
   return NULL;
 }

@@ -61,5 +61,6 @@ void kd__hint_value(elab *e, kd_diag *d, const val *v, const kd_ast *at) {
   if (v->kind == V_BATCH) list = field_list(e, &e->data.v[v->u.batch->data].d, name ? at->text : "batch");
   if (list) kd__diag_help(e->sink, d, "take one of its fields: %s", list);
   else if (v->kind == V_RECORD && v->u.rec.n) kd__diag_help(e->sink, d, "take one of its fields: %.*s.%s", name ? len : 1, name ? text : "r", v->u.rec.key[0]);
+  else if (v->kind == V_LIST && v->u.list.n) kd__diag_help(e->sink, d, "take one of its items, such as %.*s[0], or join them: stack(..., as: m), concat(..., over: K)", name ? len : 2, name ? text : "xs");
   else if (v->kind == V_NONE) kd__diag_help(e->sink, d, "a body without `return` gives none, and so does an argument that was left out");
 }
