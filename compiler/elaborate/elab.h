@@ -144,7 +144,7 @@ struct prog {
   kd_graph *g;
   opening *open;                                   /* the batches in sight, innermost first */
   KD_VEC(memo) memo;
-  KD_VEC(slot_version) version;   /* slots that were written inside the program */
+  KD_VEC(slot_version) version, past;              /* slots that were written inside the program: as they are, and as they were between */
   KD_VEC(pending) pending;
   KD_VEC(net *) trained;
   KD_VEC(carried) carried;                         /* values that a later program reads */
@@ -171,7 +171,7 @@ typedef struct data_set {
   int64_t *whole[8]; uint32_t whole_root[8];       /* by split: slots that hold a field of all of its samples, -1 until used; NULL: none */
 } data_set;
 
-typedef struct module { const char *name; kd_syntax *syn; scope *scope; int state; const kd_ast *used_at; } module;   /* state: 0 new, 1 loading, 2 ready */
+typedef struct module { const char *name; kd_syntax *syn; scope *scope; int state; const kd_ast *used_at; kd__map *wrt; } module;   /* state: 0 new, 1 loading, 2 ready; wrt: names that it differentiates for */
 typedef struct frame { struct frame *up; const char *what; kd_span at; uint32_t depth; } frame;
 typedef struct origin { kd_span span; frame *frame; } origin;
 
@@ -441,6 +441,7 @@ bool kd__key_arg(elab *e, scope *s, arg *key, place *base, draw_key *out);
 
 /* --- gradient.c ----- */
 void kd__no_gradient(elab *e, const kd_grad_error *err, const kd_ast *at);
+val *kd__own_value(elab *e, const scope *s, const char *name, const kd_ast *expr, val *v);   /* what `name = expr` binds: with a gradient of its own where one is asked for */
 
 /* --- data.c ----- */
 val *kd__data_field(elab *e, val *d, const char *name, const kd_ast *n);            /* of a data set or a batch */

@@ -523,7 +523,7 @@ static void exec_assign(elab *e, scope *s, const kd_ast *n) {
   if (n->kid[1]->kind == KD_AST_NAME) s->bound_as = n->kid[1]->text;
   val *v = s->scheme ? kd__scheme_value(e, s, n->kid[0]) : kd__eval(e, s, n->kid[0]);
   s->bound_as = as;
-  if (n->n == 2) { assign_name(e, s, n->kid[1], v); return; }
+  if (n->n == 2) { assign_name(e, s, n->kid[1], n->kid[1]->kind == KD_AST_NAME ? kd__own_value(e, s, n->kid[1]->text, n->kid[0], v) : v); return; }
   val *r = kd__force_app(v);
   uint32_t k = n->n - 1, have = r->kind == V_RECORD ? r->u.rec.n : r->kind == V_LIST ? r->u.list.n : 0;
   if (have != k) { if (r->kind != V_POISON) kd__err(e, KD_D_UNPACK, n->span, k, kd__v_show(e, r)); }

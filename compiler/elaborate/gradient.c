@@ -11,6 +11,86 @@ static bool pick_trial(B, arg **p, int count) {
   return ok;
 }
 
+/* --- values of their own ------------------------------------------------------------------------------------------------------------- */
+/* Equal values are one node, so of `d = 0 * x` and `e = 0 * x` either would have the gradient of both. What a name is bound to that the file
+ * differentiates for (`wrt: d`) is therefore a node of its own, if it was computed there; what was read (a tap, a parameter, what a call found)
+ * stays the very value that others were computed from. */
+static void add_names(const kd_ast *n, kd__map *to) {
+  if (n->kind == KD_AST_NAME) *kd__map_at(to, n->text) = to;
+  else if (n->kind == KD_AST_LIST || n->kind == KD_AST_RECORD || n->kind == KD_AST_ARG) for (uint32_t i = 0; i < n->n; i++) if (n->kid[i]) add_names(n->kid[i], to);
+}
+
+static void find_wrt(const kd_ast *n, kd__map *to) {
+  if (n->kind == KD_AST_CALL && n->kid[0]->kind == KD_AST_NAME && (strcmp(n->kid[0]->text, "grad") == 0 || strcmp(n->kid[0]->text, "jvp") == 0))
+    for (uint32_t i = 1; i < n->n; i++) {
+      const kd_ast *k = n->kid[i];
+      if (k->kind == KD_AST_ARG && k->text ? strcmp(k->text, "wrt") == 0 : i == 2) add_names(k, to);
+    }
+  for (uint32_t i = 0; i < n->n; i++) if (n->kid[i]) find_wrt(n->kid[i], to);
+}
+
+/* Made of numbers alone? Looks at a few nodes only: starting values are short. */
+static bool constant(const kd_graph *g, kd_value v, int depth) {
+  const kd_node *n = kd__node_of(g, v);
+  if (n->op == KD_OP_INPUT || n->op == KD_OP_LOOP || depth > 4) return false;
+  for (uint32_t i = 0; i < n->nin; i++) if (!constant(g, n->in[i], depth + 1)) return false;
+  return true;
+}
+
+static tensor *own_node(elab *e, tensor *t, bool computed, const kd_ast *at) {
+  kd_graph *g = e->prog->g;
+  if (!t->v || t->in != e->prog || !kd__dtype_real(t->dtype) || kd__node_of(g, t->v)->op == KD_OP_INPUT || !(computed || constant(g, t->v, 0))) return t;
+  const kd_type *type = kd__type_of(g, t->v);
+  kd_attr shape[] = { { .kind = 'I', .n = type->rank, .u.list = type->dim } };
+  tensor *own = kd__arena_copy(e->a, t, sizeof *t);
+  g->apart = true;
+  own->v = kd__graph_add(g, KD_OP_RESHAPE, &t->v, 1, shape, kd__origin(e, at->span), NULL);
+  return own;
+}
+
+static val *own_value(elab *e, val *v, bool computed, const kd_ast *at) {
+  switch (v->kind) {
+    case V_TENSOR: { tensor *t = own_node(e, v->u.t, computed, at); return t == v->u.t ? v : kd__v_tensor(e, t); }
+    case V_TREE: {
+      leaf *l = kd__arena_copy(e->a, v->u.tree->leaf, sizeof(leaf) * (v->u.tree->n + 1));
+      for (uint32_t i = 0; i < v->u.tree->n; i++) l[i].t = own_node(e, l[i].t, computed, at);
+      return kd__v_tree(e, l, v->u.tree->n, v->u.tree->of);
+    }
+    case V_LIST: {
+      val **items = KD_NEWN(e->a, val *, v->u.list.n + 1);
+      for (uint32_t i = 0; i < v->u.list.n; i++) items[i] = own_value(e, v->u.list.v[i], computed, at);
+      return kd__v_list(e, items, v->u.list.n);
+    }
+    case V_RECORD: {
+      val *r = kd__arena_copy(e->a, v, sizeof *v);
+      r->u.rec.v = KD_NEWN(e->a, val *, v->u.rec.n + 1);
+      for (uint32_t i = 0; i < v->u.rec.n; i++) r->u.rec.v[i] = own_value(e, v->u.rec.v[i], computed, at);
+      return r;
+    }
+    default: return v;
+  }
+}
+
+/* Is it an operation, or a list or record of them? */
+static bool computes(const kd_ast *n) {
+  if (n->kind == KD_AST_BINARY || n->kind == KD_AST_UNARY) return true;
+  if (n->kind != KD_AST_LIST && n->kind != KD_AST_RECORD && n->kind != KD_AST_ARG && n->kind != KD_AST_COMPREHENSION) return false;
+  uint32_t items = n->kind == KD_AST_COMPREHENSION ? 1 : n->n;
+  for (uint32_t i = 0; i < items; i++) if (!computes(n->kid[i])) return false;
+  return items > 0;
+}
+
+val *kd__own_value(elab *e, const scope *s, const char *name, const kd_ast *expr, val *v) {
+  module *m = s->mod;
+  if (!m || !m->syn || (v->kind != V_TENSOR && v->kind != V_TREE && v->kind != V_LIST && v->kind != V_RECORD)) return v;
+  if (!m->wrt) {
+    m->wrt = KD_NEW(e->a, kd__map);
+    kd__map_init(m->wrt, e->a);
+    find_wrt(m->syn->file, m->wrt);
+  }
+  return kd__map_has(m->wrt, name) ? own_value(e, v, computes(expr), expr) : v;
+}
+
 /* --- one backward walk -------------------------------------------------------------------------------------------------------- */
 void kd__no_gradient(elab *e, const kd_grad_error *err, const kd_ast *at) {
   const kd_node *bad = kd__node_of(e->prog->g, err->at);

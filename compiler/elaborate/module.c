@@ -322,6 +322,7 @@ void kd__bind_stmt(elab *e, scope *s, const kd_ast *n) {
     }
   }
   check_word(e, n, v);
+  v = kd__own_value(e, s, n->text, expr, v);
   binding *b = kd__scope_bind(e, s, n->text, kd__rewired(e, s, n->text, v), n);
   b->is_let = word_is(n, "let");
 }

@@ -51,9 +51,16 @@ kd_value kd__slot_now(elab *e, int64_t slot, const kd_ast *at) {
 void kd__slot_set(elab *e, prog *p, int64_t slot, kd_value v, const kd_ast *at) {
   net *top = e->slot.v[slot].owner->root_net;
   if (top && e->slot.v[slot].s.kind == KD_SLOT_PARAM) top->given = true;
+  kd_build b = { p->g, kd__origin(e, at->span) };
+  p->g->apart = true;                            /* a stored value: no later gradient goes into how it was made, nor to another that was set to the same */
+  v = kd__b_op1(&b, KD_OP_STOP, v);
   kd__graph_write(p->g, slot, v, kd__origin(e, at->span));
   for (size_t i = 0; i < p->version.n; i++)
-    if (p->version.v[i].slot == slot) { p->version.v[i].now = v; p->version.v[i].version++; return; }
+    if (p->version.v[i].slot == slot) {
+      KD_PUSH(e->a, p->past, p->version.v[i]);
+      p->version.v[i].now = v; p->version.v[i].version++;
+      return;
+    }
   slot_version w = { slot, v, 1 };
   KD_PUSH(e->a, p->version, w);
 }

@@ -181,6 +181,8 @@ static bool depends(elab *e, const prog *p, kd_value v, int64_t param) {
   if (kd__reaches(p->g, kd__slot_input(e, (prog *)(uintptr_t)p, param), v)) return true;
   for (size_t i = 0; i < p->version.n; i++)
     if (p->version.v[i].slot == param && kd__reaches(p->g, p->version.v[i].now, v)) return true;
+  for (size_t i = 0; i < p->past.n; i++)
+    if (p->past.v[i].slot == param && kd__reaches(p->g, p->past.v[i].now, v)) return true;
   return false;
 }
 

@@ -14,8 +14,7 @@ static void not_a_target(elab *e, scope *s, const kd_ast *target, const kd_ast *
 
 /* Commits at once, so what follows reads the new value; formulas are computed anew. */
 static void set_now(elab *e, int64_t slot, kd_value v, const kd_ast *at) {
-  kd_build b = kd__b(e, at);
-  kd__slot_set(e, e->prog, slot, kd__b_op1(&b, KD_OP_STOP, v), at);
+  kd__slot_set(e, e->prog, slot, v, at);
   e->prog->clock++;
 }
 

@@ -185,7 +185,9 @@ static bool stale(elab *e, int64_t slot, kd_value loss, const bool *past, const 
   prog *p = e->prog;
   for (size_t i = 0; i < p->version.n; i++) {
     if (p->version.v[i].slot != slot) continue;
-    if (!kd__reaches_past(p->g, kd__slot_input(e, p, slot), loss, past)) return false;
+    bool old = kd__reaches_past(p->g, kd__slot_input(e, p, slot), loss, past);
+    for (size_t k = 0; k < p->past.n && !old; k++) old = p->past.v[k].slot == slot && kd__reaches_past(p->g, p->past.v[k].now, loss, past);
+    if (!old) return false;
     const net *w = e->slot.v[slot].owner->root_net;
     kd_diag *d = kd__err(e, KD_D_STALE, at->span, w ? w->place->path : e->slot.v[slot].s.name);
     kd__diag_help(e->sink, d, "compute it again after the step, or stop(...) it");

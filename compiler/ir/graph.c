@@ -100,6 +100,8 @@ static void own_node(kd_graph *g, kd_node *n, int nattr) {
 
 kd_value kd__graph_add(kd_graph *g, kd_op op, const kd_value *in, uint32_t nin, const kd_attr *attr, kd_origin origin, kd_shape_error *err) {
   const kd_op_info *info = kd__op_info(op);
+  bool apart = g->apart;
+  g->apart = false;
   const kd_type *few[FEW], **types = nin <= FEW ? few : KD_NEWN(g->arena, const kd_type *, nin);
   for (uint32_t i = 0; i < nin; i++) {
     if (in[i] == 0) return 0;
@@ -118,7 +120,7 @@ kd_value kd__graph_add(kd_graph *g, kd_op op, const kd_value *in, uint32_t nin, 
   settle_attrs(info, attr, settled, list);
   kd_node n = { .op = (uint16_t)op, .nout = (uint16_t)nout, .nin = nin, .in = in, .attr = settled, .origin = origin, .once = g->once };
   size_t slot = find_slot(g, &n);
-  if (g->cons[slot]) return g->node.v[g->cons[slot]].out;
+  if (g->cons[slot] && !apart) return g->node.v[g->cons[slot]].out;
 
   own_node(g, &n, info->nattr);
   n.out = (kd_value)g->type.n;

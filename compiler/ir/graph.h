@@ -36,6 +36,7 @@ typedef struct kd_graph {
   KD_VEC(kd_write) write;
   KD_VEC(kd_result) result;
   uint16_t once;                                 /* mark of the nodes being added (see kd_node) */
+  bool apart;                                    /* the next node added is new even where an equal one exists: what it holds has a gradient of its own */
   uint32_t *cons; size_t ncons;                  /* hash-cons table (private to graph.c) */
   uint32_t *by_slot; size_t nby_slot;            /* writes by their slot (the same) */
 } kd_graph;
