@@ -54,7 +54,10 @@ static val *axis_value(elab *e, scope *s, const kd_ast *n) {
 static const char *type_text(elab *e, const kd_ast *axes) { return kd__arena_strndup(e->a, axes->span.src->text + axes->span.at, axes->span.len); }
 
 static bool rank_error(elab *e, const kd_ast *axes, const tensor *t, const kd_ast *at, const char *pname, const char *callee) {
-  kd_diag *d = kd__err(e, KD_D_RANK_DIFFERS, at->span, callee, pname, type_text(e, axes), kd__t_show(e, t));
+  bool result = strcmp(pname, "the result") == 0, own = strcmp(pname, callee) == 0;
+  const char *what = kd__arena_printf(e->a, result ? "the result of `%s`" : "`%s`", callee);
+  kd_diag *d = result || own ? kd__err(e, KD_D_DECLARED_DIFFERS, at->span, what, type_text(e, axes), kd__t_show(e, t))
+                                 : kd__err(e, KD_D_RANK_DIFFERS, at->span, callee, pname, type_text(e, axes), kd__t_show(e, t));
   if (t->from) kd__diag_primary(e->sink, d, "%s from %s", kd__t_show(e, t), t->from);
   int want = (int)axes->n;
   if (t->rank > want && want > 0) kd__diag_help(e->sink, d, "merge axes with x[(A, B) as N], drop one with x[A: 0], or reduce with mean(x, over: A)");
