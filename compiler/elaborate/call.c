@@ -303,14 +303,38 @@ val *kd__run_optimizer(elab *e, spec *o, val *param, val *grad, kd_value when, c
   frame f, *up = push_frame(e, &f, kd__arena_printf(e->a, "in optimizer `%s`, used here", o->def->name), at);
   place *outer = e->opt_ctx.place;
   val *r = &kd__poison;
+  size_t errors = e->sink->errors;
   if (kd__bind_params(e, o->scope, in, o->def->ast->kid[0], NULL, 0, args, o->nargs, &back, o->at, o->def->name)) {
     e->opt_ctx.pv = param; e->opt_ctx.gv = grad; e->opt_ctx.now = param; e->opt_ctx.when = when; e->opt_ctx.place = in->place;
     run_body(e, in, o->def, at);
     r = e->opt_ctx.now;
+    if (r == param && e->sink->errors == errors) {
+      kd_diag *d = kd__err(e, KD_D_IDLE_OPTIMIZER, o->def->ast->name.len ? o->def->ast->name : o->def->ast->span, o->def->name);
+      kd__diag_help(e->sink, d, "update param = param - lr * grad, or what another makes of it: update param = inner(grad: grad)");
+      r = &kd__poison;
+    }
   }
   e->opt_ctx.pv = pv; e->opt_ctx.gv = gv; e->opt_ctx.now = now; e->opt_ctx.when = wh; e->opt_ctx.place = outer;
   e->frame = up; e->loop = loop;
   return r;
+}
+
+/* What is given in place of `param` or `grad`: one value for each parameter. */
+static val *like_param(elab *e, const arg *a) {
+  tensor *t = kd__want_tensor(e, a->v, a->ast);
+  t = t ? kd__t_align(e, t, e->opt_ctx.pv->u.t, a->ast) : NULL;
+  return t ? kd__v_tensor(e, t) : &kd__poison;
+}
+
+/* The steps in which an optimizer runs, which is in those of the one around it at most. */
+static kd_value when_both(elab *e, const arg *a) {
+  const tensor *t = a->v->kind == V_BOOL || (a->v->kind == V_TENSOR && !a->v->u.t->rank && a->v->u.t->dtype == KD_BOOL) ? kd__want_tensor(e, a->v, a->ast) : NULL;
+  if (!t) {
+    if (a->v->kind != V_POISON) kd__err(e, KD_D_UNTIL, a->ast->span, "when", a->v->kind == V_TENSOR && !a->v->u.t->rank ? "a number" : kd__v_show(e, a->v));
+    return 0;
+  }
+  kd_build b = kd__b(e, a->ast);
+  return e->opt_ctx.when ? kd__b_op2(&b, KD_OP_AND, e->opt_ctx.when, t->v) : t->v;
 }
 
 /* inner(param: p, grad: g, when: c) inside an optimizer. */
@@ -320,15 +344,14 @@ static val *call_spec(elab *e, scope *s, spec *o, arg *a, uint32_t n, const kd_a
   kd_value when = e->opt_ctx.when;
   for (uint32_t i = 0; i < n; i++) {
     val *v = kd__arg_eval(e, s, &a[i]);
-    if (a[i].name && strcmp(a[i].name, "grad") == 0) grad = v;
-    else if (a[i].name && strcmp(a[i].name, "param") == 0) param = v;
+    if (v->kind == V_POISON) return v;
+    if (a[i].name && strcmp(a[i].name, "grad") == 0) grad = like_param(e, &a[i]);
+    else if (a[i].name && strcmp(a[i].name, "param") == 0) param = like_param(e, &a[i]);
     else if (a[i].name && strcmp(a[i].name, "when") == 0) {
-      tensor *t = kd__want_tensor(e, v, a[i].ast);
-      if (!t) return &kd__poison;
-      when = t->v;
+      if (!(when = when_both(e, &a[i]))) return &kd__poison;
     } else { kd__err(e, KD_D_UNKNOWN_KEYWORD, a[i].ast->span, o->def->name, a[i].name ? a[i].name : "positional"); return &kd__poison; }
   }
-  return kd__run_optimizer(e, o, param, grad, when, at);
+  return param->kind == V_POISON || grad->kind == V_POISON ? &kd__poison : kd__run_optimizer(e, o, param, grad, when, at);
 }
 
 /* The arguments of a call and those that its definition was given beforehand. */

@@ -166,7 +166,7 @@ bool kd__until(elab *e, scope *s, const loop *l, tensor **c) {
   *c = NULL;
   if (v->kind == V_POISON || (v->kind == V_BOOL && !v->u.b)) return v->kind != V_POISON;
   if (v->kind != V_BOOL && (v->kind != V_TENSOR || v->u.t->rank || v->u.t->dtype != KD_BOOL)) {
-    kd_diag *d = kd__err(e, KD_D_UNTIL, l->until->span, kd__v_show(e, v));
+    kd_diag *d = kd__err(e, KD_D_UNTIL, l->until->span, "until", v->kind == V_TENSOR && !v->u.t->rank ? "a number" : kd__v_show(e, v));
     if (v->kind == V_TENSOR && v->u.t->dtype == KD_BOOL) kd__diag_help(e->sink, d, "all(c, over: [..]) or any(c, over: [..]) makes one of many");
     return false;
   }
