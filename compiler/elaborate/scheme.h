@@ -109,7 +109,7 @@ void kd__for_data(elab *e, scope *s, const kd_ast *n);
 void kd__for_count(elab *e, scope *s, const kd_ast *n);
 void kd__scheme_repeat(elab *e, scope *s, const kd_ast *n);
 void kd__every(elab *e, scope *s, const kd_ast *n);
-uint32_t kd__add_group(elab *e, const char *name, const models *m, bool transforms, bool strip);
+uint32_t kd__add_group(elab *e, const char *name, const models *m, bool whole, bool strip);
 
 /* --- written.c ----- */
 void kd__write(elab *e, scope *s, const kd_ast *n);

@@ -56,7 +56,13 @@ static int64_t tail_of(const data_set *d, uint32_t split) { return d->keep_last 
 static int64_t batches_of(const data_set *d, uint32_t split) { return d->rows[split] / d->d.batch + (tail_of(d, split) > 0); }
 
 /* --- groups of slots: kept, restored, saved ---------------------------------------------------------------------------------------- */
-uint32_t kd__add_group(elab *e, const char *name, const models *m, bool transforms, bool strip) {
+static bool has_net(const models *m, const net *w) {
+  for (size_t i = 0; i < m->n; i++) if (m->v[i] == w) return true;
+  return false;
+}
+
+/* whole: all of the networks' parameters and states, and what belongs to none. */
+uint32_t kd__add_group(elab *e, const char *name, const models *m, bool whole, bool strip) {
   kd_group g = { .name = name };
   g.slot = KD_NEWN(e->a, uint32_t, e->slot.n);
   g.path = KD_NEWN(e->a, const char *, e->slot.n);
@@ -64,7 +70,7 @@ uint32_t kd__add_group(elab *e, const char *name, const models *m, bool transfor
     const slot_info *s = &e->slot.v[i];
     if (s->s.kind != KD_SLOT_PARAM && s->s.kind != KD_SLOT_STATE) continue;
     const net *w = s->owner->root_net;
-    bool in = transforms && ((w && strcmp(w->role, "transform") == 0) || (!w && s->s.kind == KD_SLOT_PARAM));
+    bool in = whole && (w ? strcmp(w->role, "transform") == 0 || has_net(m, w) : s->s.kind == KD_SLOT_PARAM);
     if (!in && !kd__mentioned(e, m, (int64_t)i)) continue;
     const char *path = s->s.name;
     if (strip && w && strncmp(path, w->place->path, strlen(w->place->path)) == 0 && path[strlen(w->place->path)] == '.') path += strlen(w->place->path) + 1;
@@ -77,6 +83,19 @@ uint32_t kd__add_group(elab *e, const char *name, const models *m, bool transfor
 
 /* --- at the end of a turn: keep best, until ------------------------------------------------------------------------------------------------ */
 typedef struct keep { bool on; uint32_t group; } keep;
+
+/* The networks that the loop changes: those that its steps train, and those that it updates or copies to. */
+static models changed(elab *e, const models *trained, size_t plans) {
+  models all = { 0 };
+  const mod_build *b = e->build;
+  for (size_t i = 0; i < trained->n; i++) KD_PUSH(e->a, all, trained->v[i]);
+  for (size_t i = plans; i < b->plan.n; i++)
+    for (size_t k = 0; k < b->plan.v[i].g->write.n; k++) {
+      net *w = e->slot.v[b->plan.v[i].g->write.v[k].slot].owner->root_net;
+      if (w && !has_net(&all, w)) KD_PUSH(e->a, all, w);
+    }
+  return all;
+}
 
 static void emit_keep(elab *e, scope *s, const models *m, uint32_t data, keep *k) {
   if (!e->build->keep) return;
@@ -129,10 +148,10 @@ static uint32_t emit_until(elab *e, scope *s, const kd_ast *until) {
 }
 
 /* --- counted loops -------------------------------------------------------------------------------------------------------------------------- */
-typedef struct counted { uint32_t counter, loop; int64_t times; uint32_t out; const kd_ast *at; } counted;
+typedef struct counted { uint32_t counter, loop; int64_t times; uint32_t out; const kd_ast *at; size_t plans; } counted;   /* plans: those before it */
 
 static void count_begin(elab *e, counted *c, int64_t times, const kd_ast *at) {
-  *c = (counted){ .counter = e->build->ncounter++, .times = times, .at = at };
+  *c = (counted){ .counter = e->build->ncounter++, .times = times, .at = at, .plans = e->build->plan.n };
   c->loop = kd__emit(e, KD_CODE_LOOP, c->counter, times, 0, at);
 }
 
@@ -406,8 +425,12 @@ static void epochs_end(elab *e, scope *s, counted *c, const models *kept, const 
   keep k = { 0 };
   kd__flow_begin(e);
   bool best = b->keep && !b->batches && b->epochs == 1;
-  if (best && !b->batch_seen) kd__err(e, KD_D_NO_ON, b->keep->span);
-  else if (best) emit_keep(e, s, kept, b->batch_data, &k);
+  if (best && !b->batch_seen) {
+    kd__err(e, KD_D_NO_ON, b->keep->span);
+  } else if (best) {
+    models all = changed(e, kept, c->plans);
+    emit_keep(e, s, &all, b->batch_data, &k);
+  }
   if (until) c->out = emit_until(e, s, until);
   kd__flow_end(e, c->at);
   count_end(e, c);

@@ -311,7 +311,7 @@ static void note_commit(elab *e, int64_t slot, const kd_ast *by) {
     if (c->slot != slot || c->by == by || (c->arm != b->arm && c->arm && b->arm)) continue;
     kd_diag *d = kd__err(e, KD_D_STATE_TWICE, by->span, e->slot.v[slot].s.name);
     kd__diag_label(e->sink, d, c->by->span, "this step writes it, too");
-    kd__diag_help(e->sink, d, "let one step minimise the formula and the other stop(...) it, or call its definition for each step");
+    kd__diag_help(e->sink, d, "compute it once for both, let v = ... above them, or call its definition for each step");
     return;
   }
   KD_PUSH(e->a, b->committed, (committed){ slot, by, b->arm });
