@@ -10,7 +10,10 @@ void kd__begin_stage(elab *e, const char *name, const kd_ast *at) {
   b->stage_name = name;
   b->keep = NULL;
   b->turns = 1;
+  uint64_t loop = e->loop;
+  e->loop = kd__mix(loop, kd__hash(name, strlen(name), 0));                     /* a scheme's loop is a stage of its own at each call */
   b->home = kd__place_at(e, e->top, at, kd__arena_printf(e->a, "optimizer.%s", name), name);
+  e->loop = loop;
   KD_PUSH(e->a, b->stage, (kd_stage_info){ .name = name });
   kd__emit(e, KD_CODE_STAGE, (int64_t)b->stage.n - 1, 0, 0, at);
   if (b->control) kd__reset_below(e, b->home, at);       /* it may be entered again: its optimizers begin anew (rule 17) */

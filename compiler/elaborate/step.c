@@ -390,7 +390,7 @@ static bool apply(elab *e, reached *r, spec *o, const kd_ast *using_ast, place *
   e->opt_ctx.step = &st;
   e->opt_ctx.place = using_ast->kind == KD_AST_CALL ? home : shared_home(e, o, using_ast, &r->slot);
   uint64_t loop = e->loop;
-  if (loop) e->loop = kd__hash(r->slot.v, sizeof *r->slot.v * r->slot.n, 1);
+  e->loop = kd__hash(r->slot.v, sizeof *r->slot.v * r->slot.n, 1);              /* a scheme called for two networks has one for each, too */
   val *now = kd__run_optimizer(e, o, kd__v_tensor(e, param), kd__v_tensor(e, grad), 0, using_ast);
   e->loop = loop;
   e->opt_ctx.step = NULL;
