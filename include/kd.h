@@ -85,7 +85,7 @@ KD_API void kd_session_free(kd_session *s);
 typedef void (*kd_writer)(void *ctx, const char *text, size_t n);
 
 typedef struct kd_compile_options {
-  const char *const *set; size_t nset;           /* "path.to.name=value": settings of the program; one that fits nothing is an error */
+  const char *const *set; size_t nset;           /* "path.to.name=value": settings of the program, of equal paths the last; one that fits nothing is an error */
   bool double_precision;                         /* real numbers are f64 */
   bool check;                                    /* also try every definition of the file by itself; a file of definitions alone is right */
   const char *dump;                              /* a name of kd_dump_stage: what to print while compiling; NULL: nothing */

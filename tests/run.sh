@@ -1,21 +1,23 @@
 #!/bin/sh
-# Builds and tests everything.   usage: sh tests/run.sh [--quick | --long] [--help]
+# Builds and tests everything.   usage: sh tests/run.sh [--quick | --long | --accuracy] [--help]
 #
 #   (none)    sanitizer build, optimised build, the kernels without oneDNN, 3 seconds of each fuzz target: under 25 minutes on 2 cores
 #   --quick   sanitizer build and its tests alone
 #   --long    as without a flag, with a minute of each fuzz target
+#   --accuracy   instead of the tests: longer runs of each method beside its baseline, as a table (docs/accuracy.md); 5 minutes
 #
 # Installs the Debian packages that are missing. Logs of builds and tests go to build/log; the last line counts the tests.
 set -eu
 cd "$(dirname "$0")/.."
 
-quick=no fuzz_seconds=3
+quick=no accuracy=no fuzz_seconds=3
 for flag in "$@"; do
   case $flag in
     --quick) quick=yes ;;
+    --accuracy) accuracy=yes ;;
     --long) fuzz_seconds=60 ;;
-    --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    *) echo "run.sh: unknown flag $flag (--quick, --long, --help)" >&2; exit 2 ;;
+    --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "run.sh: unknown flag $flag (--quick, --long, --accuracy, --help)" >&2; exit 2 ;;
   esac
 done
 
@@ -54,6 +56,10 @@ suite() {
 
 sh tests/setup.sh build test data
 
+if [ $accuracy = yes ]; then
+  step build-release build release method_run
+  exec sh tests/methods/accuracy.sh build/release/tests/methods/method_run "${KD_SEEDS:-3}"
+fi
 if step build-dev build dev; then
   suite test-dev build/dev -LE 'slow|perf' -j "$jobs"
 fi

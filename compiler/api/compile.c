@@ -33,13 +33,17 @@ static bool sound(kd_session *s, const char *path, const kd_compile_options *o, 
   return true;
 }
 
-static kd_setting *settings(kd_program *p) {
+static kd_setting *settings(kd_program *p, size_t *n) {
   kd_setting *st = KD_NEWN(&p->arena, kd_setting, p->opt.nset);
   const char **kept = KD_NEWN(&p->arena, const char *, p->opt.nset);
   for (size_t i = 0; i < p->opt.nset; i++) {
     kept[i] = kd__arena_strndup(&p->arena, p->opt.set[i], strlen(p->opt.set[i]));
     const char *eq = strchr(kept[i], '=');
-    st[i] = (kd_setting){ .path = kd__arena_strndup(&p->arena, kept[i], (size_t)(eq - kept[i])), .value = eq + 1 };
+    kd_setting now = { .path = kd__arena_strndup(&p->arena, kept[i], (size_t)(eq - kept[i])), .value = eq + 1 };
+    size_t k = 0;
+    while (k < *n && strcmp(st[k].path, now.path) != 0) k++;
+    st[k] = now;
+    if (k == *n) ++*n;
   }
   p->set = kept;
   p->nset = p->opt.nset;
@@ -51,8 +55,8 @@ static bool dumps(const kd_program *p, const char *stage) { return p->opt.dump &
 
 static kd_elab_options options(kd_program *p) {
   kd_elab_options o = { .load = kd__text_module, .load_ctx = p, .describe = kd__data_rows, .describe_ctx = p,
-                        .real = p->opt.double_precision ? KD_F64 : KD_F32, .setting = settings(p), .nsetting = p->opt.nset,
-                        .check_definitions = p->opt.check, .seen_ctx = p, .scratch = &p->scratch };
+                        .real = p->opt.double_precision ? KD_F64 : KD_F32, .check_definitions = p->opt.check, .seen_ctx = p, .scratch = &p->scratch };
+  o.setting = settings(p, &o.nsetting);
   if (p->recorded) { o.decided = p->recorded->decided; o.ndecided = p->recorded->ndecided; }
   if (p->opt.dump) { o.seen = kd__dump_seen; o.planned = kd__dump_planned; }
   return o;

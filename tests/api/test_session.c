@@ -62,7 +62,7 @@ static void compiles_from_a_file(void **state) {
   fclose(f);
   kd_session *s = toy_session(NULL, &h, NULL);    /* data lies beside the program */
   kd_program *p = NULL;
-  kd_compile_options o = { .double_precision = true, .set = (const char *const[]){ "S.hidden=9" }, .nset = 1 };
+  kd_compile_options o = { .double_precision = true, .set = (const char *const[]){ "S.hidden=5", "S.hidden=9" }, .nset = 2 };
   if (kd_compile_file(s, path, &o, &p) != KD_OK) fail_msg("%s", h.text);
   kd_parameter q;
   assert_true(kd_parameter_named(p, "S.last.W", &q));
