@@ -4,7 +4,7 @@
 #   (none)    sanitizer build, optimised build, the kernels without oneDNN, 3 seconds of each fuzz target: under 25 minutes on 2 cores
 #   --quick   sanitizer build and its tests alone
 #   --long    as without a flag, with a minute of each fuzz target
-#   --accuracy   instead of the tests: longer runs of each method beside its baseline, as a table (docs/accuracy.md); 5 minutes
+#   --accuracy   instead of the tests: longer runs of each method beside its baseline, as a table (docs/accuracy.md); KD_SEEDS runs of each (3); 5 minutes
 #
 # Installs the Debian packages that are missing. Logs of builds and tests go to build/log; the last line counts the tests.
 set -eu

@@ -53,7 +53,7 @@ static void does_not_hold(void **state) {
 }
 
 /* What the runner says of a program with these lines, and its exit code. */
-static int outcome(const char *lines, char *said, size_t n) {
+static int outcome(const char *flags, const char *lines, char *said, size_t n) {
   char file[] = "/tmp/kd-method-XXXXXX", command[600];
   int fd = mkstemp(file);
   assert_true(fd >= 0);
@@ -63,7 +63,7 @@ static int outcome(const char *lines, char *said, size_t n) {
              "scheme { stage fit: train S minimizing cross_entropy(S(d.image), d.label) on d for 2 epochs using sgd(lr: rate) }\n"
              "report accuracy: accuracy(S(d.image), d.label) on d.test\n%s", lines);
   assert_int_equal(fclose(f), 0);
-  snprintf(command, sizeof command, "'%s' %s 2>&1", runner, file);
+  snprintf(command, sizeof command, "'%s' %s %s 2>&1", runner, flags, file);
   FILE *p = popen(command, "r");
   assert_non_null(p);
   size_t got = fread(said, 1, n - 1, p);
@@ -81,21 +81,48 @@ static void runner_tells(void **state) {
     { "// variant a: `hidden` -> `hiden`\n// expect: a:accuracy > 0\n", "hiden" }, { "// expect: S.lodgits.weight == 0\n", "there is no" }, { "// variant\n", "only runs" }, { "// let a = 1 2\n// expect: a == 1\n", "too much" },
     { "// let a = 1\n", "only runs" }, { "// precision: single\n// expect: accuracy == 1/3\n", "1 of 1" }, { "// let a = b\n// let b = a\n// expect: a == 1\n", "there is no" },
     { "// variant a\n// expect: 1 == 1\n", "// variant NAME: ITEMS" },
+    { "// expect: 1 == 1\n", "no longer run" }, { "// expect: 1 == 1\n// accuracy: all; accuracy > 0;\n", "no // baseline:" },
+    { "// expect: 1 == 1\n// baseline: all; ;\n", "accuracy: is missing" }, { "// expect: 1 == 1\n// accuracy: all; accuracy;\n// baseline: b; ;\n", "FIGURE > FLOOR" },
+    { "// expect: 1 == 1\n// accuracy: all; acuracy > 0;\n// baseline: b; ; rate=0\n", "no such figure" },
+    { "// expect: 1 == 1\n// accuracy: all; accuracy > 0;\n// baseline: b; ; rat=0\n", "no setting" },
   };
   char said[4000], lines[2000];
   (void)state;
   snprintf(lines, sizeof lines, "%s// expect: accuracy >= 0\n// expect: S.* != start:S.*\n// expect: still:S.* == start:S.*\n// expect: size(other:S.logits.weight) == 50\n"
-                                "// let drop = a - b\n// let a = fit.loss[0]\n// let b = fit.loss[1]\n// expect: drop > 0\n// expect: size(fit.loss) == 2\n// expect: fit.loss[1] < fit.loss[0]\n// expect: still:fit.loss[1] ~ fit.loss[0]\n", start);
-  if (outcome(lines, said, sizeof said)) fail_msg("%s", said);
+                                "// let drop = a - b\n// let a = fit.loss[0]\n// let b = fit.loss[1]\n// expect: drop > 0\n// expect: size(fit.loss) == 2\n// expect: fit.loss[1] < fit.loss[0]\n// expect: still:fit.loss[1] ~ fit.loss[0]\n"
+                                "// accuracy: all; accuracy > 0; fit.epochs=1\n// baseline: none; ; fit.epochs=0\n", start);
+  if (outcome("", lines, said, sizeof said)) fail_msg("%s", said);
   assert_non_null(strstr(said, "4 runs, 8 expectations hold"));
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-    if (!outcome(bad[i].lines, said, sizeof said)) fail_msg("%s passes", bad[i].lines);
+    if (!outcome("", bad[i].lines, said, sizeof said)) fail_msg("%s passes", bad[i].lines);
     if (!strstr(said, bad[i].said)) fail_msg("%s: %s", bad[i].lines, said);
   }
 }
 
+/* The longer runs: a line of the table, in which figures are as their settings say, and a floor that is missed. */
+static void longer_runs(void **state) {
+  static const char base[] = "// baseline: none; ; rate=0\n";
+  char said[4000], lines[400];
+  double without, with, difference, error;
+  (void)state;
+  snprintf(lines, sizeof lines, "// accuracy: all; accuracy > 0.3; rate=0.5, fit.epochs=200\n%s", base);
+  if (outcome("--accuracy 2", lines, said, sizeof said)) fail_msg("%s", said);
+  const char *at = strstr(said, "\tall\tnone\t");
+  assert_non_null(at);
+  assert_int_equal(sscanf(at + 10, "%lf\t%lf\t%lf\t%lf\t> 0.3\t", &without, &with, &difference, &error), 4);
+  assert_true(without < 0.25 && with > 0.3 && error < 0.3);
+  assert_true(difference - (with - without) < 0.002 && with - without - difference < 0.002);
+  snprintf(lines, sizeof lines, "// accuracy: all; accuracy > 0.3; fit.epochs=0\n%s", base);
+  assert_int_not_equal(outcome("--accuracy 2", lines, said, sizeof said), 0);
+  assert_non_null(strstr(said, "should be > 0.3"));
+  snprintf(lines, sizeof lines, "// accuracy: all; accuracy < 1;\n// baseline: the same; accuracy;\n");
+  if (outcome("--accuracy 2", lines, said, sizeof said)) fail_msg("%s", said);
+  assert_non_null(strstr(said, "\t+0.000\t0.000\t< 1\t"));
+  assert_int_not_equal(outcome("--accuracy 1", lines, said, sizeof said), 0);
+}
+
 int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(holds), cmocka_unit_test(does_not_hold), cmocka_unit_test(runner_tells) };
+  const struct CMUnitTest tests[] = { cmocka_unit_test(holds), cmocka_unit_test(does_not_hold), cmocka_unit_test(runner_tells), cmocka_unit_test(longer_runs) };
   runner = argc > 1 ? argv[1] : "method_run";
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
