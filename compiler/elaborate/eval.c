@@ -435,8 +435,6 @@ static val *eval_node(elab *e, scope *s, const kd_ast *n) {
     case KD_AST_WITH: return kd__eval_with(e, s, n);
     case KD_AST_LIKE: return kd__eval_like(e, s, n);
     case KD_AST_OF: return kd__eval_of(e, s, n);
-      kd__err(e, KD_D_LATER, n->span, kd__ast_kind_name((kd_ast_kind)n->kind));
-      return &kd__poison;
     case KD_AST_EVALUATE: {
       kd_diag *d = kd__err(e, KD_D_EVALUATE_PLACE, n->span);
       kd__diag_help(e->sink, d, "let it = %.*s, as a statement of a scheme", (int)n->span.len, n->span.src->text + n->span.at);

@@ -123,7 +123,7 @@ void kd__scheme_stmt(elab *e, scope *s, const kd_ast *n) {
     case KD_AST_FREEZE: kd__freeze(e, s, n, true); break;
     case KD_AST_UNFREEZE: kd__freeze(e, s, n, false); break;
     case KD_AST_EXPR_STMT: call_scheme(e, s, n->kid[0]); break;
-    default: kd__err(e, KD_D_LATER, n->span, kd__ast_kind_name((kd_ast_kind)n->kind)); break;
+    default: kd__err(e, KD_D_INTERNAL, n->span, "this is not a statement of a scheme"); break;
   }
 }
 

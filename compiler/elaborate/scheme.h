@@ -49,8 +49,9 @@ typedef struct mod_build {
   const char *stage_name;
   place *home;                                     /* owner of the optimizer states of the stage at hand */
   const kd_ast *keep;                              /* `keep best by` of the stage at hand */
+  models best; uint32_t kept; size_t before;       /* whose values it keeps in the loops around us; 1 + their group, 0: nothing yet; plans before them */
   models trained;                                  /* every network that some step trains, for the saved weights */
-  uint32_t batches, epochs, control;               /* around us: loops over batches, over epochs, anything that the machine decides */
+  uint32_t batches, epochs, control, outside;      /* around us: loops over batches, over epochs, anything that the machine decides; that of the stage */
   const models *stepped;                           /* what the steps of the loop over batches at hand train */
   uint32_t losses, steps;                          /* of the batch at hand, so far: losses named, steps made */
   uint32_t arm, arms;                              /* the branch at hand (0: none), and how many there were */
@@ -62,6 +63,7 @@ typedef struct mod_build {
 /* --- step.c ----- */
 bool kd__models(elab *e, scope *s, const kd_ast *n, models *out);
 bool kd__covers(elab *e, const targets *t, int64_t slot);                /* is the slot among them? They are marked as hit. */
+bool kd__has_net(const models *m, const net *w);
 bool kd__mentioned(elab *e, const models *m, int64_t slot);                  /* among what is named, and not excepted */
 void kd__unhit(elab *e, const targets *t);                               /* reports what matched nothing */
 int64_t kd__read_from(elab *e, const val *v);
@@ -110,6 +112,14 @@ void kd__for_count(elab *e, scope *s, const kd_ast *n);
 void kd__scheme_repeat(elab *e, scope *s, const kd_ast *n);
 void kd__every(elab *e, scope *s, const kd_ast *n);
 uint32_t kd__add_group(elab *e, const char *name, const models *m, bool whole, bool strip);
+
+/* --- keep.c ----- */
+/* At the end of a turn: `keep best by` of the stage (`kept`: the networks of its steps; NULL: not here) and `until` (or NULL), in one evaluation where
+ * they read the same split. Returns the jump to patch, 0: none. */
+uint32_t kd__look(elab *e, scope *s, const models *kept, const kd_ast *until);
+uint32_t kd__until_turn(elab *e, scope *s, const kd_ast *until);
+int64_t kd__keep_every(elab *e, scope *s, const models *kept, int64_t pass, const kd_ast *at);    /* the same each time that a pass of a counted loop is over; returns its batches */
+void kd__keep_end(elab *e, const kd_ast *at);                            /* outside of all loops, what was best is brought back */
 
 /* --- written.c ----- */
 void kd__write(elab *e, scope *s, const kd_ast *n);

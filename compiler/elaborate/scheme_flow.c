@@ -248,6 +248,7 @@ static void branch_end(elab *e, branch *k, const kd_ast *at) {
   b->control--;
   b->arm = k->arm;
   kd__flow_begin(e);
+  kd__keep_end(e, at);
 }
 
 /* One stateful definition called alike in both arms is two instances, each with states of its own. */

@@ -9,6 +9,8 @@ void kd__begin_stage(elab *e, const char *name, const kd_ast *at) {
   kd__flow_end(e, at);
   b->stage_name = name;
   b->keep = NULL;
+  b->outside = b->control;
+  b->before = b->plan.n;
   b->turns = 1;
   uint64_t loop = e->loop;
   e->loop = kd__mix(loop, kd__hash(name, strlen(name), 0));                     /* a scheme's loop is a stage of its own at each call */
@@ -59,11 +61,6 @@ static int64_t tail_of(const data_set *d, uint32_t split) { return d->keep_last 
 static int64_t batches_of(const data_set *d, uint32_t split) { return d->rows[split] / d->d.batch + (tail_of(d, split) > 0); }
 
 /* --- groups of slots: kept, restored, saved ---------------------------------------------------------------------------------------- */
-static bool has_net(const models *m, const net *w) {
-  for (size_t i = 0; i < m->n; i++) if (m->v[i] == w) return true;
-  return false;
-}
-
 /* whole: all of the networks' parameters and states, and what belongs to none. */
 uint32_t kd__add_group(elab *e, const char *name, const models *m, bool whole, bool strip) {
   kd_group g = { .name = name };
@@ -73,7 +70,7 @@ uint32_t kd__add_group(elab *e, const char *name, const models *m, bool whole, b
     const slot_info *s = &e->slot.v[i];
     if (s->s.kind != KD_SLOT_PARAM && s->s.kind != KD_SLOT_STATE) continue;
     const net *w = s->owner->root_net;
-    bool in = whole && (w ? strcmp(w->role, "transform") == 0 || has_net(m, w) : s->s.kind == KD_SLOT_PARAM);
+    bool in = whole && (w ? strcmp(w->role, "transform") == 0 || kd__has_net(m, w) : s->s.kind == KD_SLOT_PARAM);
     if (!in && !kd__mentioned(e, m, (int64_t)i)) continue;
     const char *path = s->s.name;
     if (strip && w && strncmp(path, w->place->path, strlen(w->place->path)) == 0 && path[strlen(w->place->path)] == '.') path += strlen(w->place->path) + 1;
@@ -84,77 +81,11 @@ uint32_t kd__add_group(elab *e, const char *name, const models *m, bool whole, b
   return (uint32_t)e->build->group.n - 1;
 }
 
-/* --- at the end of a turn: keep best, until ------------------------------------------------------------------------------------------------ */
-typedef struct keep { bool on; uint32_t group; } keep;
-
-/* The networks that the loop changes: those that its steps train, and those that it updates or copies to. */
-static models changed(elab *e, const models *trained, size_t plans) {
-  models all = { 0 };
-  const mod_build *b = e->build;
-  for (size_t i = 0; i < trained->n; i++) KD_PUSH(e->a, all, trained->v[i]);
-  for (size_t i = plans; i < b->plan.n; i++)
-    for (size_t k = 0; k < b->plan.v[i].g->write.n; k++) {
-      net *w = e->slot.v[b->plan.v[i].g->write.v[k].slot].owner->root_net;
-      if (w && !has_net(&all, w)) KD_PUSH(e->a, all, w);
-    }
-  return all;
-}
-
-static void emit_keep(elab *e, scope *s, const models *m, uint32_t data, keep *k) {
-  if (!e->build->keep) return;
-  uint32_t first, d = data, split = 0;
-  const kd_dataset *ds = &e->data.v[data].d;
-  bool valid = false;
-  for (uint32_t i = 0; i < ds->nsplit; i++) if (strcmp(ds->split[i].name, "valid") == 0) { split = i; valid = true; }
-  const kd_ast *expr = e->build->keep->kid[0];
-  if (!valid) {
-    kd_diag *dg = kd__err(e, KD_D_NO_VALID, e->build->keep->span, e->data.v[data].name);
-    kd__diag_help(e->sink, dg, "hold samples out: valid: 5000");
-    return;
-  }
-  if (!kd__eval_metrics(e, s, &expr, 1, d, split, &first)) return;
-  const char *text = kd__arena_strndup(e->a, expr->span.src->text + expr->span.at, expr->span.len);
-  kd__emit(e, KD_CODE_SAY, kd__add_string(e, kd__arena_printf(e->a, "valid %s", text)), first, 1, expr);
-  if (!k->on) { k->on = true; k->group = kd__add_group(e, "best", m, true, false); }
-  kd__emit(e, KD_CODE_SNAPSHOT, k->group, 1, first, expr);
-}
-
-/* Does the expression read batches, so that it is a metric over a data set? Found by a trial of which nothing remains. */
-static bool over_batches(elab *e, scope *s, const kd_ast *n, val **v) {
-  prog *up = e->prog, *p = kd__prog_new(e, PROG_PROBE, "trial");
-  e->prog = p;
-  e->metric_finish = true;
-  *v = kd__force_app(kd__eval(e, s, n));
-  e->metric_finish = false;
-  e->prog = up;
-  return p->open != NULL;
-}
-
-/* `until` at a turn's end: a metric over the validation split of the loop's data, or a condition on values at hand. Returns the jump to patch, 0: none. */
-static uint32_t emit_until(elab *e, scope *s, const kd_ast *until) {
-  mod_build *b = e->build;
-  val *v;
-  uint32_t reg, split = 0;
-  if (over_batches(e, s, until, &v)) {
-    if (!b->batch_seen) { kd__err(e, KD_D_NO_ON, until->span); return 0; }
-    const kd_dataset *ds = &e->data.v[b->batch_data].d;
-    for (uint32_t i = 0; i < ds->nsplit; i++) if (strcmp(ds->split[i].name, "valid") == 0) split = i;
-    if (!kd__eval_metrics(e, s, &until, 1, b->batch_data, split, &reg)) return 0;
-  } else {
-    if (v->kind == V_POISON) return 0;
-    tensor *t = kd__want_tensor(e, kd__eval(e, s, until), until);
-    if (!t) return 0;
-    if (t->rank) { kd__err(e, KD_D_NOT_SCALAR, until->span, "the condition", kd__t_show(e, t)); return 0; }
-    reg = kd__flow_register(e, t, until);
-  }
-  return kd__emit(e, KD_CODE_JUMP_IF, reg, 0, 0, until);
-}
-
 /* --- counted loops -------------------------------------------------------------------------------------------------------------------------- */
-typedef struct counted { uint32_t counter, loop; int64_t times; uint32_t out; const kd_ast *at; size_t plans; } counted;   /* plans: those before it */
+typedef struct counted { uint32_t counter, loop; int64_t times; uint32_t out; const kd_ast *at; } counted;
 
 static void count_begin(elab *e, counted *c, int64_t times, const kd_ast *at) {
-  *c = (counted){ .counter = e->build->ncounter++, .times = times, .at = at, .plans = e->build->plan.n };
+  *c = (counted){ .counter = e->build->ncounter++, .times = times, .at = at };
   c->loop = kd__emit(e, KD_CODE_LOOP, c->counter, times, 0, at);
 }
 
@@ -297,9 +228,11 @@ static void run_batches(elab *e, scope *s, batch_loop *l) {
   const data_set *d = first ? &e->data.v[first->data] : NULL;
   bool whole = d && !made(d) && l->block && kd__only_writes(l->block);     /* every sample, in order */
   int64_t batch = d ? d->d.batch : 0, tail = d && l->turns < 0 ? whole ? d->rows[first->split] % d->d.batch : tail_of(d, first->split) : 0, turns = l->turns < 0 ? batches_of(d, first->split) : l->turns;
+  int64_t pass = 0;                              /* that `keep best by` looks after */
   counted c = { 0 };
   uint32_t begin = 0;
   size_t errors = e->sink->errors;
+  bool alone = !b->batches && !b->epochs;        /* no loop over epochs says when one ends */
   kd__flow_end(e, l->at);
   if (!b->batches) b->stepped = l->stepped;
   b->batches++; b->control++;
@@ -324,7 +257,10 @@ static void run_batches(elab *e, scope *s, batch_loop *l) {
     kd__emit(e, KD_CODE_MORE, first->stream, 0, begin, l->at);
     b->code.v[begin - 1].c = kd__here(e);
   } else {
-    if (l->until) { kd__flow_begin(e); c.out = emit_until(e, l->in, l->until); kd__flow_end(e, l->until); }
+    kd__flow_begin(e);
+    if (alone) pass = kd__keep_every(e, l->in, l->stepped, first ? batches_of(d, first->split) : 0, l->at);
+    if (l->until) c.out = kd__until_turn(e, l->in, l->until);
+    kd__flow_end(e, l->at);
     count_end(e, &c);
   }
   for (uint32_t i = 0; i < l->nuse; i++) {
@@ -345,6 +281,8 @@ static void run_batches(elab *e, scope *s, batch_loop *l) {
     }
   }
   kd__flow_begin(e);
+  if (alone && b->steps && (!pass || l->until || turns % pass)) (void)kd__look(e, s, l->stepped, NULL);
+  if (alone) kd__keep_end(e, l->at);
 }
 
 static void block_body(elab *e, scope *in, const batch_loop *l) { kd__exec_block(e, in, l->block); }
@@ -425,22 +363,14 @@ static void epochs_end(elab *e, scope *s, counted *c, const models *kept, const 
   mod_build *b = e->build;
   kd__flow_end(e, c->at);
   if (!b->batches) kd__emit(e, KD_CODE_EPOCH, 0, 0, 0, c->at);
-  keep k = { 0 };
   kd__flow_begin(e);
-  bool best = b->keep && !b->batches && b->epochs == 1;
-  if (best && !b->batch_seen) {
-    kd__err(e, KD_D_NO_ON, b->keep->span);
-  } else if (best) {
-    models all = changed(e, kept, c->plans);
-    emit_keep(e, s, &all, b->batch_data, &k);
-  }
-  if (until) c->out = emit_until(e, s, until);
+  c->out = kd__look(e, s, !b->batches && b->epochs == 1 ? kept : NULL, until);
   kd__flow_end(e, c->at);
   count_end(e, c);
   b->epochs--; b->control--;
   b->turns = c->times ? b->turns / c->times : b->turns;
-  if (k.on) kd__emit(e, KD_CODE_RESTORE, k.group, 0, 0, c->at);
   kd__flow_begin(e);
+  kd__keep_end(e, c->at);
 }
 
 void kd__for_count(elab *e, scope *s, const kd_ast *n) {
@@ -490,7 +420,6 @@ void kd__train(elab *e, scope *s, const kd_ast *n) {
   if (!kd__data_of(e, s, on->kid[0], "train", &u.data, &u.split) || (f && !length_of(e, s, f->kid[0], f->text2, &times))) return;
   batch_loop l = { .at = n, .use = &u, .nuse = 1, .turns = -1, .stepped = &m, .body = train_body, .train = &m, .train_ast = n, .home = kd__place_at(e, b->home, n, "step", "step") };
   if (f && strcmp(f->text2, "epochs") != 0) {
-    if (b->keep) { kd__err(e, KD_D_LATER, b->keep->span, "`keep best` in a training that is counted in batches"); return; }
     l.turns = times;
     l.until = until ? until->kid[0] : NULL;
     b->batch_data = u.data; b->batch_seen = true;
@@ -564,12 +493,13 @@ void kd__scheme_repeat(elab *e, scope *s, const kd_ast *n) {
   kd__flow_begin(e);
   if (slot >= 0) bind_turn(e, in, n, kd__read_slot(e, slot, n->kid[3]));
   kd__exec_block(e, in, n->kid[2]);
-  if (n->kid[1]) c.out = emit_until(e, in, n->kid[1]);
+  if (n->kid[1]) c.out = kd__until_turn(e, in, n->kid[1]);
   kd__flow_end(e, n);
   count_end(e, &c);
   b->turns = turns;
   b->control--;
   kd__flow_begin(e);
+  kd__keep_end(e, n);
 }
 
 /* `every K batches { }`: each K-th time that it is reached. */

@@ -25,13 +25,24 @@ static bool refuse_frozen(elab *e, int64_t slot, const kd_ast *at) {
   return true;
 }
 
-/* `update T = ...`: the parameters of a network or a part of one, leaf by leaf. */
+/* `update T = ...`: the parameters of a network or a part of one, leaf by leaf; `where c`: if c holds. */
 static void update_tree(elab *e, scope *s, val *to, const kd_ast *n) {
-  if (n->n > 2 && n->kid[2]) { kd__err(e, KD_D_LATER, n->kid[2]->span, "`where` in an update of a network"); return; }
+  const kd_ast *mask = n->n > 2 ? n->kid[2] : NULL;
+  tensor *c = mask ? kd__want_tensor(e, kd__eval(e, s, mask), mask) : NULL;
+  if (mask && !c) return;
+  if (c && c->rank) {
+    kd_diag *d = kd__err(e, KD_D_NOT_SCALAR, mask->span, "the condition", kd__t_show(e, c));
+    kd__diag_help(e->sink, d, "where(c, a, b) selects element by element; any(c) and all(c) make one truth value of many");
+    return;
+  }
   tree *old = kd__tree_of(e, to, n->kid[0]), *now = old ? kd__tree_of(e, kd__eval(e, s, n->kid[1]), n->kid[1]) : NULL;
   tensor **t = now ? kd__alike(e, old, now, n) : NULL;
   for (uint32_t i = 0; t && i < old->n; i++) if (refuse_frozen(e, old->leaf[i].slot, n->kid[0])) return;
-  for (uint32_t i = 0; t && i < old->n; i++) set_now(e, old->leaf[i].slot, t[i]->v, n);
+  for (uint32_t i = 0; t && i < old->n; i++) {
+    tensor *v = c ? kd__t_where(e, c, t[i], old->leaf[i].t, mask) : t[i];
+    if (!v) return;
+    set_now(e, old->leaf[i].slot, v->v, n);
+  }
   if (t && to->kind == V_NET) KD_PUSH(e->a, e->build->averaged, (averaged){ to->u.net, n });
 }
 

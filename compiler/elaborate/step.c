@@ -6,9 +6,13 @@
 /* --- what statements name ---------------------------------------------------------------------------------------------------------- */
 static net *base_of(net *w) { return w->base ? w->base : w; }
 
+bool kd__has_net(const models *m, const net *w) {
+  for (size_t i = 0; i < m->n; i++) if (m->v[i] == w) return true;
+  return false;
+}
+
 static void add_model(elab *e, models *out, net *w) {
-  for (size_t i = 0; i < out->n; i++) if (out->v[i] == w) return;
-  KD_PUSH(e->a, *out, w);
+  if (!kd__has_net(out, w)) KD_PUSH(e->a, *out, w);
 }
 
 static bool add_target(elab *e, targets *to, mention t) {
@@ -100,11 +104,6 @@ void kd__unhit(elab *e, const targets *t) {
 }
 
 /* --- what a step trains (design 2.7, rule 4) -------------------------------------------------------------------------------------- */
-static bool listed(const models *m, const net *w) {
-  for (size_t i = 0; i < m->n; i++) if (m->v[i] == w) return true;
-  return false;
-}
-
 /* Does a rule hold for all that lies at a place? */
 static bool place_in(const targets *t, const place *p) {
   for (size_t i = 0; i < t->n; i++) {
@@ -324,7 +323,7 @@ static void commit_step(elab *e, const models *m, size_t own, const kd_ast *at) 
     if (p->pending.v[i].trial) continue;         /* what a gradient or a virtual step only tried */
     const pending *u = &p->pending.v[i];
     const net *w = u->owner->root_net;
-    if (!kd__place_frozen(e, u->owner) && (!w || strcmp(w->role, "transform") == 0 || listed(m, w))) {
+    if (!kd__place_frozen(e, u->owner) && (!w || strcmp(w->role, "transform") == 0 || kd__has_net(m, w))) {
       kd__slot_set(e, p, u->slot, u->value, at);
       if (u->owner->in_loss && e->slot.v[u->slot].s.kind == KD_SLOT_STATE) note_commit(e, u->slot, at);
     } else if (i < own) {

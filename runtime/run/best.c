@@ -34,7 +34,7 @@ kd_status kd__best_keep(kd_machine *r, uint32_t group, bool larger, double value
   copy(r, group, false);
   b->kept = true;
   b->value = value;
-  b->epoch = r->pos.epoch;
+  b->best = b->tried;
   return KD_OK;
 }
 
@@ -45,5 +45,5 @@ kd_status kd__best_restore(kd_machine *r, uint32_t group) {
   if (b.tried == 0) return KD_OK;
   if (!b.kept) return kd__tell_note(r, "keep best: none of the %lld values was a finite number, so the last parameters stay", (long long)b.tried);
   copy(r, group, true);
-  return kd__tell_note(r, "keep best: epoch %lld of %lld, with %.6g", (long long)b.epoch, (long long)r->pos.epoch, b.value);
+  return kd__tell_note(r, "keep best: value %lld of %lld, with %.6g", (long long)b.best, (long long)b.tried, b.value);
 }

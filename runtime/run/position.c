@@ -73,7 +73,7 @@ void kd__position_write(const kd_position *p, const kd_module *m, kd__buf *b) {
   kd__buf_puts(b, "],\"best\":[");
   for (uint32_t i = 0; i < m->ngroup; i++) {
     const kd__best_position *k = &p->best[i];
-    kd__buf_printf(b, "%s{\"tried\":%" PRId64 ",\"kept\":%d,\"epoch\":%" PRId64 ",\"value\":", i ? "," : "", k->tried, k->kept, k->epoch);
+    kd__buf_printf(b, "%s{\"tried\":%" PRId64 ",\"kept\":%d,\"best\":%" PRId64 ",\"value\":", i ? "," : "", k->tried, k->kept, k->best);
     put_real(b, k->value);
     kd__buf_putc(b, '}');
   }
@@ -137,7 +137,7 @@ static void get_best(reader *r, kd_position *p, const kd_module *m) {
   for (uint32_t i = 0; list && i < m->ngroup; i++) {
     const json_t *o = json_array_get(list, i);
     p->best[i] = (kd__best_position){ .tried = get_int(r, o, "tried", 0, INT64_MAX), .kept = get_int(r, o, "kept", 0, 2) == 1,
-                                      .epoch = get_int(r, o, "epoch", 0, INT64_MAX), .value = get_real(r, json_object_get(o, "value")) };
+                                      .best = get_int(r, o, "best", 0, INT64_MAX), .value = get_real(r, json_object_get(o, "value")) };
   }
 }
 

@@ -5,8 +5,8 @@
 
 /* A stream's pass under way: the order of its samples is a pure function of (seed, stage, entry, pass). */
 typedef struct kd__stream_position { bool open; int64_t pass, batch; } kd__stream_position;
-/* What `keep best` knows: how often it was asked, and of the kept copy its value and epoch. */
-typedef struct kd__best_position { int64_t tried; bool kept; double value; int64_t epoch; } kd__best_position;
+/* What `keep best` knows: how often it was asked, and of the kept copy its value and which one it was. */
+typedef struct kd__best_position { int64_t tried; bool kept; double value; int64_t best; } kd__best_position;
 
 typedef struct kd_position {
   int64_t pc;

@@ -133,7 +133,7 @@ static void tells(void **state) {
   assert_int_equal(h.epochs, 3);
   assert_int_equal(h.says, 3);
   assert_int_equal(h.notes, 1);
-  assert_contains(h.note, "keep best: epoch ");
+  assert_contains(h.note, "keep best: value ");
   kd__machine_close(r);
   toy_close(&t);
 }
