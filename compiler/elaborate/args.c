@@ -262,24 +262,25 @@ static bool bind_list(elab *e, scope *in, const kd_ast *type, val **v, labels *b
   return true;
 }
 
+/* An argument as its parameter's type has it: elements and axes; `back` (or NULL) takes what the caller calls them. */
+bool kd__typed(elab *e, scope *in, const kd_ast *type, val **v, labels *back, const kd_ast *at, const char *pname, const char *callee) {
+  if (type->kind == KD_AST_TYPE_ARGS) return bind_list(e, in, type, v, back, at, pname, callee);
+  if (type->kind != KD_AST_TYPE) return true;
+  if (!type->n || !type->kid[0]) return scalar_type(e, type, v, at, pname, callee);
+  tensor *t = kd__want_tensor(e, *v, at), out;
+  if (!t || !element_type(e, type, &t, at, pname, callee)) return false;
+  if (!t->from && at->span.len < 40 && kd__force_app(*v)->kind == V_TENSOR) t->from = kd__force_app(*v)->u.t->from;
+  if (!kd__match_axes(e, in, type, t, back, at, pname, &out, callee)) return false;
+  *v = kd__v_tensor(e, &out);
+  return true;
+}
+
 static bool bind_one(elab *e, scope *in, const kd_ast *p, val *v, labels *back, const kd_ast *at, const char *callee) {
   const kd_ast *type = p->n ? p->kid[0] : NULL;
   if (v->kind == V_POISON) { kd__scope_bind(e, in, p->text, v, p)->used = true; return false; }
   bool none_ok = type && (type->flag & KD_AST_OPTIONAL) && v->kind == V_NONE;
   bool default_none = v->kind == V_NONE && p->n > 1 && p->kid[1] && p->kid[1]->kind == KD_AST_NONE;
-  if (type && !none_ok && !default_none) {
-    if (type->kind == KD_AST_TYPE_ARGS) {
-      if (!bind_list(e, in, type, &v, back, at, p->text, callee)) return false;
-    } else if (type->kind == KD_AST_TYPE && type->n && type->kid[0]) {
-      tensor *t = kd__want_tensor(e, v, at), out;
-      if (!t || !element_type(e, type, &t, at, p->text, callee)) return false;
-      if (!t->from && at->span.len < 40 && kd__force_app(v)->kind == V_TENSOR) t->from = kd__force_app(v)->u.t->from;
-      if (!kd__match_axes(e, in, type, t, back, at, p->text, &out, callee)) return false;
-      v = kd__v_tensor(e, &out);
-    } else if (type->kind == KD_AST_TYPE && !scalar_type(e, type, &v, at, p->text, callee)) {
-      return false;
-    }
-  }
+  if (type && !none_ok && !default_none && !kd__typed(e, in, type, &v, back, at, p->text, callee)) return false;
   binding *b = kd__scope_bind(e, in, p->text, v, at);
   b->used = true; b->param = true;
   return true;

@@ -78,6 +78,7 @@ typedef struct binding {
   const char *name; val *v; uint8_t kind; bool used, is_let, param;
   const kd_ast *at;                                /* where it was bound */
   const kd_ast *expr; scope *scope;                /* B_FORMULA; for B_STATE and B_PARAM: slot */
+  const kd_ast *type; struct scope *formal;        /* B_FORMULA that an argument is: its parameter's type, and where the sizes in it are known */
   int64_t slot;
   uint64_t loop; const char *turns;                /* B_FORMULA: the static loops around it */
 } binding;
@@ -340,6 +341,8 @@ bool kd__def_is_net(const def *d);
 bool kd__like_before(elab *e, scope *in, const tensor *t, const tensor *out, const labels *back, size_t n, const kd_ast *at, const char *callee);   /* guard.c */
 bool kd__inputs_in_order(elab *e, scope *in, const def *d, const labels *back, const kd_ast *at);
 bool kd__match_axes(elab *e, scope *in, const kd_ast *type, tensor *t, labels *back, const kd_ast *at, const char *pname, tensor *out, const char *callee);
+bool kd__typed(elab *e, scope *in, const kd_ast *type, val **v, labels *back, const kd_ast *at, const char *pname, const char *callee);
+bool kd__computed(const val *v);                                         /* a tensor, an application, a tree, or something that holds one */
 val *kd__back(elab *e, const labels *l, val *v, const kd_ast *at, const char *callee);
 val *kd__run_optimizer(elab *e, spec *o, val *param, val *grad, kd_value when, const kd_ast *at);
 val *kd__apply_net(elab *e, scope *s, net *n, arg *args, uint32_t nargs, const kd_ast *at);

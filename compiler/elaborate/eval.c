@@ -42,6 +42,18 @@ static void adopt(elab *e, prog *p, size_t k) {
   for (size_t i = m->memo_from; i <= k; i++) if (p->memo.v[i].trial == of) p->memo.v[i].trial = e->trial;
 }
 
+/* Under the axes that `let x: [B, K] = ...` or the parameter of a scheme declares. */
+static val *named(elab *e, binding *b, const kd_ast *type, val *v) {
+  scope *tmp = kd__scope_new(e, b->type ? b->formal : b->scope, NULL);
+  if (b->type) return kd__typed(e, tmp, type, &v, NULL, b->expr, b->name, b->name) ? v : &kd__poison;
+  tensor *t = kd__want_tensor(e, v, b->expr), out;
+  labels back = { 0 };
+  if (!t) return &kd__poison;
+  if (!type->n || !type->kid[0] || !kd__match_axes(e, tmp, type, t, &back, b->expr, b->name, &out, b->name)) return v;
+  for (int i = 0; i < out.rank; i++) out.ax[i].guessed = AXIS_NAMED;
+  return kd__v_tensor(e, &out);
+}
+
 /* What a formula is does not depend on who reads it: neither loops, nor modes, nor other parameters around the reader matter. */
 static val *eval_formula(elab *e, binding *b) {
   uint64_t loop = e->loop, salt = e->salt;
@@ -61,17 +73,8 @@ static val *eval_formula(elab *e, binding *b) {
   b->scope->bound_as = b->name;
   val *v = kd__eval(e, b->scope, b->expr);
   b->scope->bound_as = as;
-  if (b->at && b->at->n && b->at->kid[0] && b->at->kind == KD_AST_BIND && v->kind != V_POISON) {
-    tensor *t = kd__want_tensor(e, v, b->expr), out;
-    labels back = { 0 };
-    const kd_ast *type = b->at->kid[0];
-    scope *tmp = kd__scope_new(e, b->scope, NULL);
-    if (!t || !type->n || !type->kid[0] || !kd__match_axes(e, tmp, type, t, &back, b->expr, b->name, &out, b->name)) v = t ? v : &kd__poison;
-    else {
-      for (int i = 0; i < out.rank; i++) out.ax[i].guessed = AXIS_NAMED;
-      v = kd__v_tensor(e, &out);
-    }
-  }
+  const kd_ast *type = b->type ? b->type : b->at && b->at->kind == KD_AST_BIND && b->at->n ? b->at->kid[0] : NULL;
+  if (type && v->kind != V_POISON) v = named(e, b, type, v);
   e->loop = loop; e->turns = turns; e->salt = salt; e->frame = up; e->over = around; e->mode = mode; e->rules = rules; e->inside = inside; e->key = key;
   e->tryout = outer; e->loop_turn = number; e->yielded = y;
   return v;

@@ -226,12 +226,12 @@ uint32_t kd__override_args(elab *e, const val *f, const kd_ast *call, arg **a, u
 }
 
 /* --- bindings --------------------------------------------------------------------------------------------------------------------- */
-static bool has_tensor(const val *v) {
+bool kd__computed(const val *v) {
   switch (v->kind) {
     case V_TENSOR: case V_APP: case V_TREE: case V_POISON: return true;
     case V_NET: return v->u.net->with != NULL;
-    case V_LIST: for (uint32_t i = 0; i < v->u.list.n; i++) if (has_tensor(v->u.list.v[i])) return true; return false;
-    case V_RECORD: for (uint32_t i = 0; i < v->u.rec.n; i++) if (has_tensor(v->u.rec.v[i])) return true; return false;
+    case V_LIST: for (uint32_t i = 0; i < v->u.list.n; i++) if (kd__computed(v->u.list.v[i])) return true; return false;
+    case V_RECORD: for (uint32_t i = 0; i < v->u.rec.n; i++) if (kd__computed(v->u.rec.v[i])) return true; return false;
     default: return false;
   }
 }
@@ -295,7 +295,7 @@ static void bind_top(elab *e, scope *s, const kd_ast *n) {
   b->is_let = true;
   if (v->kind == V_DATA) { b->used = true; if (!e->data.v[v->u.data].name) { e->data.v[v->u.data].name = n->text; e->data.v[v->u.data].d.name = n->text; e->root.v[e->data.v[v->u.data].root[0]].text = n->text; } }
   bool formula = word_is(n, "let") || word_is(n, "tap") || word_is(n, "loss") || word_is(n, "metric");
-  if (formula && has_tensor(v)) { b->kind = B_FORMULA; b->expr = expr; b->scope = s; b->v = &kd__poison; kd__probe_formula(e, b, n); }
+  if (formula && kd__computed(v)) { b->kind = B_FORMULA; b->expr = expr; b->scope = s; b->v = &kd__poison; kd__probe_formula(e, b, n); }
 }
 
 void kd__bind_stmt(elab *e, scope *s, const kd_ast *n) {

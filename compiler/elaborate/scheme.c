@@ -41,8 +41,8 @@ static scope *called(elab *e, scope *s, def *d, const kd_ast *call) {
   for (uint32_t i = 0; in && i < params->n; i++) {
     const kd_ast *p = params->kid[i], *type = p->n ? p->kid[0] : NULL;
     binding *b = kd__scope_here(in, p->text);
-    bool shaped = type && (type->kind == KD_AST_TYPE_ARGS || (type->n && type->kid[0]));
-    if (!b || !b->v || shaped || (b->v->kind != V_TENSOR && b->v->kind != V_APP)) continue;
+    if (!b || !b->v || b->v->kind == V_POISON || b->v->kind == V_NET || !kd__computed(b->v)) continue;
+    if (type) { b->type = type; b->formal = in; }
     b->scope = p->n > 1 && b->at == p->kid[1] ? in : s;
     b->expr = b->at;
     b->kind = B_FORMULA;
