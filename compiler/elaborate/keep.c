@@ -53,6 +53,7 @@ static void keep_changed(elab *e) {
 static void keep(elab *e, const models *of, uint32_t reg) {
   mod_build *b = e->build;
   const kd_ast *expr = b->keep->kid[0];
+  b->looked = true;
   for (size_t i = 0; i < of->n; i++) if (!kd__has_net(&b->best, of->v[i])) KD_PUSH(e->a, b->best, of->v[i]);
   keep_changed(e);
   const char *text = kd__arena_strndup(e->a, expr->span.src->text + expr->span.at, expr->span.len);

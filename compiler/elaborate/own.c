@@ -235,8 +235,12 @@ static kd_value masked(elab *e, kd_value now, kd_value old, const kd_ast *at) {
   return kd__b_where(&b, c, now, old);
 }
 
+/* A further update goes on from the one before, as it does for states. */
 static void update_param(elab *e, scope *s, const kd_ast *n) {
+  val *pv = e->opt_ctx.pv;
+  e->opt_ctx.pv = e->opt_ctx.now;
   tensor *v = kd__want_tensor(e, kd__eval(e, s, n->kid[1]), n->kid[1]), *old = e->opt_ctx.now->u.t;
+  e->opt_ctx.pv = pv;
   v = v ? kd__t_align(e, v, old, n->kid[1]) : NULL;
   if (v) e->opt_ctx.now = kd__v_tensor(e, kd__t_wrap(e, masked(e, v->v, old->v, n), old->ax, old->rank, n));
 }

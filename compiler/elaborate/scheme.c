@@ -61,7 +61,7 @@ static void call_scheme(elab *e, scope *s, const kd_ast *call) {
   if (!in) return;
   in->scheme = true;
   in->caller = s;
-  find_keep(e, f->u.def->ast->kid[2]);
+  if (e->build->stage_name) find_keep(e, f->u.def->ast->kid[2]);
   kd__exec_block(e, in, f->u.def->ast->kid[2]);
 }
 

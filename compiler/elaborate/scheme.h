@@ -48,7 +48,7 @@ typedef struct mod_build {
   uint32_t nreg, ncounter;
   const char *stage_name;
   place *home;                                     /* owner of the optimizer states of the stage at hand */
-  const kd_ast *keep;                              /* `keep best by` of the stage at hand */
+  const kd_ast *keep; bool looked;                 /* `keep best by` of the stage at hand; whether something has looked after it */
   models best; uint32_t kept; size_t before;       /* whose values it keeps in the loops around us; 1 + their group, 0: nothing yet; plans before them */
   models trained;                                  /* every network that some step trains, for the saved weights */
   uint32_t batches, epochs, control, outside;      /* around us: loops over batches, over epochs, anything that the machine decides; that of the stage */

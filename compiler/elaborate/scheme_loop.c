@@ -9,6 +9,7 @@ void kd__begin_stage(elab *e, const char *name, const kd_ast *at) {
   kd__flow_end(e, at);
   b->stage_name = name;
   b->keep = NULL;
+  b->looked = false;
   b->outside = b->control;
   b->before = b->plan.n;
   b->turns = 1;
@@ -24,6 +25,9 @@ void kd__begin_stage(elab *e, const char *name, const kd_ast *at) {
 
 void kd__end_stage(elab *e, const kd_ast *at) {
   kd__flow_end(e, at);
+  const kd_ast *keep = e->build->keep;
+  if (keep && !e->build->looked && e->sink->errors == 0)
+    kd__diag_help(e->sink, kd__err(e, KD_D_KEEP_IDLE, keep->span), "train ... for 10 epochs, or for 10 epochs { for batch in D { step ... } }");
   e->build->stage_name = NULL;
   e->build->keep = NULL;
   kd__flow_begin(e);
