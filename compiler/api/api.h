@@ -3,6 +3,7 @@
 #define KD_API_H
 #include "compiler/elaborate/elaborate.h"
 #include "runtime/run/settings.h"
+#include "runtime/files/safetensors.h"
 #define KD__INSIDE
 #include "include/kd.h"
 
@@ -42,6 +43,7 @@ struct kd_program {
   bool told;                                     /* an error went out that the sink does not hold */
   kd__buf dump;                                  /* being filled: freed when memory runs out half-way, as the file below is closed */
   int fd;                                        /* the file being read, or -1 */
+  kd__safetensors weights;                       /* the file of weights whose header is being read; closed likewise */
   struct kd__last_run *run;                      /* state of the last kd_run, or NULL */
 };
 
@@ -53,10 +55,11 @@ void kd__say_sink(kd_session *s, kd_sink *sink);
 /* Reads a program's text into the arena: a regular file of UTF-8 without NUL bytes, at most KD_SOURCE_MAX bytes. Says why it cannot. */
 kd_status kd__text_read(kd_program *p, const char *path, const char **text, size_t *size);
 kd_status kd__text_check(kd_program *p, const char *path, const char *text, size_t size);
-/* kd_elab_options.load and .describe; ctx is the kd_program. */
+/* kd_elab_options.load, .weights and .describe; ctx is the kd_program. */
 const char *kd__text_module(void *ctx, const char *name, const kd_source *near, size_t *size, const char **shown);
 /* Keeps a source for the run folder. `text` and `shown` must live as long as the program. */
 void kd__text_remember(kd_program *p, const char *shown, const char *text, size_t size);
+kd_status kd__weights_header(void *ctx, const char *file, kd_weights *out, char *why, size_t n);
 bool kd__data_rows(void *ctx, const kd_dataset *d, int64_t *rows, char *why, size_t n);
 /* The folders for data files: the config's, the program's own, its `data`, the system's. */
 void kd__data_folders(kd_program *p);

@@ -55,6 +55,7 @@ static bool dumps(const kd_program *p, const char *stage) { return p->opt.dump &
 
 static kd_elab_options options(kd_program *p) {
   kd_elab_options o = { .load = kd__text_module, .load_ctx = p, .describe = kd__data_rows, .describe_ctx = p,
+                        .weights = p->recorded ? NULL : kd__weights_header, .weights_ctx = p,
                         .real = p->opt.double_precision ? KD_F64 : KD_F32, .check_definitions = p->opt.check, .seen_ctx = p, .scratch = &p->scratch };
   o.setting = settings(p, &o.nsetting);
   if (p->recorded) { o.decided = p->recorded->decided; o.ndecided = p->recorded->ndecided; }
@@ -103,6 +104,7 @@ static kd_status guarded(kd_program *p, const char *text, size_t size) {
   if (setjmp(p->oom.jump)) {
     p->oom.armed = false;
     if (p->fd >= 0) close(p->fd);
+    kd__st_close(&p->weights);
     kd__buf_free(&p->dump);
     kd__arena_free(&p->scratch);
     kd__say(p->session, KD__SAY_NO_MEMORY, NULL);
@@ -163,6 +165,7 @@ kd_status kd__compile_again(kd_program *p, const int64_t *decided, size_t n, kd_
   if (setjmp(p->oom.jump)) {
     p->oom.armed = false;
     p->opt = (kd_compile_options){ 0 };
+    kd__st_close(&p->weights);
     kd__compile_drop(p, a);
     *out = NULL;
     return KD_E_MEMORY;

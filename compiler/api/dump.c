@@ -60,6 +60,7 @@ static void operand(const kd_module *m, const char *what, int64_t v, kd__buf *b)
   kd__buf_printf(b, " %s=", what);
   if (strcmp(what, "plan") == 0 && i < m->nplan) kd__buf_puts(b, m->plan[i]->name);
   else if (strcmp(what, "stage") == 0 && i < m->nstage) kd__buf_puts(b, m->stage[i].name);
+  else if (strcmp(what, "load") == 0 && i < m->nload) kd__buf_printf(b, "%s/%u", m->load[i].network, m->load[i].n);
   else if (strcmp(what, "group") == 0 && i < m->ngroup) kd__buf_puts(b, m->group[i].name);
   else if (strcmp(what, "string") == 0 && i < m->nstring) kd__buf_json(b, m->string[i], strlen(m->string[i]));
   else if (strcmp(what, "stream") == 0 && i < m->nstream) {

@@ -1,6 +1,7 @@
-/* search.c: where a program's data files are looked for, and how many rows they have. */
+/* search.c: where a program's data files are looked for, how many rows they have, and which tensors a file of weights holds. */
 #include "compiler/api/api.h"
 #include "runtime/data/data.h"
+#include <stdlib.h>
 
 /* Folders of the system, after the user's: Debian's dataset-* packages put theirs below the first. */
 static const char *const system_folder[] = { "/usr/local/share/datasets", "/usr/share/datasets" };
@@ -33,4 +34,24 @@ bool kd__data_rows(void *ctx, const kd_dataset *d, int64_t *rows, char *why, siz
   for (uint32_t i = 0; i < d->nsplit; i++) rows[i] = kd__data_split(data, i)->count;
   kd__data_close(data);
   return true;
+}
+
+/* The file stays open in the program while its names go to the arena: what closes it if there is no memory. A run that is gone on with is not
+ * given this: it has its weights. */
+kd_status kd__weights_header(void *ctx, const char *file, kd_weights *out, char *why, size_t n) {
+  kd_program *p = ctx;
+  kd__search search = { .folder = p->folder, .nfolder = p->nfolder };
+  char *path;
+  kd_status s = kd__weights_find(&search, file, &path, why, n);
+  if (s != KD_OK) return s;
+  s = kd__st_open(path, &p->weights, why, n);
+  free(path);
+  if (s != KD_OK) return s == KD_E_DATA ? KD_E_FORMAT : s;
+  const kd__safetensors *f = &p->weights;
+  kd_weight *t = KD_NEWN(&p->arena, kd_weight, f->n + 1);
+  for (size_t i = 0; i < f->n; i++)
+    t[i] = (kd_weight){ kd__arena_strndup(&p->arena, f->tensor[i].name, strlen(f->tensor[i].name)), kd__arena_strndup(&p->arena, f->tensor[i].stored, strlen(f->tensor[i].stored)), f->tensor[i].type };
+  *out = (kd_weights){ t, f->n };
+  kd__st_close(&p->weights);
+  return KD_OK;
 }

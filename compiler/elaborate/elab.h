@@ -31,7 +31,9 @@ typedef enum val_kind { V_POISON, V_NONE, V_BOOL, V_INT, V_REAL, V_STRING, V_LIS
 typedef struct def { const kd_ast *ast; const char *word, *name; scope *scope; struct arg *fixed; uint32_t nfixed; struct rule *rule; struct app *first; prog *first_in; } def;
 typedef struct arg { const char *name; val *v; const kd_ast *ast; } arg;       /* a call's argument; v NULL until evaluated */
 /* A network instance (or a definition waiting for its inputs): `fixed` are the arguments given at construction. */
-typedef struct net { def *def; arg *fixed; uint32_t nfixed; place *place; int8_t mode; const char *role; const kd_ast *at; struct net *base; struct tree *with; struct rule *rules; struct net *like; bool given; } net;   /* given: an update or a copy writes it */
+typedef struct net { def *def; arg *fixed; uint32_t nfixed; place *place; int8_t mode; const char *role; const kd_ast *at; struct net *base; struct tree *with; struct rule *rules; struct net *like; struct from_file *from; bool given; } net;   /* given: an update or a copy writes it */
+/* `from "file#part"`: the file that gives a network its initial values; of its tensors those below `part`, or all (NULL). */
+typedef struct from_file { const char *file, *part; const kd_ast *at; } from_file;
 /* `net with (name: to)`: the bodies that belong to the network read `to` where they name a definition `name`. */
 typedef struct rule { struct rule *up; const char *name; val *to; const kd_ast *at; net *net; bool used; } rule;
 /* `N(x) with (name: to)`: taps that take given values while the body runs (material.c). */
@@ -368,6 +370,10 @@ val *kd__draw(elab *e, scope *s, kd_op op, const kd_ast *call, const axis *ax, u
 uint64_t kd__below_key(const draw_key *k, const place *p);
 bool kd__training(elab *e, scope *s);
 bool kd__place_frozen(elab *e, const place *p);                          /* `freeze`: no updates, evaluation mode (step.c) */
+
+/* --- weights.c ----- */
+void kd__from(elab *e, const kd_ast *bind, scope *s, val *v);            /* `from` of a binding whose value is v */
+const from_file *kd__net_from(const net *w);                                  /* of the network, or of the one that it is like; NULL: none */
 
 /* --- loop.c ----- */
 val *kd__loop_value(elab *e, scope *s, const kd_ast *n);                /* `repeat` and `for` as expressions */

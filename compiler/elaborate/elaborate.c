@@ -88,12 +88,12 @@ static void untrained_teachers(elab *e) {
   for (size_t i = 0; i < e->nets.n; i++) {
     const net *w = e->nets.v[i];
     if (strcmp(w->role, "teacher") != 0) continue;
-    bool trained = w->given, params = false;
+    bool trained = w->given || kd__net_from(w), params = false;
     for (size_t k = 0; k < e->build->trained.n; k++) trained = trained || e->build->trained.v[k] == w;
     for (size_t k = 0; k < e->slot.n; k++) params = params || (e->slot.v[k].owner->root_net == w && e->slot.v[k].s.kind == KD_SLOT_PARAM);
     if (trained || !params) continue;
     kd_diag *d = kd__report(e->sink, KD_D_TEACHER_UNTRAINED, w->at->span, w->place->path);
-    kd__diag_help(e->sink, d, "train it in a stage: stage teacher: train %s minimizing ...", w->place->path);
+    kd__diag_help(e->sink, d, "train it in a stage: stage teacher: train %s minimizing ..., or take its weights from a file: ... from \"%s.safetensors\"", w->place->path, w->place->path);
   }
 }
 

@@ -11,6 +11,10 @@
 /* `--set path=value`: overrides a top-level setting or an argument of a top-level binding. `used` is set when it was taken. */
 typedef struct kd_setting { const char *path, *value; bool used; } kd_setting;
 
+/* A tensor of a file of weights: `type` has the element type that the reader makes of it, `stored` is the one in the file ("BF16"). */
+typedef struct kd_weight { const char *name, *stored; kd_type type; } kd_weight;
+typedef struct kd_weights { const kd_weight *tensor; size_t n; } kd_weights;             /* sorted by name */
+
 typedef struct kd_elab_options {
   /* Text of a library or local module, NULL when there is none: name is a slash-separated path without ".kd" ("logit/kd").
    * `shown` gets the path for messages. `near`: the source that asked. */
@@ -19,6 +23,9 @@ typedef struct kd_elab_options {
   /* Rows of each split, from the data's headers: fills rows[0..nsplit) (-1 unknown). False: data missing; `why` says so (a note). */
   bool (*describe)(void *ctx, const kd_dataset *d, int64_t *rows, char *why, size_t n);
   void *describe_ctx;
+  /* The tensors of a file of weights, from its header. KD_E_DATA: the file is not here (a note); others: it is no such file. NULL: not looked at. */
+  kd_status (*weights)(void *ctx, const char *file, kd_weights *out, char *why, size_t n);
+  void *weights_ctx;
   kd_dtype real;                                 /* KD_F32 or KD_F64 */
   kd_setting *setting; size_t nsetting;
   int64_t unroll;                                /* loops of at most so many turns are written out; 0: as many as is usual, -1: none (for tests) */

@@ -91,16 +91,18 @@ static int64_t *target_of(kd_code *c) {
 /* A program that nothing reads (values of a scheme that no later statement used), or a jump to what follows anyway. */
 static bool idle(const mod_build *b, size_t i) {
   const kd_code *c = &b->code.v[i];
+  if (c->op == KD_CODE_LOAD) return b->load.v[c->a].l.n == 0;
   if (c->op == KD_CODE_JUMP) return c->a == (int64_t)i + 1;
   if (c->op != KD_CODE_RUN) return false;
   const kd_graph *g = b->plan.v[c->a].g;
   return g->write.n == 0 && g->result.n == 0;
 }
 
-/* The first instruction initialises everything; idle ones go, and targets move. */
+/* The first instructions initialise everything: what files give, then the rest. Idle ones go, and targets move. */
 static kd_code *final_code(elab *e, uint32_t init, uint32_t *n) {
   mod_build *b = e->build;
-  uint32_t *to = KD_NEWN(e->a, uint32_t, b->code.n + 1), *plan = KD_NEWN(e->a, uint32_t, b->plan.n + 1), k = 1, plans = 0;
+  size_t load = kd__loads_first(e), loads = b->load.n - load;
+  uint32_t *to = KD_NEWN(e->a, uint32_t, b->code.n + 1), *plan = KD_NEWN(e->a, uint32_t, b->plan.n + 1), k = (uint32_t)loads + 1, plans = 0;
   bool *used = KD_NEWN(e->a, bool, b->plan.n + 1);
   for (size_t i = 0; i < b->code.n; i++) {
     const kd_code *c = &b->code.v[i];
@@ -115,7 +117,8 @@ static kd_code *final_code(elab *e, uint32_t init, uint32_t *n) {
     if (used[i]) b->plan.v[plans++] = b->plan.v[i];
   }
   kd_code *code = KD_NEWN(e->a, kd_code, k);
-  code[0] = (kd_code){ KD_CODE_RUN, plan[init], 0, 0, 0 };
+  for (size_t i = 0; i < loads; i++) code[i] = (kd_code){ KD_CODE_LOAD, (int64_t)(load + i), 0, 0, kd__origin(e, kd__net_from(b->load.v[load + i].net)->at->span) };
+  code[loads] = (kd_code){ KD_CODE_RUN, plan[init], 0, 0, 0 };
   for (size_t i = 0; i < b->code.n; i++) {
     kd_code c = b->code.v[i];
     if (to[i] == to[i + 1]) continue;
@@ -184,6 +187,7 @@ kd_module *kd__module_finish(elab *e) {
   slots all = { 0 };
   kd__resolve(e);
   if (!e->waits) kd__unhit_rules(e);
+  kd__weights_check(e);
   if (e->sink->errors) return NULL;
   for (size_t i = 0; i < e->init->g->write.n; i++) KD_PUSH(e->a, all, e->init->g->write.v[i].slot);
   uint32_t init = kd__add_plan(e, "init", kd__reset_graph(e, &all)), ncode;
@@ -214,6 +218,10 @@ kd_module *kd__module_finish(elab *e) {
   m->stage = b->stage.v; m->nstage = (uint32_t)b->stage.n;
   m->append = b->append.v; m->nappend = (uint32_t)b->append.n;
   m->pass = b->pass.v; m->npass = (uint32_t)b->pass.n;
+  m->load = KD_NEWN(e->a, kd_load, b->load.n);
+  m->nload = (uint32_t)b->load.n;
+  for (size_t i = 0; i < b->load.n; i++) m->load[i] = b->load.v[i].l;
+  m->weights = b->weights.v; m->nweights = (uint32_t)b->weights.n;
   m->nreg = b->nreg;
   m->report = b->report.v; m->nreport = (uint32_t)b->report.n;
   m->decision = KD_NEWN(e->a, kd_decision, b->decision.n);

@@ -271,7 +271,6 @@ static bool duplicate(elab *e, scope *s, const kd_ast *n) {
 static void bind_top(elab *e, scope *s, const kd_ast *n) {
   if (duplicate(e, s, n)) return;
   const kd_ast *expr = n->n > 1 ? n->kid[1] : NULL;
-  if (n->n > 2 && n->kid[2]) kd__err(e, KD_D_LATER, n->kid[2]->span, "`from` (weights from a file)");
   val *v;
   prog *p = e->prog;
   if (!e->prog) e->prog = e->probe;
@@ -289,8 +288,9 @@ static void bind_top(elab *e, scope *s, const kd_ast *n) {
     e->role = NULL;
     s->bound_as = as;
   }
-  e->prog = p;
   check_word(e, n, v);
+  kd__from(e, n, s, v);
+  e->prog = p;
   binding *b = kd__scope_bind(e, s, n->text, v, n);
   b->is_let = true;
   if (v->kind == V_DATA) { b->used = true; if (!e->data.v[v->u.data].name) { e->data.v[v->u.data].name = n->text; e->data.v[v->u.data].d.name = n->text; e->root.v[e->data.v[v->u.data].root[0]].text = n->text; } }
@@ -322,6 +322,7 @@ void kd__bind_stmt(elab *e, scope *s, const kd_ast *n) {
     }
   }
   check_word(e, n, v);
+  kd__from(e, n, s, v);
   v = kd__own_value(e, s, n->text, expr, v);
   binding *b = kd__scope_bind(e, s, n->text, kd__rewired(e, s, n->text, v), n);
   b->is_let = word_is(n, "let");

@@ -158,7 +158,9 @@ static void initialise(elab *e, scope *s, const kd_ast *n, int64_t slot, const a
   prog *p = e->prog;
   e->prog = e->init;
   tensor *x = initial(e, s, n, ax, rank, t);
-  if (x) kd__graph_write(e->init->g, slot, x->v, kd__origin(e, n->span));
+  const net *top = e->slot.v[slot].owner->root_net;
+  bool loaded = top && kd__net_from(top);         /* a file has its value, and is read before this program runs */
+  if (x && !loaded) kd__graph_write(e->init->g, slot, x->v, kd__origin(e, n->span));
   e->prog = p;
 }
 

@@ -18,7 +18,7 @@ typedef struct freeze_rule { targets what, except; bool on; } freeze_rule;
 /* The module under construction. Graphs are planned at the end, when every slot has its place. */
 typedef struct planned { const char *name; kd_graph *g; } planned;
 /* Programs whose slots are known at the end only: initial values set again, parameters copied. */
-typedef struct deferred { kd_graph *g; models what, to; const char *how; place *below; const kd_ast *at; frame *frame; } deferred;
+typedef struct deferred { size_t load, nload; kd_graph *g; models what, to; const char *how; place *below; const kd_ast *at; frame *frame; } deferred;
 /* Where a carried value comes from. */
 typedef struct made_in { int64_t slot; prog *in; kd_value v; } made_in;
 /* Registers that the programs of a body get, so that its form for a short batch takes the same ones. */
@@ -26,6 +26,7 @@ typedef struct registers { KD_VEC(uint32_t) first; size_t next; bool again; uint
 /* `update` of a whole network: its parameters, not its states. */
 typedef struct averaged { const net *net; const kd_ast *at; } averaged;
 typedef struct committed { int64_t slot; const kd_ast *by; uint32_t arm; } committed;
+typedef struct taken { kd_load l; net *net; } taken;                       /* what a network takes from its file: all of it, or what a reset names */
 typedef struct stage_slot { uint32_t stage, slot; } stage_slot;
 typedef struct decision { kd_decision d; const kd_ast *at; } decision;
 typedef struct mod_build {
@@ -40,6 +41,8 @@ typedef struct mod_build {
   KD_VEC(kd_report_row) report;
   KD_VEC(kd_append) append;
   KD_VEC(kd_pass) pass;
+  KD_VEC(taken) load;
+  KD_VEC(const char *) weights;                    /* files of the loads */
   KD_VEC(deferred) later; size_t resolved;         /* the first ones are done */
   KD_VEC(made_in) made;
   KD_VEC(freeze_rule) frozen;
@@ -136,6 +139,12 @@ void kd__evaluate(elab *e, scope *s, const kd_ast *n, bool report);
 val *kd__evaluate_value(elab *e, scope *s, const kd_ast *n);
 void kd__resolve(elab *e);                                               /* what was deferred, so far */
 void kd__unhit_rules(elab *e);                                           /* `freeze` that matched nothing */
+
+/* --- weights.c ----- */
+size_t kd__loads(elab *e, const kd_ast *at);                             /* a load, still empty, for each network with `from` before a reset: how many */
+void kd__loads_fill(elab *e, size_t first, size_t n, const models *m);   /* with those of its slots that are mentioned */
+size_t kd__loads_first(elab *e);                                         /* whole networks, for the program's start: the number of the first load */
+void kd__weights_check(elab *e);                                         /* each network against its file */
 
 /* --- metrics.c, finish.c ----- */
 /* A plan that sets the given slots to their initial values. */

@@ -181,6 +181,9 @@ void kd__copy(elab *e, scope *s, const kd_ast *n) {
 void kd__reset(elab *e, scope *s, const kd_ast *n) {
   deferred d = { .at = n };
   if (!kd__models(e, s, n->kid[0], &d.what)) return;
+  kd__flow_cut(e, n);
+  d.load = e->build->load.n;
+  d.nload = kd__loads(e, n);
   defer(e, "reset", d, 2);
 }
 
@@ -213,6 +216,7 @@ static void reset_later(elab *e, const deferred *d) {
     if (in) KD_PUSH(e->a, all, (int64_t)i);
   }
   if (!d->below) { kd__unhit(e, &d->what.what); kd__unhit(e, &d->what.except); }
+  kd__loads_fill(e, d->load, d->nload, &d->what);
   *d->g = *kd__reset_graph(e, &all);
 }
 

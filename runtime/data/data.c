@@ -41,6 +41,20 @@ char *kd__data_find(const char *const *folder, size_t nfolder, const char *name)
   return NULL;
 }
 
+kd_status kd__weights_find(const kd__search *s, const char *name, char **out, char *why, size_t n) {
+  static const char *const here[] = { "." };
+  *out = kd__data_find(s->folder, s->nfolder, name);
+  if (!*out) *out = kd__data_find(here, 1, name);
+  if (*out) return KD_OK;
+  if (name[0] == '/') return kd__why(why, n, KD_E_DATA, "there is no file %s", name);
+  kd__buf b = { 0 };
+  for (size_t i = 0; i < s->nfolder; i++) kd__buf_printf(&b, "%s, ", s->folder[i]);
+  kd_status st = b.failed ? kd__why(why, n, KD_E_MEMORY, "out of memory")
+                          : kd__why(why, n, KD_E_DATA, "cannot find %s in %sthe present folder; name the folder that has it with --data", name, b.p ? b.p : "");
+  kd__buf_free(&b);
+  return st;
+}
+
 static kd_status missing(const job *j, const char *name) {
   kd__buf b = { 0 };
   kd__buf_printf(&b, "data '%s': cannot find %s (nor %s.gz)", j->d->def->name, name, name);

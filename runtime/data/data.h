@@ -12,6 +12,8 @@ typedef struct kd__search {
 } kd__search;
 /* The first FOLDER/NAME or FOLDER/NAME.gz that is a readable file, from malloc; NULL: there is none. An absolute name stands for itself. */
 char *kd__data_find(const char *const *folder, size_t nfolder, const char *name);
+/* A file of weights: found like data, then in the present folder, below which runs write. *out from malloc. KD_E_DATA: there is none. */
+kd_status kd__weights_find(const kd__search *s, const char *name, char **out, char *why, size_t n);
 
 typedef struct kd__column {
   const kd_field_source *source;

@@ -73,6 +73,14 @@ typedef struct kd_pass { int64_t stage; uint32_t stream; int64_t times; } kd_pas
 /* A set of slots that are kept, restored or saved together; `path` names each in a file (without the owner's name). */
 typedef struct kd_group { const char *name; uint32_t *slot; const char **path; uint32_t n; } kd_group;
 
+/* Slots that take their values from tensors of a safetensors file, named `name`: the initial values of a network with `from`. */
+typedef struct kd_load { const char *network; uint32_t file; uint32_t *slot; const char **name; uint32_t n; } kd_load;
+/* Do numbers that a reader delivers as `stored` go into a slot of this type? Real ones of any size into real ones. */
+static inline bool kd__load_fits(kd_dtype stored, kd_dtype slot) {
+  if (kd__dtype_real(slot)) return kd__dtype_real(stored);
+  return slot == KD_I64 ? !kd__dtype_real(stored) : stored == slot;
+}
+
 /* A whole number that the rest of the program has its shapes from, and that is known while it runs. `made`: the module was compiled with `value`;
  * else it ends at the DECIDE instruction. */
 typedef struct kd_decision { const char *name; int64_t low, high, value; bool made, truth; } kd_decision;     /* truth: 1 is true, 0 false */
@@ -89,6 +97,8 @@ typedef struct kd_module {
   kd_stream *whole; uint32_t nwhole;             /* splits that are in slots as a whole from before the first instruction on; batch: all rows */
   kd_group *group; uint32_t ngroup;
   kd_append *append; uint32_t nappend;
+  kd_load *load; uint32_t nload;
+  const char **weights; uint32_t nweights;       /* files of the loads, relative to the data search path */
   kd_code *code; uint32_t ncode; uint32_t ncounter;
   const char **string; uint32_t nstring;
   kd_stage_info *stage; uint32_t nstage;

@@ -5,7 +5,7 @@
 /* What the operand columns of code.def name. */
 typedef enum operand { OPERAND__, OPERAND_stage, OPERAND_plan, OPERAND_first_reg, OPERAND_reg, OPERAND_n, OPERAND_counter, OPERAND_times,
                        OPERAND_begin, OPERAND_end, OPERAND_target, OPERAND_stream, OPERAND_rows, OPERAND_string, OPERAND_group, OPERAND_better, OPERAND_write,
-                       OPERAND_key, OPERAND_slot, OPERAND_decision } operand;
+                       OPERAND_key, OPERAND_slot, OPERAND_decision, OPERAND_load } operand;
 typedef struct row { const char *name; operand a, b, c; } row;
 static const row rows[] = {
 #define KD_CODE(ID, a, b, c, doc) [KD_CODE_##ID] = { #ID, OPERAND_##a, OPERAND_##b, OPERAND_##c },
@@ -31,6 +31,7 @@ static bool operand_ok(const kd_module *m, operand o, int64_t v) {
     case OPERAND_key: limit = 3; break;
     case OPERAND_slot: limit = m->nslot; break;
     case OPERAND_decision: limit = m->ndecision; break;
+    case OPERAND_load: limit = m->nload; break;
   }
   return v >= 0 && v < limit;
 }
@@ -95,6 +96,12 @@ static bool dataset_ok(const kd_module *m, uint32_t i) {
   return true;
 }
 
+static bool load_ok(const kd_module *m, const kd_load *l) {
+  if (l->file >= m->nweights) return false;
+  for (uint32_t i = 0; i < l->n; i++) if (l->slot[i] >= m->nslot) return false;
+  return true;
+}
+
 /* Every column has as many rows of the set's type. */
 static bool write_ok(const kd_module *m, const kd_append *w) {
   if (w->dataset >= m->ndataset || m->dataset[w->dataset].made != KD_MADE_WRITTEN) return false;
@@ -145,6 +152,7 @@ kd_status kd__module_check(const kd_module *m, kd__run_error *err) {
   for (uint32_t i = 0; i < m->npass; i++) if (!pass_ok(m, &m->pass[i])) return broken(err, 0, "pass", i);
   for (uint32_t i = 0; i < m->nwhole; i++) if (!stream_ok(m, &m->whole[i])) return broken(err, 0, "split in a slot", i);
   for (uint32_t i = 0; i < m->ngroup; i++) if (!group_ok(m, &m->group[i])) return broken(err, 0, "group", i);
+  for (uint32_t i = 0; i < m->nload; i++) if (!load_ok(m, &m->load[i])) return broken(err, 0, "load", i);
   for (uint32_t i = 0; i < m->nreport; i++) if (m->report[i].reg >= m->nreg) return broken(err, 0, "report row", i);
   for (int i = 0; i < KD_AMBIENT_COUNT; i++) if (!ambient_ok(m, i)) return broken(err, 0, "run-time scalar", (uint32_t)i);
   return KD_OK;
@@ -167,6 +175,10 @@ uint64_t kd__module_fingerprint(const kd_module *m) {
   for (uint32_t i = 0; i < m->ndataset; i++) h = kd__mix(h, (uint64_t)m->dataset[i].made << 32 | (uint64_t)(m->dataset[i].key + 1));
   for (uint32_t i = 0; i < m->nappend; i++) h = kd__hash(m->append[i].slot, sizeof(uint32_t) * m->dataset[m->append[i].dataset].split->nfield, kd__mix(h, (uint64_t)m->append[i].mask));
   for (uint32_t i = 0; i < m->ndecision; i++) h = kd__mix(h, m->decision[i].made ? (uint64_t)m->decision[i].value + 1 : 0);
+  for (uint32_t i = 0; i < m->nload; i++) {
+    h = kd__hash(m->weights[m->load[i].file], strlen(m->weights[m->load[i].file]), kd__hash(m->load[i].slot, sizeof(uint32_t) * m->load[i].n, h));
+    for (uint32_t k = 0; k < m->load[i].n; k++) h = kd__hash(m->load[i].name[k], strlen(m->load[i].name[k]), h);
+  }
   for (uint32_t i = 0; i < m->ngroup; i++) h = kd__hash(m->group[i].slot, sizeof(uint32_t) * m->group[i].n, h);
   return h;
 }

@@ -163,6 +163,7 @@ static kd_status do_SNAPSHOT(kd_machine *r, const kd_code *c) {
 }
 
 static kd_status do_RESTORE(kd_machine *r, const kd_code *c) { return kd__best_restore(r, (uint32_t)c->a); }
+static kd_status do_LOAD(kd_machine *r, const kd_code *c) { return kd__weights_load(r, (uint32_t)c->a, c->origin); }
 static kd_status do_SAVE(kd_machine *r, const kd_code *c) { return kd__record_weights(r, (uint32_t)c->a, r->m->string[c->b], c->origin); }
 static kd_status do_WRITE(kd_machine *r, const kd_code *c) {
   kd_status s = kd__written_append(r, (uint32_t)c->a);

@@ -95,6 +95,34 @@ static kd_status lost(kd__run_error *err) {
   return kd__why(err->text, sizeof err->text, KD_E_USAGE, "the program that was compiled with what was decided is another one up to there");
 }
 
+/* Files are those that the run began with; one that is new is looked at before the run goes on. */
+static kd_status take_weights(const kd_machine *from, kd_machine *to) {
+  for (uint32_t i = 0; i < to->m->nweights; i++)
+    for (uint32_t k = 0; k < from->m->nweights && !to->weights[i].path; k++) {
+      if (strcmp(to->m->weights[i], from->m->weights[k]) != 0 || !from->weights[k].path) continue;
+      to->weights[i].hash = from->weights[k].hash;
+      if (!(to->weights[i].path = strdup(from->weights[k].path))) return KD_E_MEMORY;
+    }
+  return KD_OK;
+}
+
+static bool has_all(const kd_machine *from, const kd_machine *to, const kd_load *l) {
+  for (uint32_t i = 0; i < l->n; i++) if (twin(to->m, l->slot[i], from->m) < 0) return false;
+  return true;
+}
+
+/* Initial values, as at the start of the run: loads, and then the first program. What the machine before holds is not loaded again. */
+static kd_status initialise(const kd_machine *from, kd_machine *to) {
+  kd_status s = KD_OK;
+  for (bool load = true; load && s == KD_OK;) {
+    const kd_code *c = &to->m->code[to->pos.pc];
+    load = c->op == KD_CODE_LOAD;
+    if (load && has_all(from, to, &to->m->load[c->a])) to->pos.pc++;
+    else s = kd__code_one(to);
+  }
+  return s;
+}
+
 kd_status kd__machine_decided(kd_machine **at, const kd_module *m, kd__run_error *err) {
   kd_machine *from = *at, *to;
   const kd_code *waits = &from->m->code[from->pos.pc];
@@ -105,7 +133,9 @@ kd_status kd__machine_decided(kd_machine **at, const kd_module *m, kd__run_error
   if (s != KD_OK) return s;
   to->progress = from->progress;
   to->begun = from->begun;
-  s = kd__code_one(to);                          /* initial values, as at the start of the run */
+  s = take_weights(from, to);
+  if (s == KD_OK && !take_slots(from, to)) s = lost(&to->error);
+  if (s == KD_OK) s = initialise(from, to);
   if (s == KD_OK && from->opt.out && !kd__record_names(to)) s = KD_E_MEMORY;
   if (s != KD_OK) { *err = to->error; err->status = s; }
   else if (!take_slots(from, to)) s = lost(err);

@@ -63,12 +63,13 @@ static kd_status get_memory(kd_machine *r) {
   r->written = calloc(m->ndataset + (size_t)1, sizeof *r->written);
   r->bound = calloc(m->nplan + (size_t)1, sizeof *r->bound);
   r->stream = calloc(m->nstream + (size_t)1, sizeof *r->stream);
+  r->weights = calloc(m->nweights + (size_t)1, sizeof *r->weights);
   r->best = calloc(m->ngroup + (size_t)1, sizeof *r->best);
   r->reg_name = calloc(m->nreg + (size_t)1, sizeof *r->reg_name);
   r->looping = calloc(m->ncounter + (size_t)1, sizeof *r->looping);
   r->value = calloc(m->nreg + (size_t)1, sizeof *r->value);
   r->kernels = calloc(m->nplan + (size_t)1, sizeof *r->kernels);
-  if (!r->kernels || !r->written || !r->data || !r->bound || !r->stream || !r->best || !r->reg_name || !r->looping || !r->value) return KD_E_MEMORY;
+  if (!r->kernels || !r->weights || !r->written || !r->data || !r->bound || !r->stream || !r->best || !r->reg_name || !r->looping || !r->value) return KD_E_MEMORY;
   if (!kd__position_init(&r->pos, m)) return KD_E_MEMORY;
   kd_status s = kd__store_open(&r->store, m->slot, m->nslot);
   if (s != KD_OK) return s;
@@ -82,6 +83,13 @@ static kd_status get_memory(kd_machine *r) {
 
 static kd_status open_written(kd_machine *r, kd__run_error *err) {
   kd_status s = kd__written_open(r);
+  if (s != KD_OK) *err = r->error;
+  return s;
+}
+
+/* A run that is gone on with has its weights; what a reset takes is looked for there. */
+static kd_status open_weights(kd_machine *r, kd__run_error *err) {
+  kd_status s = r->opt.resume ? KD_OK : kd__weights_open(r);
   if (s != KD_OK) *err = r->error;
   return s;
 }
@@ -131,7 +139,8 @@ kd_status kd__machine_open(const kd_module *m, const kd__run_options *o, kd_mach
   kd_status s = kd__machine_prepare(m, o, &r, err);
   if (s != KD_OK) { *out = NULL; return s; }
   *out = NULL;
-  s = open_folder(r, err);
+  s = open_weights(r, err);
+  if (s == KD_OK) s = open_folder(r, err);
   if (s == KD_OK) s = open_written(r, err);
   return opened(r, s, out, err);
 }
@@ -184,6 +193,7 @@ void kd__machine_close(kd_machine *r) {
   kd__store_close(&r->store);
   kd__position_free(&r->pos);
   for (uint32_t i = 0; r->kernels && i < r->m->nplan; i++) free(r->kernels[i]);
+  for (uint32_t i = 0; r->weights && i < r->m->nweights; i++) free(r->weights[i].path);
   for (size_t i = 0; r->source_file && i < r->opt.nsource; i++) free(r->source_file[i]);
   kd__buf_free(&r->libraries);
   kd__buf_free(&r->processor);
@@ -192,6 +202,7 @@ void kd__machine_close(kd_machine *r) {
   free(r->source_file);
   free(r->data);
   free(r->written);
+  free(r->weights);
   free(r->bound);
   free(r->stream);
   free(r->best);

@@ -14,6 +14,7 @@ typedef struct kd__progress {
   double pass; int64_t samples;                  /* when the training pass began, and the samples since */
 } kd__progress;
 
+typedef struct kd__weights_file { char *path; uint64_t hash; } kd__weights_file;        /* path NULL: not looked for yet */
 typedef struct kd__written kd__written;          /* written.c */
 
 struct kd_machine {
@@ -28,6 +29,7 @@ struct kd_machine {
   bool waits; int64_t decided;                   /* at a DECIDE that the module was compiled without, and what it came to */
   kd_data **data;                                /* by data set; NULL: no stream reads it */
   kd__written **written;                         /* by data set; NULL: its rows are in files */
+  kd__weights_file *weights;                     /* by file of the module: where it was found, and the hash of its bytes then */
   kd_store store;
   void *arena; size_t arena_size;
   size_t scratch_size;                           /* of exec.scratch; grows when a plan is bound that needs more */
@@ -109,6 +111,12 @@ kd_status kd__written_stage(kd_machine *r, int64_t stage);             /* shows 
 int64_t   kd__stage_steps(const kd_machine *r, int64_t stage);         /* planned, by what is known now */
 
 void      kd__written_move(kd_machine *from, kd_machine *to);           /* the files of the same sets; nobody sees rows of them until they are shown */
+
+/* --- weights.c: networks that begin with what a file holds ------------------------------------------------------------------------------ */
+/* Finds each file that is not known yet and checks that it holds what its loads take, so that a run fails before it begins. */
+kd_status kd__weights_open(kd_machine *r);
+/* Fills the load's slots. The file must still hold what it held when it was found. */
+kd_status kd__weights_load(kd_machine *r, uint32_t load, uint32_t origin);
 
 /* --- best.c ---------------------------------------------------------------------------------------------------------------------------- */
 size_t    kd__group_bytes(const kd_module *m, uint32_t group);

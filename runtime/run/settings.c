@@ -163,6 +163,19 @@ static void put_decided(const kd_module *m, kd__buf *b) {
   kd__buf_putc(b, ']');
 }
 
+static void put_weights(const kd_machine *r, kd__buf *b) {
+  bool any = false;
+  kd__buf_putc(b, '[');
+  for (uint32_t i = 0; i < r->m->nweights; i++) {
+    if (!r->weights[i].path) continue;
+    kd__buf_puts(b, any ? ",\n    { \"name\": " : "\n    { \"name\": "); put_text(b, r->m->weights[i]);
+    kd__buf_puts(b, ", \"path\": "); put_text(b, r->weights[i].path);
+    kd__buf_printf(b, ", \"hash\": \"%016" PRIx64 "\" }", r->weights[i].hash);
+    any = true;
+  }
+  kd__buf_putc(b, ']');
+}
+
 kd_status kd__record_settings(kd_machine *r) {
   const kd__run_options *o = &r->opt;
   char why[WHY];
@@ -185,6 +198,7 @@ kd_status kd__record_settings(kd_machine *r) {
   put_key(&b, "stdlib"); if (o->stdlib) put_text(&b, o->stdlib); else kd__buf_puts(&b, "null");
   put_key(&b, "data"); put_folders(r, &b);
   put_key(&b, "sources"); kd__buf_putc(&b, '['); put_sources(r, &b); kd__buf_putc(&b, ']');
+  put_key(&b, "weights"); put_weights(r, &b);
   put_key(&b, "processor"); put_text(&b, r->processor.p);
   put_key(&b, "libraries"); put_text(&b, r->libraries.p);
   put_key(&b, "kernels"); kd__buf_putc(&b, '{');
@@ -267,6 +281,17 @@ static void get_kernels(reader *r, kd__settings *s) {
   }
 }
 
+static void get_weights(reader *r, kd__settings *s) {
+  const json_t *list = json_object_get(r->o, "weights");
+  s->weights = KD_NEWN(r->a, kd__settings_weights, json_array_size(list) + 1);
+  if (!json_is_array(list)) r->ok = false;
+  if (!s->weights) { r->memory = false; return; }
+  for (size_t i = 0; i < json_array_size(list); i++) {
+    const json_t *o = json_array_get(list, i);
+    s->weights[s->nweights++] = (kd__settings_weights){ get_text(r, o, "name"), get_text(r, o, "path"), get_bits(r, json_object_get(o, "hash"), 16) };
+  }
+}
+
 static void get_plain(reader *r, kd__settings *s) {
   const json_t *seed = json_object_get(r->o, "seed"), *every = json_object_get(r->o, "checkpoint"), *stdlib = json_object_get(r->o, "stdlib");
   s->program = get_text(r, r->o, "program");
@@ -291,6 +316,7 @@ static void get_plain(reader *r, kd__settings *s) {
   s->libraries = get_text(r, r->o, "libraries");
   s->folder = get_texts(r, "data", &s->nfolder);
   get_kernels(r, s);
+  get_weights(r, s);
 }
 
 static kd_status get_source(reader *r, const char *folder, const json_t *o, kd__source_copy *out, char *why, size_t n) {
@@ -369,6 +395,12 @@ kd_status kd__settings_fit(kd_machine *r, const kd__settings *s, char *why, size
     return kd__why(why, n, KD_E_USAGE, "seed, threads and kernels must be those that the run began with");
   if (strcmp(s->libraries, r->libraries.p ? r->libraries.p : "") != 0) return differs(why, n, "the libraries", s->libraries, r->libraries.p);
   if (strcmp(s->processor, r->processor.p ? r->processor.p : "") != 0) return differs(why, n, "the processor", s->processor, r->processor.p);
+  for (size_t k = 0; k < s->nweights; k++)
+    for (uint32_t i = 0; i < r->m->nweights; i++) {
+      if (r->weights[i].path || strcmp(r->m->weights[i], s->weights[k].name) != 0) continue;
+      r->weights[i].hash = s->weights[k].hash;
+      if (!(r->weights[i].path = strdup(s->weights[k].path))) return kd__why(why, n, KD_E_MEMORY, "out of memory");
+    }
   for (size_t k = 0; k < s->nkernel; k++)
     for (uint32_t i = 0; i < r->m->nplan; i++) {
       if (strcmp(r->m->plan[i]->name, s->kernel[k].plan) != 0) continue;

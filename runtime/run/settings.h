@@ -5,6 +5,7 @@
 #include "runtime/run/run.h"
 
 typedef struct kd__settings_kernels { const char *plan, *lines; } kd__settings_kernels;  /* each kind of call once, a line each */
+typedef struct kd__settings_weights { const char *name, *path; uint64_t hash; } kd__settings_weights;    /* a file that networks began with */
 /* As read back; everything lies in the arena. */
 typedef struct kd__settings {
   kd__arena arena;
@@ -21,6 +22,7 @@ typedef struct kd__settings {
   const char **folder; size_t nfolder;           /* where data was looked for */
   kd__source_copy *source; size_t nsource;       /* with their texts from the run folder */
   kd__settings_kernels *kernel; size_t nkernel;
+  kd__settings_weights *weights; size_t nweights;
 } kd__settings;
 /* Reads settings.json and the sources of a run folder. KD_E_IO: there is no such folder, no run wrote it, or the run died before its
  * settings were whole; KD_E_FORMAT: a file is broken, or a source is not what was compiled. On failure *out is NULL. */

@@ -156,6 +156,7 @@ static int set_up(void **state) {
   variant("label.kd", "toy-y", "bad-y");
   variant("gone.kd", "toy-x", "gone-x");
   variant("nan.kd", "lr: 0.5", "lr: 9e37");
+  variant("weights.kd", "two(hidden: 5, out: 3)", "two(hidden: 5, out: 3) from \"weights/S.safetensors\"");
   write_deep("deep.kd");
   FILE *f = create("binary.kd");
   for (int i = 255; i >= 0; i--) putc(i, f);

@@ -2,7 +2,7 @@
 # Executes the documentation: README.md and docs/*.md.   usage: docs.sh ROOT KDC TABLES
 #   ```kd       a file in the language: `kdc check` must find neither an error nor a warning in it
 #   ```kd run   such a file that is also run, with the data in examples/; its report must have no value that is not finite
-#   ```kd frame a file that begins every later `kd run` of its page
+#   ```kd frame a file that begins every later `kd run` of its page; a page's runs go in their order, and the last one's folder is runs/teacher
 #   ```console  lines that begin with `$ ` are run in the repository, and what they print must be what the block shows; runs go to a scratch folder
 # Every module of stdlib/ must stand in the table of its README.
 # Links to files of the repository must lead somewhere; docs/reference.md must be what TABLES prints, docs/grammar.md what grammar.awk does.
@@ -50,14 +50,16 @@ done
 [ ! -s "$work/links" ] || { cat "$work/links" >&2; bad=1; }
 
 checked=0 trained=0 run=0
-for f in "$work"/*.kd; do
-  [ -e "$f" ] || continue
+mkdir "$work/runs"
+for f in $(ls "$work"/*.kd | sort -V); do
   if ! "$kdc" check "$f" >"$work/said" 2>&1 || grep -q ': warning:' "$work/said"; then cat "$work/said" >&2; fail "an example does not check: $(basename "$f")"; fi
   checked=$((checked + 1))
   case $f in *.run.kd)
     if ! "$kdc" run --quiet --data examples --out "$work/run" "$f" >"$work/said" 2>&1 || ! [ -s "$work/said" ] || grep -Eq 'nan|inf$' "$work/said"; then
       cat "$work/said" >&2; fail "an example does not run: $(basename "$f")"
     fi
+    rm -rf "$work/runs/teacher"
+    mv "$work/run" "$work/runs/teacher"
     trained=$((trained + 1)) ;;
   esac
 done

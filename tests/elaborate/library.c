@@ -42,8 +42,26 @@ static bool describe(void *ctx, const kd_dataset *d, int64_t *rows, char *why, s
   return true;
 }
 
+/* Of a `linear(out: 3)` on 16 numbers, or what somebody might have instead. */
+static kd_status weights(void *ctx, const char *file, kd_weights *out, char *why, size_t n) {
+  (void)ctx;
+  static const kd_weight whole[] = { { "W", "F32", { KD_F32, 2, { 3, 16 } } }, { "b", "F32", { KD_F32, 1, { 3 } } } };
+  static const kd_weight types[] = { { "W", "I32", { KD_I64, 2, { 3, 16 } } }, { "b", "BF16", { KD_F32, 1, { 3 } } } };
+  static const kd_weight names[] = { { "bias", "F32", { KD_F32, 1, { 3 } } }, { "weight", "F32", { KD_F32, 2, { 3, 16 } } } };
+  static const kd_weight several[] = { { "A.W", "F32", { KD_F32, 2, { 3, 16 } } }, { "A.b", "F32", { KD_F32, 1, { 3 } } }, { "A.count", "I64", { KD_I64, 0, { 0 } } }, { "B.W", "F32", { KD_F32, 2, { 3, 16 } } } };
+  static const kd_weight near[] = { { "fist.W", "F32", { KD_F32, 2, { 3, 16 } } }, { "fist.b", "F32", { KD_F32, 1, { 4 } } } };
+  static const struct { const char *file; const kd_weight *tensor; size_t n; } files[] = {
+    { "whole.safetensors", whole, 2 }, { "types.safetensors", types, 2 }, { "names.safetensors", names, 2 }, { "several.safetensors", several, 4 }, { "empty.safetensors", whole, 0 }, { "near.safetensors", near, 2 },
+  };
+  for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+    if (strcmp(files[i].file, file) == 0) { *out = (kd_weights){ files[i].tensor, files[i].n }; return KD_OK; }
+  bool absent = strncmp(file, "absent", 6) == 0;
+  (void)snprintf(why, n, absent ? "%s: no such file" : "%s: its header is no JSON object", file);
+  return absent ? KD_E_DATA : KD_E_FORMAT;
+}
+
 kd_elab_options kd_test_options(kd__arena *a) {
-  return (kd_elab_options){ .load = load, .load_ctx = a, .describe = describe, .real = KD_F32 };
+  return (kd_elab_options){ .load = load, .load_ctx = a, .describe = describe, .weights = weights, .real = KD_F32 };
 }
 
 kd_elab_options kd_test_stdlib(kd__arena *a) {

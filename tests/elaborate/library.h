@@ -5,7 +5,7 @@
 
 /* The whole file in the arena, NUL-terminated; NULL if it cannot be read. */
 char *kd_test_read(kd__arena *a, const char *path, size_t *size);
-/* Options that load modules from lib/ (ctx: the arena) and describe data: 40 training and 10 test samples; "absent-..." is missing. */
+/* Options that load modules from lib/ (ctx: the arena) and describe data: 40 training and 10 test samples; "absent-..." is missing, and so are such files of weights. */
 kd_elab_options kd_test_options(kd__arena *a);
 /* The same with the modules of stdlib/. */
 kd_elab_options kd_test_stdlib(kd__arena *a);
