@@ -197,6 +197,7 @@ struct elab {
   uint64_t turn;                                   /* hash of the turns of a scheme's `repeat` that is written out */
   uint64_t loop, salt;                             /* hashes of the static loop indices, and of the network applications, around us */
   tryout *tryout; loop_turn *loop_turn; yielded *yielded;      /* the loops around us */
+  bool unapplied, late;                            /* a network's parameters were asked for before its first application; a formula of the file waits for one */
   place *applied;                                  /* of the network whose application is outermost in the trial */
   uint32_t places; int64_t opened, budget;                   /* counts places; counts open values of trials */
   struct { size_t nodes; kd_span at; } heaviest;   /* the loop written out that made the most nodes */
@@ -476,6 +477,7 @@ module *kd__module_load(elab *e, const char *name, const kd_ast *at);
 bool kd__library_help(elab *e, kd_diag *d, const char *subject, int64_t number);
 void kd__fit_help(elab *e, kd_diag *d, const char *label, int rank, int64_t size);
 void kd__use(elab *e, scope *s, const kd_ast *n);
+void kd__late_formulas(elab *e, scope *s);                               /* those that asked for parts of a network above its first application */
 void kd__probe_formula(elab *e, binding *b, const kd_ast *at);           /* once, so that its errors show where it stands */
 bool kd__hint_name(elab *e, kd_diag *d, const char *name, const kd_source *near);         /* an unknown name: where the library has it, what it is called here (hint.c) */
 bool kd__hint_field(elab *e, kd_diag *d, const char *name, const kd_ast *of);             /* a field of what has none */

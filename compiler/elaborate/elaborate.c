@@ -71,6 +71,7 @@ static void run_file(elab *e, module *m) {
     kd__exec(e, m->scope, n);
     e->prog = NULL;
   }
+  kd__late_formulas(e, m->scope);
 }
 
 static void unused_settings(elab *e, const kd_ast *file) {

@@ -267,6 +267,40 @@ static bool duplicate(elab *e, scope *s, const kd_ast *n) {
   return true;
 }
 
+static bool is_formula(const kd_ast *n) { return word_is(n, "let") || word_is(n, "tap") || word_is(n, "loss") || word_is(n, "metric"); }
+
+/* A formula of the experiment that asks for a network's parts above the network's first application waits for it: it is elaborated after the others. */
+static val *eval_formula_first(elab *e, scope *s, const kd_ast *expr) {
+  size_t said = e->sink->diag.n, errors = e->sink->errors, warnings = e->sink->warnings;
+  e->unapplied = false;
+  val *v = kd__eval(e, s, expr);
+  if (e->sink->errors == errors || !e->unapplied) return v;
+  e->sink->diag.n = said;                        /* what is said of it is said when it is elaborated again */
+  e->sink->errors = errors;
+  e->sink->warnings = warnings;
+  e->late = true;
+  return &kd__poison;
+}
+
+/* Those that waited, and what may read them. What is known beforehand is no formula. */
+void kd__late_formulas(elab *e, scope *s) {
+  if (!e->late) return;
+  e->late = false;
+  e->probe->clock++;
+  for (size_t i = 0; i < s->b.n; i++) {
+    binding *b = s->b.v[i];
+    e->probe->open = NULL;
+    if (b->kind != B_FORMULA || b->at->kind != KD_AST_BIND) continue;
+    bool used = b->used;
+    prog *p = e->prog;
+    e->prog = e->probe;
+    val *v = kd__read_binding(e, b, b->at);
+    e->prog = p;
+    b->used = used;
+    if (!kd__computed(v)) { b->kind = B_VALUE; b->v = v; }
+  }
+}
+
 /* Experiment level: networks and data are made once; `let`, `tap`, `loss`, `metric` of tensors are formulas. */
 static void bind_top(elab *e, scope *s, const kd_ast *n) {
   if (duplicate(e, s, n)) return;
@@ -283,7 +317,7 @@ static void bind_top(elab *e, scope *s, const kd_ast *n) {
     while (made && (made->kind == KD_AST_WITH || made->kind == KD_AST_OF)) made = made->kid[made->kind == KD_AST_OF];
     e->override_call = made && made->kind == KD_AST_CALL ? made : NULL;
     e->override_name = n->text;
-    v = kd__eval(e, s, expr);
+    v = is_formula(n) && e->file && s == e->file->scope ? eval_formula_first(e, s, expr) : kd__eval(e, s, expr);
     e->override_call = NULL;
     e->role = NULL;
     s->bound_as = as;
@@ -294,8 +328,9 @@ static void bind_top(elab *e, scope *s, const kd_ast *n) {
   binding *b = kd__scope_bind(e, s, n->text, v, n);
   b->is_let = true;
   if (v->kind == V_DATA) { b->used = true; if (!e->data.v[v->u.data].name) { e->data.v[v->u.data].name = n->text; e->data.v[v->u.data].d.name = n->text; e->root.v[e->data.v[v->u.data].root[0]].text = n->text; } }
-  bool formula = word_is(n, "let") || word_is(n, "tap") || word_is(n, "loss") || word_is(n, "metric");
-  if (formula && kd__computed(v)) { b->kind = B_FORMULA; b->expr = expr; b->scope = s; b->v = &kd__poison; kd__probe_formula(e, b, n); }
+  if (!is_formula(n) || !kd__computed(v)) return;
+  b->kind = B_FORMULA; b->expr = expr; b->scope = s; b->v = &kd__poison;
+  if (!e->late) kd__probe_formula(e, b, n);
 }
 
 void kd__bind_stmt(elab *e, scope *s, const kd_ast *n) {
@@ -399,6 +434,7 @@ static val *net_field(elab *e, const net *w, const kd_ast *n) {
   if (r) return r;
   kd_diag *d = kd__err(e, KD_D_NET_FIELD, n->span, n->text);
   const char *names = kd__part_names(e, &whole);
+  e->unapplied = e->unapplied || !names;
   const kd_ast *of = n->kid[0];
   kd__diag_help(e->sink, d, "apply it first: let t = %.*s(x), then t.%s%s%s", (int)of->span.len, of->span.src->text + of->span.at, n->text,
                 names ? "; what it owns is: " : "", names ? names : "");

@@ -56,7 +56,8 @@ static bool append_leaves(elab *e, val *v, const char *prefix, const kd_ast *at,
   const tree *with = v->kind == V_NET ? v->u.net->with : NULL;
   if (!own.n && !with) {
     kd_diag *d = kd__err(e, KD_D_NO_PARAMS, at->span, p.path);
-    kd__diag_help(e->sink, d, "a network gets its parameters where it is first applied; above this: let y = %s(x)", p.top->path);
+    e->unapplied = true;
+    kd__diag_help(e->sink, d, "the shapes of its parameters follow from its input, so it has them where it is first applied; above this: let y = %s(x)", p.top->path);
     return false;
   }
   uint32_t more = own.n ? (uint32_t)own.n : with->n;
