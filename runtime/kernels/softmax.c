@@ -61,7 +61,7 @@ static void run_rows(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
   const work *w = ctx;
   const kd__nest *red = &w->red;
   int64_t pos[KD_MAX_RANK], off[2], n = red->count;
-  float *row = w->scratch + kd__par_thread() * n;
+  float *row = w->scratch ? w->scratch + kd__par_thread() * n : NULL;           /* needed where rows do not lie in one piece */
   bool from = contiguous(red, 1), to = contiguous(red, 0);
   (void)chunk;
   kd__nest_seek(&w->kept, 0, begin, pos, off);

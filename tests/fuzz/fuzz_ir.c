@@ -2,6 +2,7 @@
  * and make a plan, or none where its sizes are absurd. */
 #include "compiler/pass/pass.h"
 #include "compiler/plan/plan_make.h"
+#include "tests/fuzz/words.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -45,6 +46,18 @@ static bool place_slots(const kd_graph *g, kd_slot *slot) {
     slot[g->write.v[i].slot].type = *kd__type_of(g, g->write.v[i].value);
   }
   return true;
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *p, size_t n, size_t most, unsigned int seed);
+size_t LLVMFuzzerMutate(uint8_t *p, size_t n, size_t most);
+size_t LLVMFuzzerCustomMutator(uint8_t *p, size_t n, size_t most, unsigned int seed) {
+  return seed % 4 ? kd_words_mutate(p, n, most, NULL, 0, seed) : LLVMFuzzerMutate(p, n, most);
+}
+size_t LLVMFuzzerCustomCrossOver(const uint8_t *p, size_t n, const uint8_t *q, size_t m, uint8_t *out, size_t most, unsigned int seed);
+size_t LLVMFuzzerCustomCrossOver(const uint8_t *p, size_t n, const uint8_t *q, size_t m, uint8_t *out, size_t most, unsigned int seed) {
+  n = n < most ? n : most;
+  memcpy(out, p, n);
+  return kd_words_mutate(out, n, most, q, m, seed);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
