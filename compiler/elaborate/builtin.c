@@ -394,8 +394,10 @@ static val *bi_require(B) {
   const char *text = "the requirement does not hold";
   if (!kd__want_bool(e, p[0]->v, p[0]->ast, "the condition of `require`", &ok)) return &kd__poison;
   if (p[1] && !kd__want_str(e, p[1]->v, p[1]->ast, "the message of `require`", &text)) return &kd__poison;
-  if (!ok) kd__err(e, KD_D_REQUIRE, p[0]->ast->span, text);
-  return &kd__none;
+  if (ok) return &kd__none;
+  kd__err(e, KD_D_REQUIRE, p[0]->ast->span, text);
+  e->refused = true;
+  return &kd__poison;
 }
 
 /* --- the rest of the language's own functions ----------------------------------------------------------------------------------------------- */

@@ -26,21 +26,22 @@ static rule *without(elab *e, const rule *list, const rule *one) {
 
 static val *run_body(elab *e, scope *in, const def *d, const kd_ast *at) {
   const kd_ast *body = d->ast->kid[2];
-  bool returned = e->returned;
+  bool returned = e->returned, refused = e->refused;
   val *result = e->result;
   const char *turns = e->turns;
   rule *rules = e->rules;
   yielded *y = e->yielded;
-  e->returned = false; e->result = NULL; e->turns = ""; e->yielded = NULL;         /* the body's own place bears the turns around it */
+  e->returned = e->refused = false; e->result = NULL; e->turns = ""; e->yielded = NULL;         /* the body's own place bears the turns around it */
   if (d->rule) e->rules = without(e, rules, d->rule);           /* a part that replaces another may name what it replaces */
   if (body->kind == KD_AST_BLOCK) kd__exec_block(e, in, body);
   else e->result = kd__eval(e, in, body);
-  val *v = e->result ? e->result : &kd__none;
-  e->returned = returned; e->result = result; e->turns = turns; e->rules = rules; e->yielded = y;
+  val *v = e->refused ? &kd__poison : e->result ? e->result : &kd__none;
+  e->returned = returned; e->refused = refused; e->result = result; e->turns = turns; e->rules = rules; e->yielded = y;
   return check_return(e, in, d, v, at);
 }
 
 static frame *push_frame(elab *e, frame *f, const char *what, const kd_ast *at) {
+  kd__spend(e, KD__CALL_WORK);
   *f = (frame){ e->frame, what, at->span, e->frame ? e->frame->depth + 1 : 1 };
   frame *kept = kd__arena_copy(e->a, f, sizeof *f);
   frame *up = e->frame;

@@ -180,13 +180,15 @@ typedef struct origin { kd_span span; frame *frame; } origin;
 
 /* --- loops (loop.c) ------------------------------------------------------------------------------------------------------------------- */
 /* A loop's body is tried once, with its carries and turn number open: does one body do for all turns? */
-typedef struct tryout { struct tryout *up; uint32_t places; trial *trial; bool failed; } tryout;
+typedef struct tryout { struct tryout *up; uint32_t places; trial *trial; bool failed, rough; } tryout;           /* rough: nothing of it is kept */
 typedef struct loop_turn { struct loop_turn *up; kd_value number; } loop_turn;                  /* i64: in the random key of what is drawn in it */
 typedef struct yielded { val *v; uint32_t n; const kd_ast *at; } yielded;
 
 struct elab {
   kd__arena *a; kd_sink *sink; const kd_elab_options *opt;
-  kd__map interned, modules;
+  kd_sink *aloud; jmp_buf *stop; bool given_up;    /* where messages go outside of trials, and what asks for too much jumps to (bounds.c) */
+  kd_span here; int64_t work, most_work;           /* the value being worked out; how much was, and may be */
+  kd__map interned, modules, slot_names, plan_names;
   module *prelude, *file;
   KD_VEC(root) root; KD_VEC(slot_info) slot; KD_VEC(data_set) data; KD_VEC(origin) origin;
   prog *prog, *init, *probe;
@@ -198,12 +200,14 @@ struct elab {
   uint64_t loop, salt;                             /* hashes of the static loop indices, and of the network applications, around us */
   tryout *tryout; loop_turn *loop_turn; yielded *yielded;      /* the loops around us */
   bool unapplied, late;                            /* a network's parameters were asked for before its first application; a formula of the file waits for one */
+  KD_VEC(kd_value) mapping;                        /* by value of a program: zero but while loop_node.c cuts a body out */
   place *applied;                                  /* of the network whose application is outermost in the trial */
   uint32_t places; int64_t opened, budget;                   /* counts places; counts open values of trials */
   struct { size_t nodes; kd_span at; } heaviest;   /* the loop written out that made the most nodes */
   int depth;                                       /* evaluation depth */
   bool waits;                                      /* at a decision that is made in the run: what follows it is not elaborated */
   bool returned;                                   /* a `return` was executed in the body being run */
+  bool refused;                                    /* a `require` failed in it: the rest would be wrong too */
   val *result;
   struct { val *pv, *gv, *now; kd_value when; place *place; step_ctx *step; bool apart; } opt_ctx;   /* the optimizer being run: param, grad, new param; apart: in a virtual step */
   trial *trial; overlay *over;                       /* around us, innermost first */
@@ -386,6 +390,15 @@ kd_value kd__turn_key(elab *e, kd_value key, const kd_ast *at);         /* the r
 val *kd__unstack(elab *e, binding *b, const kd_ast *at);
 /* An input that stands for a value of a loop's turn while its body is tried: it has no slot. */
 static inline bool kd__is_open(const elab *e, const kd_node *n) { return (size_t)n->attr[0].u.i >= e->slot.n; }
+const char *kd__new_name(elab *e, kd__map *taken, const char *name);     /* of two that are alike the later gets a number (scope.c) */
+/* --- bounds.c ----- */
+enum { KD__CALL_WORK = 10, KD__CODE_WORK = 100, KD__NODES_LOOKED_AT = 25000 };                /* of a program of a scheme; fewer nodes are no matter */
+bool kd__guarded(elab *e, void (*work)(elab *e, void *ctx), void *ctx);
+void kd__spend(elab *e, int64_t n);                                     /* counts work; jumps where it is too much */
+void kd__exhausted(elab *e);                                            /* jumps if the program has too many nodes or was too much work */
+void kd__budgets(elab *e);                                              /* reads their settings */
+void kd__give_up(elab *e);                                              /* after an error that nothing can follow: jumps */
+kd_graph *kd__graph_for(elab *e);                                       /* a graph whose nodes are refused with a message */
 int64_t kd__node_budget(elab *e);
 bool kd__over_budget(elab *e, const prog *p, kd_span at);               /* reports when the program has too many nodes */
 void kd__loop_made(elab *e, size_t before, kd_span at);                 /* a loop was written out: remembers the largest */

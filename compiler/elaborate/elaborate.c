@@ -3,9 +3,11 @@
 
 static elab *begin(kd__arena *a, kd_sink *sink, const kd_elab_options *opt) {
   elab *e = KD_NEW(a, elab);
-  e->a = a; e->sink = sink; e->opt = opt;
+  e->a = a; e->sink = e->aloud = sink; e->opt = opt;
   kd__map_init(&e->interned, a);
   kd__map_init(&e->modules, a);
+  kd__map_init(&e->slot_names, a);
+  kd__map_init(&e->plan_names, a);
   for (int i = 0; i < KD_AMBIENT_COUNT; i++) e->ambient[i] = -1;
   e->top = KD_NEW(a, place);
   e->top->path = ""; e->top->what = ""; e->turns = "";
@@ -126,35 +128,47 @@ static void other_batch(elab *e, const kd_syntax *syn) {
   }
 }
 
+static void run_all(elab *e, void *ctx) {
+  (void)ctx;
+  run_file(e, e->file);
+  if (has_scheme(e->file->syn->file)) kd__scheme_run(e, e->file->scope, e->file->syn->file);
+}
+
 elab *kd__elaborate_file(kd__arena *a, kd_sink *sink, const kd_syntax *syn, const kd_elab_options *opt) {
   elab *e = begin(a, sink, opt);
-  module *m = open_file(e, syn);
-  run_file(e, m);
-  if (has_scheme(syn->file)) kd__scheme_run(e, m->scope, syn->file);
+  open_file(e, syn);
+  kd__guarded(e, run_all, NULL);
   return e;
 }
 
 void kd__absences(elab *e) {
   const kd_ast *file = e->file->syn->file;
   bool scheme = has_scheme(file);
+  kd__budgets(e);
   if (scheme && e->sink->errors == 0) kd__unused_rules(e);
   if (scheme && e->sink->errors == 0) { untrained_teachers(e); unused_names(e); }
   unused_settings(e, file);
 }
 
+static void finish(elab *e, void *ctx) {
+  const kd_syntax *syn = e->file->syn;
+  if (!e->waits && !e->opt->ndecided) kd__absences(e);
+  kd_module **made = ctx;
+  *made = e->sink->errors || !has_scheme(syn->file) ? NULL : kd__module_finish(e);
+  if (e->waits && !e->opt->tried && !e->opt->ndecided && !e->sink->errors) kd__explore(e, syn);
+  e->waits = false;
+  /* Last, since what the trials own would otherwise be in the module. */
+  if (e->opt->check_definitions) kd__check_definitions(e, syn->file, e->file->scope);
+  if (e->opt->check_definitions && !e->sink->errors) other_batch(e, syn);
+}
+
 /* What is absent before a decision may stand behind it: that is looked at with everything that may be decided (decide.c). */
 kd_module *kd__elaborate(kd__arena *a, kd_sink *sink, const kd_syntax *syn, const kd_elab_options *opt, bool *definitions_only) {
   elab *e = kd__elaborate_file(a, sink, syn, opt);
-  module *m = e->file;
   *definitions_only = !has_scheme(syn->file);
-  if (!e->waits && !opt->ndecided) kd__absences(e);
-  kd_module *made = sink->errors || *definitions_only ? NULL : kd__module_finish(e);
-  if (e->waits && !opt->tried && !opt->ndecided && !sink->errors) kd__explore(e, syn);
-  e->waits = false;
-  /* Last, since what the trials own would otherwise be in the module. */
-  if (opt->check_definitions) kd__check_definitions(e, syn->file, m->scope);
-  if (opt->check_definitions && !sink->errors) other_batch(e, syn);
-  return sink->errors ? NULL : made;
+  if (e->given_up) return NULL;
+  kd_module *made = NULL;
+  return kd__guarded(e, finish, &made) && !sink->errors ? made : NULL;
 }
 
 /* --- one definition ------------------------------------------------------------------------------------------------------------- */

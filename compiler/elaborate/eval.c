@@ -209,11 +209,17 @@ static val *static_binary(elab *e, const kd_ast *n, const char *op, val *a, val 
 }
 
 val *kd__list_plus(elab *e, val *a, val *b) {
+  kd__spend(e, ((int64_t)a->u.list.n + b->u.list.n) / 16);
   uint32_t n = a->u.list.n + b->u.list.n;
   val **v = KD_NEWN(e->a, val *, n);
   if (a->u.list.n) memcpy(v, a->u.list.v, sizeof(val *) * a->u.list.n);
   if (b->u.list.n) memcpy(v + a->u.list.n, b->u.list.v, sizeof(val *) * b->u.list.n);
   return kd__v_list(e, v, n);
+}
+
+static const char *together(elab *e, const char *a, const char *b) {
+  kd__spend(e, (int64_t)((strlen(a) + strlen(b)) / 64));
+  return kd__arena_printf(e->a, "%s%s", a, b);
 }
 
 static bool is_static(const val *v) { return kd__is_num(v) || v->kind == V_BOOL || v->kind == V_STRING || v->kind == V_NONE; }
@@ -238,7 +244,7 @@ val *kd__binary(elab *e, const kd_ast *n, const char *op, val *a, val *b) {
   if (equality && ((is_static(a) && is_static(b)) || a->kind == V_NONE || b->kind == V_NONE)) return kd__v_bool(e, same(a, b) == (*op == '='));
   if (kd__treelike(a) || kd__treelike(b)) return kd__tree_map(e, n, (val *[]){ a, b }, 2, binary_leaf, (void *)(uintptr_t)op);
   if (a->kind == V_BOOL && b->kind == V_BOOL) return kd__v_bool(e, *op == 'a' ? a->u.b && b->u.b : a->u.b || b->u.b);
-  if (a->kind == V_STRING && b->kind == V_STRING && *op == '+') return kd__v_str(e, kd__arena_printf(e->a, "%s%s", a->u.s, b->u.s));
+  if (a->kind == V_STRING && b->kind == V_STRING && *op == '+') return kd__v_str(e, together(e, a->u.s, b->u.s));
   const kd_ast *la = n->n > 0 ? n->kid[0] : n, *lb = n->n > 1 ? n->kid[1] : n;
   tensor *x = kd__want_tensor(e, a, la), *y = x ? kd__want_tensor(e, b, lb) : NULL;
   if (!x || !y) return &kd__poison;
@@ -264,9 +270,10 @@ val *kd__unary(elab *e, const kd_ast *n, kd_op op, val *a) {
 
 /* --- lists, comprehensions -------------------------------------------------------------------------------------------------------- */
 bool kd__items_of(elab *e, val *v, const kd_ast *at, val_vec *out) {
-  if (v->kind == V_LIST) { for (uint32_t i = 0; i < v->u.list.n; i++) KD_PUSH(e->a, *out, v->u.list.v[i]); return true; }
+  if (v->kind == V_LIST) { kd__spend(e, v->u.list.n); for (uint32_t i = 0; i < v->u.list.n; i++) KD_PUSH(e->a, *out, v->u.list.v[i]); return true; }
   if (v->kind == V_RANGE && v->u.range.to != INT64_MAX) {
     if (v->u.range.to - v->u.range.from > 1000000) { kd__err(e, KD_D_LOOP_LONG, at->span, (long long)(v->u.range.to - v->u.range.from)); return false; }
+    kd__spend(e, v->u.range.to > v->u.range.from ? v->u.range.to - v->u.range.from : 0);
     for (int64_t i = v->u.range.from; i < v->u.range.to; i++) KD_PUSH(e->a, *out, kd__v_int(e, i));
     return true;
   }
@@ -312,7 +319,7 @@ static void comprehend(elab *e, scope *s, const kd_ast *n, uint32_t k, val_vec *
     if (!kd__bind_item(e, in, (const kd_ast *const *)c->kid + 2, c->n - 2, items.v[i], c)) break;
     if (c->kid[1] && !kd__want_bool(e, kd__eval(e, in, c->kid[1]), c->kid[1], "the condition", &take)) break;
     if (take) comprehend(e, in, n, k + 1, out);
-    if (i % 64 == 63 && e->prog && kd__over_budget(e, e->prog, n->span)) break;
+    if (i % 64 == 63 && e->prog && kd__over_budget(e, e->prog, n->span)) { kd__give_up(e); break; }
   }
   e->loop = loop; e->turns = turns;
 }
@@ -402,7 +409,7 @@ static val *eval_string(elab *e, scope *s, const kd_ast *n) {
     val *v = kd__force_app(kd__read(e, s, n, kd__arena_strndup(e->a, p + plain + 1, name)));
     if (v->kind == V_POISON) return v;
     if (!is_static(v) || v->kind == V_NONE) { kd__err(e, KD_D_WANT_KIND, n->span, "a hole in a string", "a number, a string or a truth value", kd__v_show(e, v)); return &kd__poison; }
-    done = kd__arena_printf(e->a, "%s%.*s%s", done, (int)plain, p, v->kind == V_STRING ? v->u.s : kd__v_show(e, v));
+    done = together(e, kd__arena_printf(e->a, "%s%.*s", done, (int)plain, p), v->kind == V_STRING ? v->u.s : kd__v_show(e, v));
     p += plain + name + 2;
   }
   return kd__v_str(e, done);
@@ -454,9 +461,12 @@ val *kd__eval(elab *e, scope *s, const kd_ast *n) {
     if (e->depth == DEPTH_MAX) { e->depth++; kd__err(e, KD_D_TOO_DEEP, n->span); e->depth--; }
     return &kd__poison;
   }
+  e->here = n->span;
+  kd__spend(e, 1);
   e->depth++;
   val *v = eval_node(e, s, n);
   e->depth--;
+  if (e->prog && (int64_t)e->prog->g->node.n > KD__NODES_LOOKED_AT) kd__exhausted(e);
   return v;
 }
 
@@ -550,6 +560,7 @@ static bool over_data(elab *e, scope *s, const kd_ast *n) {
 }
 
 void kd__exec(elab *e, scope *s, const kd_ast *n) {
+  kd__spend(e, 1);
   if (e->waits) return;
   switch (n->kind) {
     case KD_AST_USE: kd__use(e, s, n); break;
@@ -580,5 +591,5 @@ void kd__exec(elab *e, scope *s, const kd_ast *n) {
 }
 
 void kd__exec_block(elab *e, scope *s, const kd_ast *block) {
-  for (uint32_t i = 0; i < block->n && !e->returned && !(e->tryout && e->tryout->failed); i++) kd__exec(e, s, block->kid[i]);
+  for (uint32_t i = 0; i < block->n && !e->returned && !e->refused && !(e->tryout && e->tryout->failed); i++) kd__exec(e, s, block->kid[i]);
 }

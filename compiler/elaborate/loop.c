@@ -28,13 +28,16 @@ kd_value kd__turn_key(elab *e, kd_value key, const kd_ast *at) {
 /* --- the budget -------------------------------------------------------------------------------------------------------------------- */
 int64_t kd__node_budget(elab *e) {
   val *v;
-  if (!e->budget) e->budget = kd__setting(e, "budget.nodes", &v) && v->kind == V_INT && v->u.i > 0 ? v->u.i : node_budget;
+  if (e->budget) return e->budget;
+  e->budget = node_budget;                       /* while the setting is read */
+  if (kd__setting(e, "budget.nodes", &v) && v->kind == V_INT && v->u.i > 0) e->budget = v->u.i;
   return e->budget;
 }
 
 static bool too_large(elab *e, const prog *p, kd_span at, const kd_sink *why) {
   int64_t most = kd__node_budget(e);
   if ((int64_t)p->g->node.n - 1 <= most) return false;
+  e->sink = e->aloud;                            /* of a trial too: written out it would be no smaller */
   kd_diag *d = kd__err(e, KD_D_BUDGET, at, p->name, (long long)most);
   if (why && why->diag.n) kd__diag_help(e->sink, d, "this loop is written out turn by turn, since one body does not do for all turns: %s", why->diag.v[0]->message);
   else if (why) kd__diag_help(e->sink, d, "this loop is written out turn by turn, since each turn owns something or changes a state; without that, one body would do for all turns");
@@ -51,6 +54,7 @@ void kd__loop_made(elab *e, size_t before, kd_span at) {
 
 /* --- leaves --------------------------------------------------------------------------------------------------------------------------- */
 void kd__leaves(elab *e, val *v, leaves *out) {
+  kd__spend(e, 1);
   v = kd__force_app(v);
   if (v->kind == V_LIST) for (uint32_t i = 0; i < v->u.list.n; i++) kd__leaves(e, v->u.list.v[i], out);
   else if (v->kind == V_RECORD) for (uint32_t i = 0; i < v->u.rec.n; i++) kd__leaves(e, v->u.rec.v[i], out);
@@ -333,9 +337,12 @@ static bool one_turn(elab *e, written *w, int64_t k) {
   e->yielded = l->value ? &y : NULL;
   bool good = begin_turn(e, w, in, k);
   if (good) kd__exec_block(e, in, l->body);
-  good = good && !(e->tryout && e->tryout->failed) && end_turn(e, w, in, start, &y);
+  good = good && !e->refused && !(e->tryout && e->tryout->failed) && end_turn(e, w, in, start, &y);
   e->loop_turn = here.up, e->yielded = outer, e->loop = around, e->turns = turns;
-  if (e->prog && e->prog->g->node.n > (size_t)node_budget / 8 && too_large(e, e->prog, l->n->span, w->why)) return false;
+  if (e->prog && e->prog->g->node.n > KD__NODES_LOOKED_AT && too_large(e, e->prog, l->n->span, w->why)) {
+    kd__give_up(e);
+    return false;
+  }
   return good && (e->sink->errors == errors || l->times <= FEW);         /* the same mistake is not said in each of many turns */
 }
 
@@ -389,7 +396,7 @@ static val *run(elab *e, scope *s, const kd_ast *n, bool value) {
   val *out = &kd__poison;
   kd__sink_init(&why, e->a);
   if (!read_loop(e, s, n, value, &l)) return out;
-  bool tried = l.range && e->prog && !s->scheme && !rewired_here(s) && (value || l.times > 0), make = l.times > kd__few_turns(e) || l.times == 0;
+  bool tried = l.range && e->prog && !s->scheme && !rewired_here(s) && (value || l.times > 0), make = l.times > kd__few_turns(e) || l.times == 0 || (e->tryout && e->tryout->rough);
   bool alike = tried && kd__loop_node(e, s, &l, make, &out, &why);
   return alike && make ? out : write_out(e, s, &l, alike, &why);
 }

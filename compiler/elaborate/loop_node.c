@@ -87,11 +87,11 @@ static bool run_open(trying *t, val **end) {
     kd__scope_bind(e, t->in, l->name->text, kd__v_tensor(e, kd__t_wrap(e, v, NULL, 0, l->name)), l->name)->used = true;
   }
   kd__exec_block(e, t->in, l->body);
-  bool good = !e->returned && !e->tryout->failed && e->sink->errors == 0;
+  bool good = !e->returned && !e->refused && !e->tryout->failed && e->sink->errors == 0;
   tensor *c = NULL;
   if (good && l->until) good = kd__until(e, t->in, l, &c);
   e->loop_turn = here.up, e->yielded = outer;
-  e->returned = false;
+  e->returned = e->refused = false;
   for (size_t i = 0; i < n; i++) {
     end[i] = l->carry.v[i]->v;
     *l->carry.v[i] = was[i];
@@ -212,8 +212,13 @@ typedef struct cut {
   kd_build b;                                    /* the body */
   KD_VEC(kd_value) in; KD_VEC(kd_type) type;     /* the node's operands; types of the carries */
   bool *open, *need;                             /* by node, from `first` on */
-  kd_value *map;                                 /* by value: in the body; 0: not there yet */
+  kd_value *map; KD_VEC(kd_value) mapped;        /* by value: in the body; 0: not there yet. The array is used again by the next loop */
 } cut;
+
+static kd_value put(cut *c, kd_value v, kd_value to) {
+  KD_PUSH(c->t->e->a, c->mapped, v);
+  return c->map[v] = to;
+}
 
 static bool is_open(const cut *c, kd_value v) { return c->g->def.v[v] >= c->t->first && c->open[c->g->def.v[v] - c->t->first]; }
 
@@ -221,7 +226,8 @@ static void find_open(cut *c) {
   size_t n = c->g->node.n - c->t->first;
   c->open = KD_NEWN(c->t->e->a, bool, n + 1);
   c->need = KD_NEWN(c->t->e->a, bool, n + 1);
-  c->map = KD_NEWN(c->t->e->a, kd_value, c->g->type.n);
+  while (c->t->e->mapping.n < c->g->type.n) KD_PUSH(c->t->e->a, c->t->e->mapping, 0);
+  c->map = c->t->e->mapping.v;
   c->open[c->g->def.v[c->t->number->v] - c->t->first] = true;
   for (size_t k = 0; k < c->t->cell.n; k++)
     if (c->t->cell.v[k].open) c->open[c->g->def.v[c->t->cell.v[k].open->v] - c->t->first] = true;
@@ -239,10 +245,10 @@ static void need(cut *c, kd_value v) {
 static kd_value inside(cut *c, kd_value v) {
   if (c->map[v]) return c->map[v];
   const kd_node *n = kd__node_of(c->g, v);
-  if (n->op == KD_OP_CONST || n->op == KD_OP_IOTA) return c->map[v] = kd__graph_add(c->b.g, (kd_op)n->op, NULL, 0, n->attr, n->origin, NULL);
+  if (n->op == KD_OP_CONST || n->op == KD_OP_IOTA) return put(c, v, kd__graph_add(c->b.g, (kd_op)n->op, NULL, 0, n->attr, n->origin, NULL));
   kd_type type = *kd__type_of(c->g, v);
   KD_PUSH(c->t->e->a, c->in, v);
-  return c->map[v] = kd__b_input(&c->b, (int64_t)c->in.n, &type);
+  return put(c, v, kd__b_input(&c->b, (int64_t)c->in.n, &type));
 }
 
 static void copy_open(cut *c) {
@@ -258,7 +264,7 @@ static void copy_open(cut *c) {
     in.n = 0;
     for (uint32_t k = 0; k < node->nin; k++) KD_PUSH(c->t->e->a, in, inside(c, node->in[k]));
     kd_value v = kd__graph_add(c->b.g, (kd_op)node->op, in.v, node->nin, node->attr, node->origin, NULL);
-    for (uint32_t k = 0; k < node->nout; k++) c->map[node->out + k] = v + k;
+    for (uint32_t k = 0; k < node->nout; k++) (void)put(c, node->out + k, v + k);
   }
 }
 
@@ -268,14 +274,14 @@ static void make_node(trying *t) {
   cut c = { .t = t, .g = e->prog->g, .b = { kd__graph_new(e->a), from } };
   kd_type i64 = { .dtype = KD_I64 };
   find_open(&c);
-  c.map[t->number->v] = kd__b_input(&c.b, 0, &i64);
+  (void)put(&c, t->number->v, kd__b_input(&c.b, 0, &i64));
   for (size_t k = 0; k < t->cell.n; k++) {
     const cell *x = &t->cell.v[k];
     if (!x->open) continue;
     kd_type type = *kd__type_of(c.g, x->open->v);
     KD_PUSH(e->a, c.in, x->start->u.t->v);
     KD_PUSH(e->a, c.type, type);
-    c.map[x->open->v] = kd__b_input(&c.b, (int64_t)c.in.n, &type);
+    (void)put(&c, x->open->v, kd__b_input(&c.b, (int64_t)c.in.n, &type));
   }
   int64_t carries = (int64_t)c.in.n, slot = 0;
   copy_open(&c);
@@ -284,6 +290,7 @@ static void make_node(trying *t) {
   for (size_t k = 0; k < t->stack.n; k++) kd__graph_result(c.b.g, t->stack.v[k].name ? t->stack.v[k].name : "yield", inside(&c, t->stack.v[k].now->v));
   kd__body_save(c.b.g, carries, c.type.v);
   kd_build b = { c.g, from };
+  for (size_t i = 0; i < c.mapped.n; i++) c.map[c.mapped.v[i]] = 0;
   t->made = kd__b_loop(&b, c.b.g, t->l->times, carries, c.in.v, (uint32_t)c.in.n);
 }
 
@@ -346,7 +353,7 @@ static bool try_body(trying *t) {
 
 bool kd__loop_node(elab *e, scope *s, loop *l, bool make, val **out, kd_sink *why) {
   trying t = { .e = e, .s = s, .l = l };
-  tryout here = { .up = e->tryout, .places = e->places, .trial = e->trial };
+  tryout here = { .up = e->tryout, .places = e->places, .trial = e->trial, .rough = !make || (e->tryout && e->tryout->rough) };
   kd_sink *told = e->sink;
   place *applied = e->applied;
   e->tryout = &here, e->sink = why, e->applied = NULL;

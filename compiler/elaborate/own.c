@@ -4,7 +4,7 @@
 prog *kd__prog_new(elab *e, prog_kind k, const char *name) {
   prog *p = KD_NEW(e->a, prog);
   p->kind = k; p->name = name;
-  p->g = kd__graph_new(e->a);
+  p->g = kd__graph_for(e);
   p->training = k == PROG_TRAIN || k == PROG_PROBE;
   return p;
 }
@@ -18,6 +18,7 @@ int64_t kd__slot_add(elab *e, const char *path, kd_slot_kind k, kd_dtype t, cons
   s.s.type.dtype = (uint8_t)t; s.s.type.rank = (uint8_t)rank;
   for (int i = 0; i < rank; i++) { s.s.type.dim[i] = ax[i].size; s.ax[i] = ax[i]; s.ax[i].mask = NULL; }
   KD_PUSH(e->a, e->slot, s);
+  (void)kd__map_at(&e->slot_names, path);
   return (int64_t)e->slot.n - 1;
 }
 
@@ -124,13 +125,7 @@ static int64_t owned_slot(elab *e, place *p, const kd_ast *at) {
 }
 
 static const char *own_path(elab *e, scope *s, const char *name) {
-  const char *path = kd__arena_printf(e->a, "%s%s%s%s", s->place->path, *s->place->path ? "." : "", name, e->turns);
-  for (int k = 2;; k++) {
-    bool taken = false;
-    for (size_t i = 0; i < e->slot.n && !taken; i++) taken = strcmp(e->slot.v[i].s.name, path) == 0;
-    if (!taken) return path;
-    path = kd__arena_printf(e->a, "%s%s%s%s_%d", s->place->path, *s->place->path ? "." : "", name, e->turns, k);
-  }
+  return kd__new_name(e, &e->slot_names, kd__arena_printf(e->a, "%s%s%s%s", s->place->path, *s->place->path ? "." : "", name, e->turns));
 }
 
 /* The declared initial value, evaluated in the program at hand. */

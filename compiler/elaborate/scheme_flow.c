@@ -5,6 +5,8 @@
 /* --- the module's parts --------------------------------------------------------------------------------------------------------- */
 uint32_t kd__emit(elab *e, kd_code_op op, int64_t a, int64_t b, int64_t c, const kd_ast *at) {
   kd_code i = { (uint16_t)op, a, b, c, at ? kd__origin(e, at->span) : 0 };
+  if (at) e->here = at->span;
+  kd__spend(e, KD__CODE_WORK);
   KD_PUSH(e->a, e->build->code, i);
   return (uint32_t)e->build->code.n - 1;
 }
@@ -12,15 +14,8 @@ uint32_t kd__emit(elab *e, kd_code_op op, int64_t a, int64_t b, int64_t c, const
 uint32_t kd__here(elab *e) { return (uint32_t)e->build->code.n; }
 
 /* A program's name is its address in logs and dumps, so no two share one. */
-static bool plan_named(const mod_build *b, const char *name) {
-  for (size_t i = 0; i < b->plan.n; i++) if (strcmp(b->plan.v[i].name, name) == 0) return true;
-  return false;
-}
-
 uint32_t kd__add_plan(elab *e, const char *name, kd_graph *g) {
-  const char *base = name;
-  for (int k = 2; plan_named(e->build, name); k++) name = kd__arena_printf(e->a, "%s_%d", base, k);
-  KD_PUSH(e->a, e->build->plan, (planned){ name, g });
+  KD_PUSH(e->a, e->build->plan, (planned){ kd__new_name(e, &e->plan_names, name), g });
   return (uint32_t)e->build->plan.n - 1;
 }
 

@@ -146,7 +146,7 @@ static void copy_now(elab *e, const models *from, const models *to, const char *
 static void defer(elab *e, const char *name, deferred d, int64_t key) {
   mod_build *b = e->build;
   kd__flow_cut(e, d.at);
-  d.g = kd__graph_new(e->a);
+  d.g = kd__graph_for(e);
   d.frame = e->frame;
   KD_PUSH(e->a, b->later, d);
   const char *stage = b->stage_name ? b->stage_name : "scheme";
@@ -189,7 +189,7 @@ void kd__reset(elab *e, scope *s, const kd_ast *n) {
 
 void kd__reset_below(elab *e, place *p, const kd_ast *at) {
   mod_build *b = e->build;
-  deferred d = { .below = p, .at = at, .g = kd__graph_new(e->a), .frame = e->frame };
+  deferred d = { .below = p, .at = at, .g = kd__graph_for(e), .frame = e->frame };
   KD_PUSH(e->a, b->later, d);
   kd__emit(e, KD_CODE_RUN, kd__add_plan(e, kd__arena_printf(e->a, "%s.begin", b->stage_name), d.g), 0, 0, at);
 }

@@ -74,6 +74,16 @@ void kd__scope_add_axis(elab *e, scope *s, axis a) {
   KD_PUSH(e->a, s->axes, a);
 }
 
+/* `name`, or name_2, name_3 ... `taken` has the names that there are, each with the number to go on from. */
+const char *kd__new_name(elab *e, kd__map *taken, const char *name) {
+  void *next = kd__map_get(taken, name);
+  const char *is = name;
+  uintptr_t k = next ? (uintptr_t)next : 2;
+  for (; kd__map_has(taken, is); k++) is = kd__arena_printf(e->a, "%s_%ju", name, (uintmax_t)k);
+  *kd__map_at(taken, name) = (void *)k;
+  return is;
+}
+
 /* The path of a place is what a checkpoint shows, so two places under one parent never share it. */
 static const char *unique_path(elab *e, place *up, const char *name) {
   const char *dot = *up->path ? "." : "";

@@ -401,6 +401,7 @@ static bool apply(elab *e, reached *r, spec *o, const kd_ast *using_ast, place *
 bool kd__train_step(elab *e, scope *s, const models *m, const kd_ast *models_ast, const kd_ast *loss_ast, const kd_ast *using_ast, place *home) {
   prog *p = e->prog;
   size_t memo_from = p->memo.n, own = p->pending.n;
+  kd__spend(e, (int64_t)p->g->node.n / 32);      /* each step looks through all that its program does before */
   val *lv = kd__eval(e, s, loss_ast);
   if (lv->kind == V_POISON) return false;
   tensor *loss = kd__want_tensor(e, lv, loss_ast);

@@ -163,13 +163,8 @@ static bool made_up(kd_diag_code code) {
 
 typedef enum outcome { FINE, WRONG, SIZES, AT_CALLS } outcome;
 
-static outcome attempt(witness *w, kd_sink *sink) {
-  elab *e = w->e;
-  kd_sink *up = e->sink;
-  prog *p = e->prog;
-  place *top = e->top;
-  kd__sink_init(sink, e->a);
-  e->sink = sink;
+static void call(elab *e, void *ctx) {
+  witness *w = ctx;
   e->prog = kd__prog_new(e, PROG_PROBE, "check");
   e->mode = w->mode;
   e->top = KD_NEW(e->a, place);                  /* each attempt owns its own instances */
@@ -178,13 +173,28 @@ static outcome attempt(witness *w, kd_sink *sink) {
   scope *at = kd__scope_new(e, w->d->scope, e->top);
   arg *a;
   uint32_t n = arguments(w, &a);
-  if (!w->skip) {
-    val *f = kd__v_new(e, V_DEF);
-    f->u.def = w->d;
-    if (strcmp(w->d->word, "optimizer") == 0) run_optimizer(w, a, n);
-    else kd__call_value(e, at, f, a, n, w->d->ast);
-  }
-  e->sink = up; e->prog = p; e->top = top; e->mode = 0;
+  if (w->skip) return;
+  val *f = kd__v_new(e, V_DEF);
+  f->u.def = w->d;
+  if (strcmp(w->d->word, "optimizer") == 0) run_optimizer(w, a, n);
+  else kd__call_value(e, at, f, a, n, w->d->ast);
+}
+
+/* As it was before a trial that was given up, but for what is only added to. */
+static void go_back(elab *e, const elab *was) {
+  elab now = *e;
+  *e = *was;
+  e->interned = now.interned, e->modules = now.modules, e->slot_names = now.slot_names, e->plan_names = now.plan_names;
+  memset(&e->mapping, 0, sizeof e->mapping);
+  e->given_up = true;
+}
+
+static outcome attempt(witness *w, kd_sink *sink) {
+  elab *e = w->e, *was = kd__arena_copy(e->a, e, sizeof *e);
+  kd__sink_init(sink, e->a);
+  e->sink = e->aloud = sink;
+  if (!kd__guarded(e, call, w)) go_back(e, was);
+  e->sink = was->sink; e->aloud = was->aloud; e->prog = was->prog; e->top = was->top; e->mode = 0;
   return w->skip ? AT_CALLS : sink->errors == 0 ? FINE : about_sizes(sink) ? SIZES : WRONG;
 }
 
@@ -283,7 +293,7 @@ static void check_one(elab *e, def *d) {
 }
 
 void kd__check_definitions(elab *e, const kd_ast *file, scope *s) {
-  for (uint32_t i = 0; i < file->n; i++) {
+  for (uint32_t i = 0; i < file->n && !e->given_up; i++) {
     const kd_ast *n = file->kid[i];
     if (n->kind != KD_AST_DEFINE || strcmp(n->text2, "scheme") == 0 || strcmp(n->text2, "data") == 0) continue;
     binding *b = kd__scope_here(s, n->text);

@@ -112,6 +112,7 @@ kd_value kd__graph_add(kd_graph *g, kd_op op, const kd_value *in, uint32_t nin, 
   kd_type usual[KD_MAX_RESULTS], *out = nout <= KD_MAX_RESULTS ? usual : KD_NEWN(g->arena, kd_type, nout);
   kd_shape_error why;
   if (!kd__infer(op, types, nin, attr, out, err ? err : &why)) {
+    if (!err && g->refuse) g->refuse(g->refuse_ctx, &why, origin);
     assert(err && "operands or attributes do not fit, though the caller claimed so: see `why`");
     return 0;
   }

@@ -28,6 +28,10 @@ typedef struct kd_write { int64_t slot; kd_value value; kd_origin origin; } kd_w
 /* A scalar or tensor handed to the host after the program ran, under a name ("loss", "m0"). */
 typedef struct kd_result { const char *name; kd_value value; } kd_result;
 
+/* Why a node could not be made. The text names operands by number ("size of axis 1 differs: 8 in operand 1, 7 in operand 2"). */
+typedef struct kd_shape_error { char text[240]; } kd_shape_error;
+bool kd__is_too_large(const kd_shape_error *err);          /* the result has more bytes than can be counted: what no caller looks at beforehand */
+
 typedef struct kd_graph {
   kd__arena *arena;
   KD_VEC(kd_node) node;                          /* [0] is unused */
@@ -39,12 +43,11 @@ typedef struct kd_graph {
   bool apart;                                    /* the next node added is new even where an equal one exists: what it holds has a gradient of its own */
   uint32_t *cons; size_t ncons;                  /* hash-cons table (private to graph.c) */
   uint32_t *by_slot; size_t nby_slot;            /* writes by their slot (the same) */
+  /* Told where a node does not fit whose maker claimed that it does; does not return. NULL: an assertion. */
+  void (*refuse)(void *ctx, const kd_shape_error *why, kd_origin origin); void *refuse_ctx;
 } kd_graph;
 
 kd_graph *kd__graph_new(kd__arena *a);
-
-/* Why a node could not be made. The text names operands by number ("size of axis 1 differs: 8 in operand 1, 7 in operand 2"). */
-typedef struct kd_shape_error { char text[240]; } kd_shape_error;
 
 /* How many results a node of these attributes has (of the right kinds): the row's number, or what a loop's body says. */
 uint32_t kd__result_count(kd_op op, const kd_attr *attr);

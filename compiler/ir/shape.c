@@ -20,6 +20,10 @@ bool kd__no(const kd__shape_call *c, const char *fmt, ...) {
   return false;
 }
 
+static const char too_large[] = "the result is too large for memory";
+bool kd__no_memory(const kd__shape_call *c) { return kd__no(c, "%s", too_large); }
+bool kd__is_too_large(const kd_shape_error *err) { return strcmp(err->text, too_large) == 0; }
+
 const kd_attr *kd__shape_attr(const kd__shape_call *c, const char *name) {
   for (int i = 0; i < c->info->nattr; i++)
     if (strcmp(c->info->attr[i].name, name) == 0) return &c->attr[i];
@@ -149,7 +153,7 @@ static bool check_attrs(const kd__shape_call *c) {
 static bool check_result(const kd__shape_call *c, const kd_type *t) {
   int64_t n = (int64_t)kd__dtype_size((kd_dtype)t->dtype);
   for (int d = 0; d < t->rank; d++)               /* a size of 0 must not hide an overflow: sub-products are used too */
-    if (t->dim[d] && (__builtin_mul_overflow(n, t->dim[d], &n) || n >= max_bytes)) return kd__no(c, "the result is too large for memory");
+    if (t->dim[d] && (__builtin_mul_overflow(n, t->dim[d], &n) || n >= max_bytes)) return kd__no_memory(c);
   return true;
 }
 

@@ -30,6 +30,7 @@ enum {
 
 /* Writes the text and gives false, so that rules can `return kd__no(...)`. */
 bool kd__no(const kd__shape_call *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+bool kd__no_memory(const kd__shape_call *c);                                       /* that the result is too large */
 const kd_attr *kd__shape_attr(const kd__shape_call *c, const char *name);
 int64_t        kd__shape_int(const kd__shape_call *c, const char *name);
 kd_dtype       kd__shape_dtype(const kd__shape_call *c);

@@ -96,7 +96,7 @@ bool kd__shape_conv_data(const kd__shape_call *c) {
   if (!read_windows(c, &w) || !kd__need_list(c, "size", w.n, 0, &size) || !need_groups(c, "output", k->dim[0])) return false;
   if (g->dim[1] != k->dim[0]) return kd__no(c, "operand 1 has %lld channels; operand 2 makes %lld", (long long)g->dim[1], (long long)k->dim[0]);
   if (!slide(c, &w, size, k->dim + 2, t) || !same_places(c, &w, 0, t)) return false;
-  if (__builtin_mul_overflow(k->dim[1], kd__shape_int(c, "groups"), &channels)) return kd__no(c, "the result is too large for memory");
+  if (__builtin_mul_overflow(k->dim[1], kd__shape_int(c, "groups"), &channels)) return kd__no_memory(c);
   spatial(c->out, (kd_dtype)g->dtype, &w, g->dim[0], channels, size);
   return true;
 }

@@ -5,7 +5,7 @@ bool kd__shape_reshape(const kd__shape_call *c) {
   if (!kd__shape_sizes(c, "shape", (kd_dtype)c->in[0]->dtype, c->out)) return false;
   int64_t a = kd__type_count(c->in[0]), b = kd__type_count(c->out);
   if (a == b) return true;
-  if (b < 0) return kd__no(c, "the result is too large for memory");
+  if (b < 0) return kd__no_memory(c);
   return kd__no(c, "%lld elements do not make a shape of %lld", (long long)a, (long long)b);
 }
 
@@ -62,7 +62,7 @@ bool kd__shape_concat(const kd__shape_call *c) {
     for (int d = 0; d < a->rank; d++)
       if (d != axis && a->dim[d] != b->dim[d])
         return kd__no(c, "sizes of axis %d differ: %lld in operand 1, %lld in operand %u", d, (long long)a->dim[d], (long long)b->dim[d], i + 1);
-    if (__builtin_add_overflow(c->out->dim[axis], b->dim[axis], &c->out->dim[axis])) return kd__no(c, "the result is too large for memory");
+    if (__builtin_add_overflow(c->out->dim[axis], b->dim[axis], &c->out->dim[axis])) return kd__no_memory(c);
   }
   return true;
 }
@@ -75,7 +75,7 @@ bool kd__shape_pad(const kd__shape_call *c) {
   *c->out = *x;
   for (int d = 0; d < x->rank; d++)
     if (__builtin_add_overflow(x->dim[d], low[d], &c->out->dim[d]) || __builtin_add_overflow(c->out->dim[d], high[d], &c->out->dim[d]))
-      return kd__no(c, "the result is too large for memory");
+      return kd__no_memory(c);
   return true;
 }
 
