@@ -71,7 +71,7 @@ typedef struct kd_config {
   void *message_ctx;
   bool color;                                    /* kd_message.text with terminal colours */
   const char *stdlib;                            /* folder to read the standard library from; NULL: the one that is built in */
-  const char *const *data; size_t ndata;         /* folders in which data files are looked for, in order */
+  const char *const *data; size_t ndata;         /* folders in which data files, and weights, are looked for, in order */
   const char *cache;                             /* folder for decoded copies of data (made if need be); NULL: in memory */
 } kd_config;
 

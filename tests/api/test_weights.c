@@ -438,12 +438,51 @@ static void a_network_after_a_decision(void **state) {
   toy_free(&t);
 }
 
+/* Stopped between two decisions, with its files gone: what the machine before the second one holds is not read again. */
+static void decisions_after_a_resume_need_no_file(void **state) {
+  (void)state;
+  static const char text[] =
+    "teacher T = two(hidden: 5, out: 3) from \"taught/T.safetensors\"\n"
+    "let u = T(toy.x)\n"
+    "scheme {\n"
+    "  let wide = decide(5 + 0 * round(sum(T.first.b)), min: 3, max: 8)\n"
+    "  student Q = two(hidden: wide, out: 3) from \"taught/only.safetensors\"\n"
+    "  stage more: train Q minimizing ce(Q(toy.x), toy.y) on toy for 4 epochs using gd(lr: 0.1)\n"
+    "  let narrow = decide(3 + 0 * round(sum(Q.first.b)), min: 2, max: 4)\n"
+    "  student P = two(hidden: narrow, out: 3)\n"
+    "  stage last: train P minimizing mean((P(toy.x) - Q(toy.x) - T(toy.x))^2) on toy for 2 epochs using gd(lr: 0.1)\n"
+    "}\n";
+  toy t = toy_new();
+  once a, b, c;
+  taught(&t, &a);
+  char *out = toy_path(&t, "stopped"), *teacher = toy_path(&t, "taught/T.safetensors"), *only = toy_path(&t, "taught/only.safetensors");
+  go(&b, &t, text, NULL);
+  assert_ran(&b);
+  stop(&t, text, out, 2);
+  size_t n;
+  char *settings = whole(out, "settings.json", &n);
+  assert_non_null(strstr(settings, "\"name\": \"taught/only.safetensors\""));       /* found after the first decision */
+  free(settings);
+  assert_int_equal(unlink(teacher) | unlink(only), 0);
+  resume(&c, &t, out);
+  assert_ran(&c);
+  assert_same_net(&b, "T", &c, "T");
+  assert_same_net(&b, "Q", &c, "Q");
+  assert_same_net(&b, "P", &c, "P");
+  free(out); free(teacher); free(only);
+  done(&c);
+  done(&b);
+  done(&a);
+  toy_free(&t);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_teacher_is_what_was_saved), cmocka_unit_test(an_alike_network_begins_with_the_same), cmocka_unit_test(a_reset_gives_the_file_again),
     cmocka_unit_test(initial_values_see_the_file), cmocka_unit_test(single_and_double), cmocka_unit_test(written_by_others),
     cmocka_unit_test(wrong_files_are_told_before_the_run), cmocka_unit_test(memory_may_run_out), cmocka_unit_test(a_run_does_not_remove_its_own_weights), cmocka_unit_test(a_file_may_come_later), cmocka_unit_test(a_resumed_run_needs_no_file),
     cmocka_unit_test(a_later_reset_needs_the_same_file), cmocka_unit_test(a_network_after_a_decision),
+    cmocka_unit_test(decisions_after_a_resume_need_no_file),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
