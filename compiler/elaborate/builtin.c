@@ -147,6 +147,14 @@ static val *two_values(elab *e, const kd_ast *call, kd_op op, val *x, val *y) {
   return kd__v_tensor(e, kd__t_binary(e, op, t, u, call, la, lb));
 }
 
+/* Of a loop that is written as the argument what its turns yield is joined, not what each of them holds: the axis that the stack has more. */
+static arg *over_turns(elab *e, const arg *x, arg *over) {
+  const kd_ast *n = x->ast->kind == KD_AST_ARG ? x->ast->kid[0] : x->ast;
+  if (over || (n->kind != KD_AST_FOR_IN && n->kind != KD_AST_REPEAT) || !e->turned) return over;
+  kd_ast *name = kd__arena_copy(e->a, &(kd_ast){ .kind = KD_AST_NAME, .span = n->span, .text = e->turned }, sizeof *name);
+  return kd__arena_copy(e->a, &(arg){ "over", NULL, name }, sizeof(arg));
+}
+
 static val *bi_two(B) { PICK(2); return two_values(e, call, (kd_op)b->op, p[0]->v, p[1]->v); }
 
 static val *fold_list(elab *e, const kd_ast *call, kd_op op, const val *list) {
@@ -154,20 +162,6 @@ static val *fold_list(elab *e, const kd_ast *call, kd_op op, const val *list) {
   for (uint32_t i = 1; i < list->u.list.n; i++)
     r = op == KD_OP_ADD ? kd__binary(e, call, "+", r, list->u.list.v[i]) : two_values(e, call, op, r, list->u.list.v[i]);
   return r;
-}
-
-static val *bi_extreme(B) {
-  PICK(3);
-  val *x = kd__force_app(p[0]->v);
-  if (p[1]) return two_values(e, call, (kd_op)b->op, x, p[1]->v);
-  if (x->kind == V_LIST && x->u.list.n) return fold_list(e, call, (kd_op)b->op, x);
-  if (kd__treelike(x) && !p[2]) return kd__tree_reduce(e, call, b->op == KD_OP_MAX ? KD_OP_REDUCE_MAX : KD_OP_REDUCE_MIN, x);
-  tensor *t = kd__want_tensor(e, x, p[0]->ast);
-  int64_t axes[KD_MAX_RANK];
-  int k;
-  if (!t || !over_or_all(e, s, p[2], t, axes, &k, b->name, call)) return &kd__poison;
-  if (t->dtype == KD_BOOL) { kd__err(e, KD_D_BOOL_ARITH, call->span); return &kd__poison; }
-  return kd__v_tensor(e, kd__t_reduce(e, b->op == KD_OP_MAX ? KD_OP_REDUCE_MAX : KD_OP_REDUCE_MIN, t, axes, k, call));
 }
 
 static val *select_leaf(elab *e, void *ctx, const kd_ast *at, val **v) {
@@ -208,9 +202,30 @@ static val *each_along(elab *e, along *c, val *x, val *(*f)(elab *e, void *ctx, 
   return kd__treelike(x) && c->over ? kd__tree_map(e, c->call, &x, 1, f, c) : f(e, c, c->call, &x);
 }
 
+static val *extreme_along(elab *e, void *ctx, const kd_ast *call, val **given) {
+  const along *c = ctx;
+  tensor *t = kd__want_tensor(e, given[0], c->x);
+  int64_t axes[KD_MAX_RANK];
+  int k;
+  if (!t || !over_or_all(e, c->s, c->over, t, axes, &k, c->b->name, call)) return &kd__poison;
+  if (t->dtype == KD_BOOL) { kd__err(e, KD_D_BOOL_ARITH, call->span); return &kd__poison; }
+  return kd__v_tensor(e, kd__t_reduce(e, c->b->op == KD_OP_MAX ? KD_OP_REDUCE_MAX : KD_OP_REDUCE_MIN, t, axes, k, call));
+}
+
+static val *bi_extreme(B) {
+  PICK(3);
+  val *x = kd__force_app(p[0]->v);
+  if (p[1]) return two_values(e, call, (kd_op)b->op, x, p[1]->v);
+  p[2] = over_turns(e, p[0], p[2]);
+  if (x->kind == V_LIST && x->u.list.n) return fold_list(e, call, (kd_op)b->op, x);
+  if (kd__treelike(x) && !p[2]) return kd__tree_reduce(e, call, b->op == KD_OP_MAX ? KD_OP_REDUCE_MAX : KD_OP_REDUCE_MIN, x);
+  return each_along(e, &(along){ s, b, call, p[0]->ast, p[2] }, x, extreme_along);
+}
+
 static val *bi_reduce(B) {
   PICK(2);
   val *x = kd__force_app(p[0]->v);
+  p[1] = over_turns(e, p[0], p[1]);
   if (x->kind == V_LIST && b->op == KD_OP_SUM) return x->u.list.n ? fold_list(e, call, KD_OP_ADD, x) : kd__v_int(e, 0);
   if (kd__treelike(x) && !p[1] && b->op != KD_OP_LOGSUMEXP) return kd__tree_reduce(e, call, (kd_op)b->op, x);
   return each_along(e, &(along){ s, b, call, p[0]->ast, p[1] }, x, reduce_along);
@@ -239,6 +254,7 @@ static val *mean_along(elab *e, void *ctx, const kd_ast *call, val **given) {
 static val *bi_mean(B) {
   PICK(2);
   val *x = kd__force_app(p[0]->v);
+  p[1] = over_turns(e, p[0], p[1]);
   if (x->kind == V_LIST && x->u.list.n) return kd__binary(e, call, "/", fold_list(e, call, KD_OP_ADD, x), kd__v_int(e, x->u.list.n));
   if (kd__treelike(x) && !p[1]) {
     const tree *all = kd__tree_of(e, x, p[0]->ast);

@@ -199,6 +199,7 @@ struct elab {
   uint64_t turn;                                   /* hash of the turns of a scheme's `repeat` that is written out */
   uint64_t loop, salt;                             /* hashes of the static loop indices, and of the network applications, around us */
   tryout *tryout; loop_turn *loop_turn; yielded *yielded;      /* the loops around us */
+  const char *turned;                              /* the axis on which the last loop stacked */
   bool unapplied, late;                            /* a network's parameters were asked for before its first application; a formula of the file waits for one */
   KD_VEC(kd_value) mapping;                        /* by value of a program: zero but while loop_node.c cuts a body out */
   place *applied;                                  /* of the network whose application is outermost in the trial */

@@ -398,7 +398,9 @@ static val *run(elab *e, scope *s, const kd_ast *n, bool value) {
   if (!read_loop(e, s, n, value, &l)) return out;
   bool tried = l.range && e->prog && !s->scheme && !rewired_here(s) && (value || l.times > 0), make = l.times > kd__few_turns(e) || l.times == 0 || (e->tryout && e->tryout->rough);
   bool alike = tried && kd__loop_node(e, s, &l, make, &out, &why);
-  return alike && make ? out : write_out(e, s, &l, alike, &why);
+  if (!(alike && make)) out = write_out(e, s, &l, alike, &why);
+  e->turned = l.ax.label;
+  return out;
 }
 
 val *kd__loop_value(elab *e, scope *s, const kd_ast *n) { return run(e, s, n, true); }

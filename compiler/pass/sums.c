@@ -1,6 +1,6 @@
 /* sums.c: sums are made as their terms come: what a loop yields, where a sum over its turns is all that reads the stack, is added up by one
- * more carry; a stack written out of a few parts is summed part by part. Both in the order of the turns, so that a loop and the same written out give
- * the same bits. Nothing of the stack's size is made. */
+ * more carry; of a stack that is written out of a few parts each is added where it is made. Both in the order of the turns, so that a loop and the
+ * same written out give the same bits. Nothing of the stack's size is made. */
 #include "compiler/pass/pass.h"
 #include "compiler/pass/rebuild.h"
 
@@ -10,7 +10,16 @@ enum { BODY, TIMES, CARRIES };                   /* attributes of a loop */
 enum { PARTS_MAX = 64 };                         /* longer stacks stay: one pass over them is faster */
 
 typedef struct summed { uint32_t node, next; kd_value now; } summed;    /* the sum over a stack; next of the same loop; its value in the new graph */
-typedef struct finder { kd__arena *a; uint32_t *readers, *reader; uint32_t *first; KD_VEC(summed) sum; uint32_t *of; } finder;
+typedef struct term { uint32_t sum, part, next; } term;                 /* part `part` of the stack that a sum adds up; next of the same node */
+typedef struct finder {
+  kd__arena *a;
+  const bool *live;
+  uint32_t *readers, *reader, *first, *of;
+  KD_VEC(summed) sum;
+  uint32_t *term;                                /* by node, in `terms` */
+  KD_VEC(term) terms;
+  kd_value *total;                               /* by sum: of the terms so far, in the new graph */
+} finder;
 
 static bool over_first(const kd_node *n) {
   if (n->op != KD_OP_SUM) return false;
@@ -20,13 +29,12 @@ static bool over_first(const kd_node *n) {
 
 /* By value: how many read it (writes and results too), and which node did last. */
 static void find_readers(finder *f, const kd_graph *g) {
-  const bool *live = kd__rebuild_live(g);
   f->readers = KD_NEWN(f->a, uint32_t, g->type.n);
   f->reader = KD_NEWN(f->a, uint32_t, g->type.n);
   for (size_t i = 0; i < g->write.n; i++) f->readers[g->write.v[i].value]++;
   for (size_t i = 0; i < g->result.n; i++) f->readers[g->result.v[i].value]++;
   for (size_t i = 1; i < g->node.n; i++)
-    for (uint32_t k = 0; live[i] && k < g->node.v[i].nin; k++) f->readers[g->node.v[i].in[k]]++, f->reader[g->node.v[i].in[k]] = (uint32_t)i;
+    for (uint32_t k = 0; f->live[i] && k < g->node.v[i].nin; k++) f->readers[g->node.v[i].in[k]]++, f->reader[g->node.v[i].in[k]] = (uint32_t)i;
 }
 
 /* By loop: the sums over its stacks. By sum: which of them it is. */
@@ -107,33 +115,79 @@ static kd_value adding_loop(kd__rebuild *r, finder *f, const kd_node *n, uint32_
 }
 
 /* --- stacks written out ------------------------------------------------------------------------------------------------------------- */
-static kd_value parts_summed(kd__rebuild *r, const finder *f, const kd_node *sum, const kd_node *cat) {
-  kd_build b = { r->g, sum->origin };
-  kd_value total = 0;
-  if (cat->op != KD_OP_CONCAT || cat->attr[0].u.i != 0 || cat->nin > PARTS_MAX || f->readers[cat->out] != 1) return 0;
-  for (uint32_t k = 0; k < cat->nin; k++) if (kd__type_of(r->old, cat->in[k])->dim[0] != 1) return 0;
-  for (uint32_t k = 0; k < cat->nin; k++) {
-    const kd_type *t = kd__type_of(r->old, cat->in[k]);
-    kd_value row = row_sum(&b, sum, kd__b_reshape(&b, r->to[cat->in[k]], t->dim + 1, t->rank - 1));
-    total = total ? kd__b_op2(&b, KD_OP_ADD, total, row) : row;
+/* What lies in a stack's part: views that only made a row of it are looked through. */
+static kd_value row_of(const kd_graph *g, kd_value part) {
+  const kd_node *n = kd__node_of(g, part);
+  while (n->op == KD_OP_RESHAPE) { part = n->in[0]; n = kd__node_of(g, part); }
+  return part;
+}
+
+static bool short_stack(const finder *f, const kd_graph *g, const kd_node *cat) {
+  if (cat->op != KD_OP_CONCAT || cat->attr[0].u.i != 0 || cat->nin > PARTS_MAX || f->readers[cat->out] != 1) return false;
+  for (uint32_t k = 0; k < cat->nin; k++) if (kd__type_of(g, cat->in[k])->dim[0] != 1) return false;
+  return true;
+}
+
+/* By node: the sums that its results are added to as soon as they are there, so that the terms do not wait for each other. */
+static void find_terms(finder *f, const kd_graph *g) {
+  f->term = KD_NEWN(f->a, uint32_t, g->node.n);
+  f->total = KD_NEWN(f->a, kd_value, g->node.n);
+  KD_PUSH(f->a, f->terms, (term){ 0 });
+  for (size_t i = 1; i < g->node.n; i++) {
+    const kd_node *cat = over_first(&g->node.v[i]) && f->live[i] ? kd__node_of(g, g->node.v[i].in[0]) : NULL;
+    if (!cat || !short_stack(f, g, cat)) continue;
+    bool ascending = true;                       /* or else the order of the turns would be another */
+    for (uint32_t k = 1; k < cat->nin && ascending; k++) ascending = g->def.v[row_of(g, cat->in[k])] >= g->def.v[row_of(g, cat->in[k - 1])];
+    for (uint32_t k = cat->nin; k-- > 0 && ascending;) {
+      uint32_t at = g->def.v[row_of(g, cat->in[k])];
+      KD_PUSH(f->a, f->terms, ((term){ .sum = (uint32_t)i, .part = k, .next = f->term[at] }));
+      f->term[at] = (uint32_t)f->terms.n - 1;
+    }
   }
-  return total;
+}
+
+static void add_term(kd__rebuild *r, finder *f, uint32_t sum_id, uint32_t k, kd_value now) {
+  const kd_node *sum = &r->old->node.v[sum_id], *cat = kd__node_of(r->old, sum->in[0]);
+  const kd_type *t = kd__type_of(r->old, cat->in[k]);
+  kd_build b = { r->g, sum->origin };
+  kd_value row = row_sum(&b, sum, kd__b_reshape(&b, now, t->dim + 1, t->rank - 1));
+  f->total[sum_id] = k ? kd__b_op2(&b, KD_OP_ADD, f->total[sum_id], row) : row;
+}
+
+/* The terms that the node leaves; `v`: its first result in the new graph. */
+static void add_terms(kd__rebuild *r, finder *f, const kd_node *n, uint32_t id, kd_value v) {
+  for (uint32_t i = f->term[id]; i; i = f->terms.v[i].next) {
+    const term *t = &f->terms.v[i];
+    const kd_node *cat = kd__node_of(r->old, r->old->node.v[t->sum].in[0]);
+    add_term(r, f, t->sum, t->part, v + (row_of(r->old, cat->in[t->part]) - n->out));
+  }
+}
+
+static kd_value parts_summed(kd__rebuild *r, finder *f, const kd_node *sum, uint32_t id) {
+  const kd_node *cat = kd__node_of(r->old, sum->in[0]);
+  if (!f->total[id] && short_stack(f, r->old, cat)) for (uint32_t k = 0; k < cat->nin; k++) add_term(r, f, id, k, r->to[cat->in[k]]);
+  return f->total[id];
+}
+
+static kd_value summed_up(kd__rebuild *r, finder *f, const kd_node *n, uint32_t id, const kd_value *in) {
+  if (n->op == KD_OP_LOOP && f->first[id]) return adding_loop(r, f, n, f->first[id], in);
+  if (f->of[id]) return f->sum.v[f->of[id]].now;
+  kd_value v = over_first(n) ? parts_summed(r, f, n, id) : 0;
+  return v ? v : kd__rebuild_same(r, n, in);
 }
 
 static kd_value rule(kd__rebuild *r, const kd_node *n, const kd_value *in) {
   finder *f = r->ctx;
   uint32_t id = r->old->def.v[n->out];
-  if (n->op == KD_OP_LOOP && f->first[id]) return adding_loop(r, f, n, f->first[id], in);
-  if (f->of[id]) return f->sum.v[f->of[id]].now;
-  if (over_first(n)) {
-    kd_value v = parts_summed(r, f, n, kd__node_of(r->old, n->in[0]));
-    if (v) return v;
-  }
-  return kd__rebuild_same(r, n, in);
+  kd_value v = summed_up(r, f, n, id, in);
+  add_terms(r, f, n, id, v);
+  return v;
 }
 
 kd_graph *kd__pass_sums(kd_graph *g) {
-  finder f = { .a = g->arena };
+  finder f = { .a = g->arena, .live = kd__rebuild_live(g) };
   find_readers(&f, g);
-  return find_sums(&f, g) ? kd__rebuild_run(g, rule, &f) : g;
+  if (!find_sums(&f, g)) return g;
+  find_terms(&f, g);
+  return kd__rebuild_run(g, rule, &f);
 }
