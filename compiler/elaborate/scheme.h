@@ -48,6 +48,7 @@ typedef struct mod_build {
   KD_VEC(freeze_rule) frozen;
   KD_VEC(averaged) averaged;
   KD_VEC(committed) committed;                     /* in the batch at hand */
+  KD_VEC(pending) dropped;                         /* of the batch at hand: updates that waited for a step when a program ended */
   uint32_t nreg, ncounter;
   const char *stage_name;
   place *home;                                     /* owner of the optimizer states of the stage at hand */

@@ -74,11 +74,16 @@ static uint32_t take_registers(elab *e, registers *r, uint32_t n) {
 
 static bool something(const prog *p) { return p->g->node.n > 1 || p->g->write.n || p->g->result.n; }
 
-/* Updates that no step of the program took are dropped with it. */
+/* Updates that no step of the program took are dropped with it: a step further down says so if it does not make them again. */
+static void drop(elab *e, const prog *p) {
+  for (size_t i = 0; i < p->pending.n; i++) if (!p->pending.v[i].trial && p->pending.v[i].owner->root_net) KD_PUSH(e->a, e->build->dropped, p->pending.v[i]);
+}
+
 void kd__flow_end(elab *e, const kd_ast *at) {
   prog *p = e->prog;
   e->prog = NULL;
   if (!something(p)) return;
+  drop(e, p);
   uint32_t plan = kd__add_plan(e, p->name, p->g), n = (uint32_t)p->g->result.n;
   if (p->steps && n) kd__emit(e, KD_CODE_LOSS, plan, take_registers(e, e->build->regs, n), 0, at);
   else kd__emit(e, KD_CODE_RUN, plan, 1, 0, at);
@@ -95,6 +100,7 @@ uint32_t kd__flow_register(elab *e, tensor *c, const kd_ast *at) {
   prog *p = e->prog;
   if (c->in != p) c = kd__carry(e, c, at);
   uint32_t reg = e->build->nreg++;
+  drop(e, p);
   kd__graph_result(p->g, "value", c->v);
   kd__emit(e, KD_CODE_EVAL, kd__add_plan(e, p->name, p->g), reg, 1, at);
   kd__flow_begin(e);

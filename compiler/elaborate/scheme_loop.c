@@ -207,7 +207,7 @@ static void body_form(elab *e, scope *s, batch_loop *l, registers *r, int64_t ro
     v->u.batch = l->use[i].open;
     kd__scope_bind(e, in, l->use[i].name, v, l->use[i].at)->used = true;
   }
-  if (b->batches == 1) { b->losses = 0; b->steps = 0; b->committed.n = 0; }
+  if (b->batches == 1) { b->losses = 0; b->steps = 0; b->committed.n = 0; b->dropped.n = 0; }
   r->next = 0;
   b->regs = r;
   uint32_t start = kd__here(e);

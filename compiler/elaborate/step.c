@@ -316,6 +316,25 @@ static void note_commit(elab *e, int64_t slot, const kd_ast *by) {
   KD_PUSH(e->a, b->committed, (committed){ slot, by, b->arm });
 }
 
+/* An application above a decision waited for a step that trains its network, and this one does not apply the network again. */
+static void say_lost(elab *e, const models *m, const kd_ast *at) {
+  mod_build *b = e->build;
+  size_t kept = 0, said = 0;
+  for (size_t i = 0; i < b->dropped.n; i++) {
+    const pending u = b->dropped.v[i];
+    const net *w = u.owner->root_net;
+    bool moved = false, due = kd__has_net(m, w) && !kd__place_frozen(e, u.owner);
+    for (size_t k = 0; k < e->prog->version.n && due; k++) moved = moved || e->prog->version.v[k].slot == u.slot;
+    if (!due) b->dropped.v[kept++] = u;
+    else if (!moved && said++ == 0) {
+      kd_diag *d = kd__err(e, KD_D_UPDATE_LOST, at->span, w->place->path, e->slot.v[u.slot].s.name);
+      kd__diag_label(e->sink, d, u.at, "this update");
+      kd__diag_help(e->sink, d, "a decision, a loop or an evaluation ends a program: apply `%s` below it, or make the step above it", w->place->path);
+    }
+  }
+  b->dropped.n = kept;
+}
+
 static void commit_step(elab *e, const models *m, size_t own, const kd_ast *at) {
   prog *p = e->prog;
   size_t kept = 0;
@@ -331,6 +350,7 @@ static void commit_step(elab *e, const models *m, size_t own, const kd_ast *at) 
     }
   }
   p->pending.n = kept;
+  say_lost(e, m, at);
 }
 
 static void name_terms(elab *e, size_t memo_from) {

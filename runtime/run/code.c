@@ -47,7 +47,8 @@ static kd_status not_finite(kd_machine *r, const kd_code *c) {
   size_t at = 0;
   for (uint32_t i = 0; p->nresult > 1 && i < p->nresult && at < sizeof values; i++)
     at += (size_t)snprintf(values + at, sizeof values - at, "%s%s = %g", i ? ", " : "; all terms: ", p->result[i].name, r->pos.reg[c->b + i]);
-  kd__fail(r, KD_E_NUMERIC, c->origin, "the loss is not finite: `%s` is %g%s", p->result[bad].name, r->pos.reg[c->b + bad], values);
+  kd__fail(r, KD_E_NUMERIC, c->origin, "the loss is not finite: `%s` is %g%s. The usual causes are steps that are too long, a log or a division of 0, a root's gradient at 0, "
+          "or an exp of a large number", p->result[bad].name, r->pos.reg[c->b + bad], values);
   r->error.term = p->result[bad].name;
   return KD_E_NUMERIC;
 }
