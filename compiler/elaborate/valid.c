@@ -238,6 +238,8 @@ tensor *kd__valid_where(elab *e, tensor *x, int p, tensor *m, const kd_ast *at) 
     kd__diag_help(e->sink, d, "it says nothing about `%s`; the first places of it are told by prefix(length, over: %s)", x->ax[p].label, x->ax[p].label);
     return NULL;
   }
+  const kd_node *all = kd__node_of(e->prog->g, m->v);
+  if (all->op == KD_OP_CONST && kd__attr(all, "value")->u.f != 0) return x;       /* as of `valid` of what has no mask: every place counts */
   tensor *y = kd__arena_copy(e->a, x, sizeof *x), *bare = kd__arena_copy(e->a, m, sizeof *m);
   for (int i = 0; i < bare->rank; i++) bare->ax[i].mask = NULL;
   y->ax[p].mask = kd__valid_and(e, x->ax[p].mask, bare, at);
