@@ -225,6 +225,22 @@ static void body_form(elab *e, scope *s, batch_loop *l, registers *r, int64_t ro
   e->open = up;
 }
 
+/* What a loop that stands in no other loop over batches adds to its stage. */
+static void count_batches(elab *e, const batch_loop *l, int64_t turns) {
+  mod_build *b = e->build;
+  const use *first = l->nuse ? &l->use[0] : NULL;
+  const data_set *d = first ? &e->data.v[first->data] : NULL;
+  bool counted_later = d && l->turns < 0 && made(&e->data.v[first->data]);
+  if (b->steps && counted_later) KD_PUSH(e->a, b->pass, (kd_pass){ (int64_t)b->stage.n - 1, first->stream, b->turns });
+  else if (b->steps) b->stage.v[b->stage.n - 1].steps += b->turns * turns;
+  if (d) { b->batch_data = first->data; b->batch_seen = true; }
+  if (l->stepped) add_stepped(e, l->stepped, &b->batch_models);
+  if (!b->epochs) {                            /* outside of a loop over epochs one pass is one epoch */
+    b->stage.v[b->stage.n - 1].epochs += b->turns;
+    kd__emit(e, KD_CODE_EPOCH, 0, 0, 0, l->at);
+  }
+}
+
 static void run_batches(elab *e, scope *s, batch_loop *l) {
   mod_build *b = e->build;
   const models *stepped = b->stepped;
@@ -272,18 +288,7 @@ static void run_batches(elab *e, scope *s, batch_loop *l) {
     if (i > 0 || l->turns >= 0) kd__emit(e, KD_CODE_LEAVE, l->use[i].stream, 0, 0, l->at);
   }
   b->batches--; b->control--;
-  if (!b->batches) {
-    b->stepped = stepped;
-    bool counted_later = d && l->turns < 0 && made(&e->data.v[first->data]);
-    if (b->steps && counted_later) KD_PUSH(e->a, b->pass, (kd_pass){ (int64_t)b->stage.n - 1, first->stream, b->turns });
-    else if (b->steps) b->stage.v[b->stage.n - 1].steps += b->turns * turns;
-    if (d) { b->batch_data = first->data; b->batch_seen = true; }
-    if (l->stepped) add_stepped(e, l->stepped, &b->batch_models);
-    if (!b->epochs) {                            /* outside of a loop over epochs one pass is one epoch */
-      b->stage.v[b->stage.n - 1].epochs += b->turns;
-      kd__emit(e, KD_CODE_EPOCH, 0, 0, 0, l->at);
-    }
-  }
+  if (!b->batches) { b->stepped = stepped; count_batches(e, l, turns); }
   kd__flow_begin(e);
   if (alone && b->steps && (!pass || l->until || turns % pass)) (void)kd__look(e, s, l->stepped, NULL);
   if (alone) kd__keep_end(e, l->at);
