@@ -158,13 +158,13 @@ static kd_value paired(elab *e, const tensor_list *y, const kd_value *u, const k
   return r;
 }
 
-/* A leaf that equals no other: the derivative of g(u) = grad(sum(y * u)) along v is the same for every u and does not hold it, so its
- * value is never read; a NaN with a number of its own keeps it apart from every other constant. */
+/* What a gradient's seed is while the directional derivative is made: a leaf that the result is linear in, and so does not have. Where that is
+ * differentiated again, zeros meet what loops keep of it, so it is finite; an odd number of its own keeps it apart from every other constant. */
 static kd_value free_leaf(elab *e, kd_build *b, kd_value as) {
-  uint64_t bits = UINT64_C(0x7ff8000000000000) | ++e->free_leaves;
-  double nan;
-  memcpy(&nan, &bits, sizeof nan);
-  return kd__b_const_like(b, nan, as);
+  uint64_t bits = UINT64_C(0x3f50000000000000) | ++e->free_leaves;
+  double odd;
+  memcpy(&odd, &bits, sizeof odd);
+  return kd__b_const_like(b, odd, as);
 }
 
 static bool all_real(elab *e, tensor_list *t, const arg *p) {
