@@ -18,11 +18,19 @@ esac
 seconds=$1; shift
 [ -d "$bin" ] || build
 [ $# -gt 0 ] || set -- $(targets)
+
+# fuzz_check begins with every program there is: files, and the tests' cases.
+programs() {
+  rm -rf "$1"; mkdir -p "$1"
+  find stdlib examples tests -name '*.kd' -size -9k | while read -r f; do cp "$f" "$1/$(echo "$f" | tr / -)"; done
+  awk -v out="$1" '/^== / { close(f); f = out "/case-" ++n; on = 1; next } /^--/ { on = 0 } on { print > f }' tests/elaborate/*/*.txt tests/schemes/*.txt
+}
 for target in "$@"; do
   found=build/fuzz/found/$target
   corpus=tests/fuzz/corpus/$target
   mkdir -p "$found"
   [ -d "$corpus" ] || corpus=
+  if [ "$target" = fuzz_check ]; then corpus=build/fuzz/seeds; programs $corpus; fi
   echo "$target: replaying ${corpus:-no corpus}"
   "$bin/$target" -runs=0 "$found" $corpus
   echo "$target: fuzzing for $seconds s"

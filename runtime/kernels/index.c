@@ -62,8 +62,9 @@ static void zero_row(char *to, size_t size, int64_t n, int64_t st) {
 static void run_fixed(const work *w, const int64_t *off) {
   const kd__nest *s = &w->s;
   int64_t z = (int64_t)w->size, p = w->index[off[INDEX]], n = s->dim[0], sv = s->stride[VALUE][0], st = s->stride[TABLE][0];
-  char *value = w->value + off[VALUE] * z, *table = w->table + (off[TABLE] + p * w->step) * z;
-  if ((uint64_t)p >= (uint64_t)w->limit) {
+  bool inside = (uint64_t)p < (uint64_t)w->limit;
+  char *value = w->value + off[VALUE] * z, *table = w->table + (off[TABLE] + (inside ? p : 0) * w->step) * z;
+  if (!inside) {
     if (w->op == KD_OP_GATHER) zero_row(value, w->size, n, sv);
     if (!(w->skip && p == -1)) kd__fault(w->x, w->op, p, w->limit, off[NUMBER]);
   } else if (w->op == KD_OP_GATHER) {

@@ -265,10 +265,46 @@ static void fails_at_each(const toy *t, const char *program, kd_status ends, con
   }
 }
 
+/* Loops as nodes and written out, trees of parameters, a step along a gradient, a decision, branches, and data that a stage writes. */
+static char *with_everything(void) {
+  static const char rest[] =
+    "fn walk(x: [B, D]) {\n"
+    "  h = x\n"
+    "  rows = repeat 20 as t until sum(h) > 1e6 {\n"
+    "    h = tanh(h + x) * (1 + t)\n"
+    "    yield h\n"
+    "  }\n"
+    "  for i in [1, 2] { h = h * i }\n"
+    "  return mean(rows, over: [t, B, D]) + mean(h, over: [B, D])\n"
+    "}\n"
+    "data toy = dataset(batch: 8, valid: 8, train: (x: idx(\"toy-x\", axes: [D: 6], scale: 1 / 255), y: idx(\"toy-y\", below: 3)))\n"
+    "student S = two(hidden: 5, out: 3)\n"
+    "model E like S\n"
+    "let z = S(toy.x)\n"
+    "scheme {\n"
+    "  stage fit: for 2 epochs { for b in toy {\n"
+    "    let g = grad(ce(S(b.x), b.y) + 0.1 * walk(S(b.x) - stop(E(b.x))), wrt: params(S))\n"
+    "    if norm(g) > 1 { step S along g / norm(g) using gd(lr: 0.1) } else { step S along g using gd(lr: 0.1) }\n"
+    "    update E = lerp(E, S, 0.1)\n"
+    "  } }\n"
+    "  stage keep: for b in toy { write soft (z: S(b.x)) keyed b.index where b.y < 2 }\n"
+    "  stage again: for b in join(toy, soft, on: index) { step S minimizing mean((S(b.x) - b.z)^2) using gd(lr: 0.1) }\n"
+    "  let acc = evaluate right(z, toy.y) on toy.valid\n"
+    "  let times = decide(1 + real(acc < 0.5), min: 1, max: 2)\n"
+    "  repeat times { stage more: train S minimizing ce(S(toy.x), toy.y) on toy for 1 epochs using gd(lr: 0.1) }\n"
+    "}\n"
+    "report right(z, toy.y) on toy.valid\n";
+  char *text;
+  assert_true(asprintf(&text, "%s%s", toy_definitions, rest) > 0);
+  return text;
+}
+
 static void every_allocation_may_fail(void **state) {
   toy t = toy_new();
   static const char wrong[] = "let a = nothing_like_it\nscheme { stage b: train c minimizing d on e for 1 epochs using f }\n";
-  static const struct { const char *program; kd_status ends; kd_compile_options o; } cases[] = {
+  char *everything = with_everything();
+  const struct { const char *program; kd_status ends; kd_compile_options o; } cases[] = {
+    { everything, KD_OK, { .check = true } },
     { toy_program, KD_OK, { 0 } }, { wrong, KD_E_PROGRAM, { 0 } }, { toy_definitions, KD_OK, { .check = true } },
     { toy_program, KD_OK, { .dump = "tokens", .dump_to = discard } }, { toy_program, KD_OK, { .dump = "plan", .dump_to = discard } },
   };
@@ -279,6 +315,7 @@ static void every_allocation_may_fail(void **state) {
       fails_at_each(&t, text, cases[k].ends, &cases[k].o);
       free(text);
     }
+  free(everything);
   toy_free(&t);
 }
 

@@ -1,6 +1,5 @@
 /* The whole compiler on programs that are nearly right: what `kdc check` does, with the library built in, or with the small one of tests/elaborate
- * where the text names it. Programs change by words and lines (words.h). The compiler never calls itself mistaken, and what it takes compiles
- * to the same texts with and without the check of single definitions. */
+ * where the text names it. Programs change by words and lines (words.h). The compiler never calls itself mistaken, and never fails without a word. */
 #include "include/kd.h"
 #include "tests/fuzz/words.h"
 #include <stdio.h>

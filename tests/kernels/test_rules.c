@@ -86,7 +86,7 @@ static kd_fault fault_of(const char *op, const char *in, const char *out, const 
 }
 static void faults(void **state) {
   (void)state;
-  double a[MOST] = { 1, 2, 3 }, b[MOST] = { 0, 3, 1 }, skip[MOST] = { 0, -1, 1 }, minus[MOST] = { 0, -2, 1 }, far[MOST] = { 900 };
+  double a[MOST] = { 1, 2, 3 }, b[MOST] = { 0, 3, 1 }, skip[MOST] = { 0, -1, 1 }, minus[MOST] = { 0, -2, 1 }, far[MOST] = { 900 }, beyond[MOST] = { 0, 9e18 };
   kd_fault f = fault_of("gather", "f32[3] i64[3]", "f32[3]", "batch=0", a, b, NULL, 1);
   assert_true(f.set && f.op == KD_OP_GATHER && f.value == 3 && f.limit == 3 && f.position == 1);
   f = fault_of("gather", "f32[3] i64[3]", "f32[3]", "batch=0", a, skip, NULL, 1);
@@ -99,6 +99,8 @@ static void faults(void **state) {
   assert_true(f.set && f.op == KD_OP_SCATTER_SET && f.value == -2);
   f = fault_of("gather", "f32[3,2] i64[40000]", "f32[40000,2]", "batch=0", a, far, NULL, 2);
   assert_true(f.set && f.value == 900 && f.position == 39998);
+  f = fault_of("gather", "f32[3,2] i64[2]", "f32[2,2]", "batch=0", a, beyond, NULL, 1);
+  assert_true(f.set && f.value == 9000000000000000000 && f.position == 1);
   f = fault_of("idiv", "i64[3] i64[3]", "i64[3]", "", a, b, NULL, 1);
   assert_true(f.set && f.op == KD_OP_IDIV && f.value == 1);
   f = fault_of("rem", "i64[3] i64[3]", "i64[3]", "", b, a, NULL, 1);
