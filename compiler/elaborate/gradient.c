@@ -158,7 +158,7 @@ static kd_value paired(elab *e, const tensor_list *y, const kd_value *u, const k
   return r;
 }
 
-/* What a gradient's seed is while the directional derivative is made: a leaf that the result is linear in, and so does not have. Where that is
+/* What a gradient's seed is while the directional derivative is made: a leaf that the result is proportional to, and so does not have. Where that is
  * differentiated again, zeros meet what loops keep of it, so it is finite; an odd number of its own keeps it apart from every other constant. */
 static kd_value free_leaf(elab *e, kd_build *b, kd_value as) {
   uint64_t bits = UINT64_C(0x3f50000000000000) | ++e->free_leaves;
