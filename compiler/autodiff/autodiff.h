@@ -22,6 +22,6 @@ bool kd__gradients_within(kd_graph *g, kd_value loss, const kd_value *wrt, size_
 
 /* True where `to` depends on `from` through differentiable paths only. */
 bool kd__reaches(const kd_graph *g, kd_value from, kd_value to);
-/* The same for paths on which no value lies that `past` (by value) marks. */
-bool kd__reaches_past(const kd_graph *g, kd_value from, kd_value to, const bool *past);
+/* The same from any of n values, for paths on which no value lies that `past` (by value) marks. */
+bool kd__reaches_past(const kd_graph *g, const kd_value *from, size_t n, kd_value to, const bool *past);
 #endif

@@ -93,13 +93,13 @@ bool kd__active(kd_graph *g, const kd_value *from, size_t n, const kd_value *to,
   return true;
 }
 
-bool kd__reaches_past(const kd_graph *g, kd_value from, kd_value to, const bool *past) {
+bool kd__reaches_past(const kd_graph *g, const kd_value *from, size_t n, kd_value to, const bool *past) {
   walk w;
-  if (!from || !to) return false;
-  return walk_begin(&w, (kd_graph *)(uintptr_t)g, &from, 1, &to, 1, past);   /* only its arena is used */
+  if (!to) return false;
+  return walk_begin(&w, (kd_graph *)(uintptr_t)g, from, n, &to, 1, past);    /* only its arena is used */
 }
 
-bool kd__reaches(const kd_graph *g, kd_value from, kd_value to) { return kd__reaches_past(g, from, to, NULL); }
+bool kd__reaches(const kd_graph *g, kd_value from, kd_value to) { return kd__reaches_past(g, &from, 1, to, NULL); }
 
 static void add_to(walk *w, kd_build *b, kd_value v, kd_value d) {
   kd_value *to = &w->adjoint[v - w->first];

@@ -184,9 +184,10 @@ static bool stale(elab *e, int64_t slot, kd_value loss, const bool *past, const 
   prog *p = e->prog;
   for (size_t i = 0; i < p->version.n; i++) {
     if (p->version.v[i].slot != slot) continue;
-    bool old = kd__reaches_past(p->g, kd__slot_input(e, p, slot), loss, past);
-    for (size_t k = 0; k < p->past.n && !old; k++) old = p->past.v[k].slot == slot && kd__reaches_past(p->g, p->past.v[k].now, loss, past);
-    if (!old) return false;
+    KD_VEC(kd_value) from = { 0 };
+    KD_PUSH(e->a, from, kd__slot_input(e, p, slot));
+    for (size_t k = 0; k < p->past.n; k++) if (p->past.v[k].slot == slot) KD_PUSH(e->a, from, p->past.v[k].now);
+    if (!kd__reaches_past(p->g, from.v, from.n, loss, past)) return false;
     const net *w = e->slot.v[slot].owner->root_net;
     kd_diag *d = kd__err(e, KD_D_STALE, at->span, w ? w->place->path : e->slot.v[slot].s.name);
     kd__diag_help(e->sink, d, "compute it again after the step, or stop(...) it");
@@ -421,7 +422,8 @@ static bool apply(elab *e, reached *r, spec *o, const kd_ast *using_ast, place *
 bool kd__train_step(elab *e, scope *s, const models *m, const kd_ast *models_ast, const kd_ast *loss_ast, const kd_ast *using_ast, place *home) {
   prog *p = e->prog;
   size_t memo_from = p->memo.n, own = p->pending.n;
-  kd__spend(e, (int64_t)p->g->node.n / 32);      /* each step looks through all that its program does before */
+  kd__spend(e, (int64_t)p->g->node.n / 8);       /* each step looks through all that its program does before */
+  if (kd__over_budget(e, p, models_ast->span)) { kd__give_up(e); return false; }
   val *lv = kd__eval(e, s, loss_ast);
   if (lv->kind == V_POISON) return false;
   tensor *loss = kd__want_tensor(e, lv, loss_ast);

@@ -99,10 +99,10 @@ static void paths(void **state) {
   kd_value onward = op2(&l, KD_OP_MUL, e, y), around = op2(&l, KD_OP_ADD, onward, x);
   bool past[64] = { false };
   assert_true(around < 64);
-  assert_true(kd__reaches_past(l.g, x, onward, past));
+  assert_true(kd__reaches_past(l.g, &x, 1, onward, past));
   past[e] = true;
-  assert_false(kd__reaches_past(l.g, x, onward, past));
-  assert_true(kd__reaches_past(l.g, x, around, past));
+  assert_false(kd__reaches_past(l.g, &x, 1, onward, past));
+  assert_true(kd__reaches_past(l.g, &x, 1, around, past));
   assert_int_equal(gradient(&l, lab_total(&l, stopped), x), 0);
   assert_int_equal(gradient(&l, lab_total(&l, stopped), 0), 0);
   lab_end(&l);
