@@ -161,15 +161,23 @@ static kd_status open_log(kd__folder *f, char *why, size_t n) {
   return s;
 }
 
+/* Nothing is touched yet. Both are the caller's to give back, also on failure. */
+static kd_status begin(const char *path, kd__folder **f, char **marker, char *why, size_t n) {
+  *f = calloc(1, sizeof **f);
+  *marker = join(path, KD__RUN_MARKER);
+  if (*f) {
+    (*f)->marker.fd = (*f)->log.fd = -1;
+    (*f)->path = strdup(path);
+  }
+  return *f && (*f)->path && *marker ? KD_OK : kd__why(why, n, KD_E_MEMORY, "out of memory");
+}
+
 kd_status kd__folder_open(const char *path, kd__folder **out, char *why, size_t n) {
   *out = NULL;
   if (!*path) return kd__why(why, n, KD_E_IO, "the run folder has no name");
-  kd__folder *f = calloc(1, sizeof *f);
-  if (!f) return kd__why(why, n, KD_E_MEMORY, "out of memory");
-  f->marker.fd = f->log.fd = -1;
-  f->path = strdup(path);
-  char *marker = join(path, KD__RUN_MARKER);
-  kd_status s = f->path && marker ? KD_OK : kd__why(why, n, KD_E_MEMORY, "out of memory");
+  kd__folder *f;
+  char *marker;
+  kd_status s = begin(path, &f, &marker, why, n);
   int e = s == KD_OK ? make_folders(f->path, true) : 0;
   if (e) s = failed(why, n, path, "make this folder", e);
   if (s == KD_OK) s = lock_marker(f, marker, why, n);
@@ -230,12 +238,9 @@ static kd_status reopen_log(kd__folder *f, bool *done, char *why, size_t n) {
 
 kd_status kd__folder_reopen(const char *path, kd__folder **out, bool *done, char *why, size_t n) {
   *out = NULL;
-  kd__folder *f = calloc(1, sizeof *f);
-  if (!f) return kd__why(why, n, KD_E_MEMORY, "out of memory");
-  f->marker.fd = f->log.fd = -1;
-  f->path = strdup(path);
-  char *marker = join(path, KD__RUN_MARKER);
-  kd_status s = f->path && marker ? KD_OK : kd__why(why, n, KD_E_MEMORY, "out of memory");
+  kd__folder *f;
+  char *marker;
+  kd_status s = begin(path, &f, &marker, why, n);
   if (s == KD_OK && (f->marker.fd = open(marker, O_RDWR | O_APPEND | O_CLOEXEC)) < 0)
     s = errno == ENOENT ? kd__why(why, n, KD_E_IO, "%s: is not the folder of a run", path) : failed(why, n, path, "write to it", errno);
   if (s == KD_OK && flock(f->marker.fd, LOCK_EX | LOCK_NB) != 0)
