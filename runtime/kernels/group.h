@@ -21,7 +21,7 @@
 #define KD_KERNELS_GROUP_H
 #include "runtime/op/op.h"
 
-enum { KD_GROUP_AXES = 16 };
+enum { KD_GROUP_AXES = 16, KD_GROUP_MAX_INS = 4096 };
 
 typedef enum kd_group_kind {
 #define KD_GROUP_INS(ID, name, nin, doc) KD_GROUP_##ID,
@@ -36,8 +36,8 @@ typedef struct kd_group_ins {
   uint16_t op;                                   /* ELEM, REDUCE: kd_op */
   uint32_t in[3];                                /* indices of earlier instructions */
   uint32_t operand;                              /* LOAD, GATHER: input; STORE: output */
-  uint32_t axes;                                 /* domain of the value; of STORE: of what it stores */
-  uint32_t over;                                 /* REDUCE: axes; IOTA: the one axis */
+  uint32_t axes;                                 /* domain of the value; of STORE: of what it stores, maybe more than the value's */
+  uint32_t over;                                 /* REDUCE: axes; IOTA: the bit of the one axis */
   double value;                                  /* CONST */
   int64_t limit, step;                           /* GATHER: the indexed dimension and its stride in elements; CHECK: the limit */
   uint32_t origin;                               /* for faults */
@@ -53,13 +53,22 @@ typedef struct kd_group {
   uint64_t hash;                                 /* of everything above but origins: names compiled code */
 } kd_group;
 
+/* The number of operands in in[]. Is the value complete only when all chunks are done? */
+uint32_t kd__group_operands(const kd_group_ins *v);
+bool kd__group_final(const kd_group *g, uint32_t i);
+/* The phases of all instructions; returns the largest. */
+uint32_t kd__group_phases(const kd_group *g, uint16_t *phase);
+
 /* May output `out` lie in the memory of input `in`? So when both have the same element type, domain and strides, the domain has every outer axis
- * of more than one element, `in` is not gathered from, and every reader of `in` stands before the STORE. */
+ * of more than one element, `in` is not gathered from, every LOAD of `in` and every instruction that uses one stands before the STORE, and what is
+ * made from an element of `in` is not made again at a later time: it has no axis that the STORE lacks and, but for reductions, no later phase. */
 bool kd__group_may_share(const kd_group *g, uint32_t in, uint32_t out);
 
 /* Is the group well-formed: operands before users, domains as the operators make them, phases sorted, final reductions only stored? `why` says
  * what is not. Whatever the bytes are: kernels trust what this passes. */
 bool kd__group_valid(const kd_group *g, char *why, size_t n);
+
+uint64_t kd__group_hash(const kd_group *g);      /* what `hash` is to be */
 
 /* "axes 128 x 10, outer 0; v0 = load a ..." for --dump=plan and tests. */
 void kd__group_print(const kd_group *g, kd__buf *out);

@@ -16,10 +16,11 @@ typedef struct kd_call {
   const kd_tensor *in, *out;
   const kd_attr *attr;                           /* as in ops.def */
   void *prepared;                                /* what prepare() made, or NULL */
+  const struct kd_group *group;                  /* of `group` (group.h), else NULL */
 } kd_call;
 
 /* The first fault of a run; written with an atomic exchange of `set`. Reported after the program ran; its results are then void. */
-typedef struct kd_fault { int set; kd_op op; int64_t value, limit, position; } kd_fault;
+typedef struct kd_fault { int set; kd_op op; int64_t value, limit, position; uint32_t origin; } kd_fault;       /* origin 0: the call's */
 
 typedef struct kd__team kd__team;
 typedef struct kd_exec {
@@ -30,6 +31,7 @@ typedef struct kd_exec {
   kd__team *team;                                /* set by kd__team_run; NULL: each loop gathers a team of its own */
 } kd_exec;
 void kd__fault(const kd_exec *x, kd_op op, int64_t value, int64_t limit, int64_t position);
+void kd__fault_at(const kd_exec *x, kd_op op, uint32_t origin, int64_t value, int64_t limit, int64_t position);    /* of an instruction of a group */
 
 /* What chooses a kernel besides the call itself. The choice is a pure function of (call, settings). */
 typedef struct kd_kernel_settings { int threads; bool deterministic; bool use_dnnl; bool reference; } kd_kernel_settings;
@@ -54,6 +56,7 @@ bool kd__call_long(const kd_call *c);
 /* The naive twins (kernels/ref/): double precision (and integer) loops over multi-indices, one function a family, written for
  * clearness; they also accept f32 by converting element by element. Single-threaded. Used by tests and by --precision=double. */
 void kd__ref_run(const kd_call *c, const kd_exec *x);
+size_t kd__ref_scratch(const kd_call *c, const kd_kernel_settings *s);
 
 /* Copies between any two layouts of one shape and type (what the plan inserts where a view cannot be an alias). */
 void kd__copy_strided(const kd_tensor *from, const kd_tensor *to, const kd_exec *x);

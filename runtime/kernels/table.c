@@ -25,7 +25,7 @@ static bool takes_all(const kd_call *c, const kd_kernel_settings *s) {
 }
 
 static const kd_kernel twins[KD_OP_COUNT] = {
-#define KD_OP(ID, ...) { .name = "ref", .op = KD_OP_##ID, .takes = takes_all, .run = kd__ref_run },
+#define KD_OP(ID, ...) { .name = "ref", .op = KD_OP_##ID, .takes = takes_all, .scratch = kd__ref_scratch, .run = kd__ref_run },
 #include "runtime/op/ops.def"
 #undef KD_OP
 };

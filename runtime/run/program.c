@@ -62,6 +62,7 @@ static kd_status fault(kd_machine *r, uint32_t plan, uint32_t origin) {
   const kd_fault *f = &r->fault;
   const kd_plan_call *c = kd__bound_faulted(r->bound[plan]);
   if (c && c->origin) origin = c->origin;
+  if (f->origin) origin = f->origin;
   const char *op = f->op < KD_OP_COUNT ? kd__op_info(f->op)->name : "?";
   if (f->op == KD_OP_IDIV || f->op == KD_OP_REM)
     return kd__fail(r, KD_E_DATA, origin, "division of %lld by 0, at element %lld", (long long)f->value, (long long)f->position);

@@ -47,7 +47,7 @@ static void time_calls(void *ctx, const kd_exec *x) {
 /* Creates the kernel for a team and times it. `made`: milliseconds that choosing and preparing took. */
 static double time_on(const t_case *c, const kd_tensor *in, const kd_tensor *out, int threads, bool deterministic, const char **name, double *made) {
   kd_fault fault = { 0 };
-  bench b = { .call = { c->op, c->nin, c->nout, in, out, c->attr, NULL }, .x = { .threads = threads, .deterministic = deterministic, .fault = &fault } };
+  bench b = { .call = { c->op, c->nin, c->nout, in, out, c->attr, NULL, NULL }, .x = { .threads = threads, .deterministic = deterministic, .fault = &fault } };
   kd_kernel_settings set = { threads, deterministic, true, false };
   double start = now();
   b.kernel = kd__kernel_find(&b.call, &set);

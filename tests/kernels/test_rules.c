@@ -78,7 +78,7 @@ static kd_fault fault_of(const char *op, const char *in, const char *out, const 
   }
   t_make(out_, &c.out[0], T_DENSE, false, &state);
   if (t_count(&in_[1].t) > MOST) ((int64_t *)in_[1].t.data)[t_count(&in_[1].t) - 2] = (int64_t)b[0];
-  kd_call call = { c.op, c.nin, 1, operand, &out_[0].t, c.attr, NULL };
+  kd_call call = { c.op, c.nin, 1, operand, &out_[0].t, c.attr, NULL, NULL };
   kd__kernel_find(&call, &set_)->run(&call, &x);
   for (uint32_t i = 0; i < c.nin; i++) t_free(&in_[i]);
   t_free(out_);
