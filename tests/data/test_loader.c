@@ -1,8 +1,8 @@
-/* The loader: order, coverage, short batches, resuming, ending passes early. `test_loader speed` measures it. */
+/* The loader: order, coverage, short batches, resuming, ending passes early. And its speed. */
 #include "tests/data/common.h"
 #include <time.h>
 
-enum { ROWS = 10 };
+enum { ROWS = 10, MANY = 60000, BIG = 1500 };    /* batches of BIG rows are gathered by a thread, small ones are not */
 
 typedef struct stream_of { set s; kd_data *d; kd_stream stream; struct { uint32_t field; int64_t slot; } bind[2]; } stream_of;
 
@@ -137,10 +137,82 @@ static void loader_stops_anywhere(void **state) {
   }
   close_loader(&o, l);
   for (int i = 0; i < 20; i++) {
-    l = open_loader(t, &o, ROWS, 3, true, false);
+    l = open_loader(t, &o, i % 4 < 2 ? ROWS : MANY, i % 4 < 2 ? 3 : BIG, true, false);
     if (i % 2) kd__loader_start(l, 7, 1, 0);
     close_loader(&o, l);
   }
+}
+
+static void wait_a_little(void) { nanosleep(&(struct timespec){ 0, 2000000 }, NULL); }
+
+/* Batches from the thread: in order and shuffled, from anywhere, by a consumer that is faster and one that is slower than it. */
+static void loader_thread(void **state) {
+  temp *t = *state;
+  stream_of o;
+  kd__batch b;
+  static int64_t whole[MANY], again[MANY];
+  kd_loader *l = open_loader(t, &o, MANY, BIG, false, false);
+  assert_int_equal(run_pass(l, 1, 0, 0, whole), MANY);
+  for (int64_t i = 0; i < MANY; i++) assert_int_equal(whole[i], i);
+  close_loader(&o, l);
+  l = open_loader(t, &o, MANY, BIG, true, false);
+  kd__loader_order(3, 5, again, MANY);
+  assert_int_equal(run_pass(l, 3, 5, 0, whole), MANY);
+  assert_memory_equal(whole, again, sizeof whole);
+  assert_int_equal(run_pass(l, 3, 5, 33, whole), MANY - 33 * BIG);
+  assert_memory_equal(whole, again + 33 * BIG, (MANY - 33 * BIG) * sizeof *whole);
+  for (int i = 0; i < 200; i++) {                /* a new pass at any moment of the old one: begun, its ring full, half read, at its end */
+    kd__loader_start(l, 7, (uint64_t)i, i % 5);
+    if (i % 10 == 0) wait_a_little();
+    for (int k = 0; k < i * 7 % 36; k++) {
+      assert_true(kd__loader_next(l, &b));
+      if (k == 20 && i % 15 == 0) wait_a_little();
+      check_batch(&b, NULL, NULL);
+    }
+  }
+  close_loader(&o, l);
+}
+
+static double seconds(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* A hundred thousand small images a second is what training asks for at most; two million are measured with instrumentation, ten without. */
+static void loader_is_fast(void **state) {
+  enum { IMAGES = 40000, SIDE = 28 };
+  temp *t = *state;
+  set s;
+  kd_data *d;
+  kd_loader *l;
+  kd__batch b;
+  const char *folder[] = { t->folder };
+  kd__search search = { folder, 1, NULL };
+  struct { uint32_t field; int64_t slot; } bind[2] = { { 0, 0 }, { 1, 1 } };
+  kd_stream stream = { .batch = 128, .shuffle = true, .bind = (void *)bind, .nbind = 2 };
+  size_t bytes = IMAGES * SIDE * SIDE + 16;
+  uint8_t *image = calloc(bytes, 1);
+  assert_non_null(image);
+  set_write(t, "i", "l", IMAGES, false);         /* for the labels */
+  memcpy(image, (uint8_t[]){ 0, 0, 8, 3, 0, 0, (uint8_t)(IMAGES >> 8), (uint8_t)IMAGES, 0, 0, 0, SIDE, 0, 0, 0, SIDE }, 16);
+  temp_write(t, "i", image, bytes);
+  free(image);
+  set_make(&s, "i", "l", SIDE, SIDE, 3);
+  assert_int_equal(kd__data_open(&s.data, &search, &d, t->why, sizeof t->why), KD_OK);
+  assert_int_equal(kd__loader_open(d, &stream, &l, t->why, sizeof t->why), KD_OK);
+  double best = 0;
+  for (uint64_t pass = 0; pass < 8; pass++) {    /* the best of some: the machine may have other work */
+    double from = seconds();
+    kd__loader_start(l, 1, pass, 0);
+    while (kd__loader_next(l, &b)) continue;
+    double rate = IMAGES / (seconds() - from);
+    if (rate > best) best = rate;
+  }
+  print_message("%.0f images of 28 x 28 a second\n", best);
+  assert_true(best > 300000);
+  kd__loader_close(l);
+  kd__data_close(d);
 }
 
 static void loader_wrong_use(void **state) {
@@ -166,41 +238,15 @@ static void loader_order_is_fixed(void **state) {
   assert_memory_equal(order, ((int64_t[]){ 7, 6, 0, 4, 3, 5, 2, 1 }), sizeof order);
 }
 
-static int speed(void) {
-  static const char *const folder[] = { "/usr/share/datasets" };
-  kd__search search = { folder, 1, NULL };
-  set s;
-  kd_data *d;
-  kd_loader *l;
-  kd__batch b;
-  char why[500];
-  struct timespec from, to;
-  struct { uint32_t field; int64_t slot; } bind[2] = { { 0, 0 }, { 1, 1 } };
-  kd_stream stream = { .batch = 128, .shuffle = true, .bind = (void *)bind, .nbind = 2 };
-  set_make(&s, "fashion-mnist/train-images-idx3-ubyte", "fashion-mnist/train-labels-idx1-ubyte", 28, 28, 10);
-  if (kd__data_open(&s.data, &search, &d, why, sizeof why) != KD_OK || kd__loader_open(d, &stream, &l, why, sizeof why) != KD_OK) { puts(why); return 1; }
-  int64_t rows = 0;
-  clock_gettime(CLOCK_MONOTONIC, &from);
-  for (uint64_t pass = 0; pass < 20; pass++) {
-    kd__loader_start(l, 1, pass, 0);
-    while (kd__loader_next(l, &b)) rows += b.rows;
-  }
-  clock_gettime(CLOCK_MONOTONIC, &to);
-  double seconds = (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
-  printf("%.0f images of 28 x 28 a second\n", (double)rows / seconds);
-  kd__loader_close(l);
-  kd__data_close(d);
-  return 0;
-}
-
-int main(int argc, char **argv) {
-  if (argc > 1 && strcmp(argv[1], "speed") == 0) return speed();
+int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(loader_in_order, temp_open, temp_close),
     cmocka_unit_test_setup_teardown(loader_drops_last, temp_open, temp_close),
     cmocka_unit_test_setup_teardown(loader_covers_once_and_repeats, temp_open, temp_close),
     cmocka_unit_test_setup_teardown(loader_resumes, temp_open, temp_close),
     cmocka_unit_test_setup_teardown(loader_stops_anywhere, temp_open, temp_close),
+    cmocka_unit_test_setup_teardown(loader_thread, temp_open, temp_close),
+    cmocka_unit_test_setup_teardown(loader_is_fast, temp_open, temp_close),
     cmocka_unit_test_setup_teardown(loader_wrong_use, temp_open, temp_close),
     cmocka_unit_test(loader_order_is_fixed),
   };
