@@ -1,5 +1,11 @@
 /* libs.c: opening OpenBLAS (its OpenMP build, by its own path) and oneDNN at first use, and saying what they are.
  *
+ * OpenBLAS picks its kernels when it is opened, by the processor, but lets OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE overrule it. Which kernels a run
+ * gets must not hang on its environment: AVX2 ones are half as fast where there is AVX-512, and other kernels end in other bits. So these two
+ * entries are hidden for the moment of opening: their places point to a text of another name. Nothing is added, moved or freed, so whoever reads
+ * the environment meanwhile, in another thread, finds the rest of it whole, and afterwards it is as it was. The environment has its say only where
+ * the library's own choice fails the self-test.
+ *
  * The handles are, with the queue in par.c, the only process-wide state of kernels/: set once, never changed. The system's default libblas
  * may be the pthread build, whose second pool of threads would fight with ours: so that one is refused. */
 #include "runtime/kernels/libs.h"
@@ -8,6 +14,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #ifdef __SANITIZE_ADDRESS__
 /* GCC 12's leak check loses its way in the thread-local memory of libraries that are opened late, and stops the program. */
@@ -34,6 +41,72 @@ static void *open_first(const char *const *paths) {
   return NULL;
 }
 
+/* A product with odd sizes and exact small integers: any kernel that computes right gives the exact answer. */
+enum { CHECK_M = 37, CHECK_N = 29, CHECK_K = 43, CHECK_ALL = CHECK_M * CHECK_K + CHECK_K * CHECK_N + CHECK_M * CHECK_N };
+typedef struct check { bool dnnl, right; float f[CHECK_ALL]; double d[CHECK_ALL]; } check;
+
+#define FILL_AND(T, v, product) \
+  do { \
+    T *a = v, *b = a + CHECK_M * CHECK_K, *c = b + CHECK_K * CHECK_N; \
+    for (int i = 0; i < CHECK_M * CHECK_K; i++) a[i] = (T)(i * 7 % 13 - 6); \
+    for (int i = 0; i < CHECK_K * CHECK_N; i++) b[i] = (T)(i * 5 % 11 - 5); \
+    product; \
+    for (int i = 0; i < CHECK_M * CHECK_N; i++) { \
+      T want = 0; \
+      for (int l = 0; l < CHECK_K; l++) want += a[i / CHECK_N * CHECK_K + l] * b[l * CHECK_N + i % CHECK_N]; \
+      k->right = k->right && c[i] == want; \
+    } \
+  } while (0)
+
+static void run_check(void *ctx) {
+  check *k = ctx;
+  k->right = true;
+#ifdef KD__HAVE_DNNL
+  if (k->dnnl) {
+    FILL_AND(float, k->f, kd__dnnl()->f_dnnl_sgemm('N', 'N', CHECK_M, CHECK_N, CHECK_K, 1, a, CHECK_K, b, CHECK_N, 0, c, CHECK_N));
+    return;
+  }
+#endif
+  FILL_AND(float, k->f, blas.sgemm(101, 111, 111, CHECK_M, CHECK_N, CHECK_K, 1, a, CHECK_K, b, CHECK_N, 0, c, CHECK_N));
+  FILL_AND(double, k->d, blas.dgemm(101, 111, 111, CHECK_M, CHECK_N, CHECK_K, 1, a, CHECK_K, b, CHECK_N, 0, c, CHECK_N));
+}
+
+static bool computes_right(bool with_dnnl) {
+  check k = { .dnnl = with_dnnl };
+  kd__par_alone(run_check, &k);
+  return k.right;
+}
+
+/* --- OpenBLAS ----------------------------------------------------------------------------------------------------------------------- */
+enum { HIDDEN_MAX = 8 };
+typedef struct hidden { char *text, **at[HIDDEN_MAX], *before[HIDDEN_MAX]; int n; } hidden;
+static void hide(hidden *h, const char *name) {
+  for (char **e = environ; e && *e && h->n < HIDDEN_MAX; e++)
+    if (strncmp(*e, name, strlen(name)) == 0) h->at[h->n] = e, h->before[h->n++] = *e, *e = h->text;
+}
+static void show(const hidden *h) {
+  for (int i = 0; i < h->n; i++)
+    if (*h->at[i] == h->text) *h->at[i] = h->before[i];
+}
+
+static void *open_as(const char *const *paths, bool own_choice) {
+  static char text[] = "KDC_HIDES_OPENBLAS=";
+  hidden h = { .text = text };
+  if (own_choice) hide(&h, "OPENBLAS_CORETYPE="), hide(&h, "OPENBLAS_L2_SIZE=");
+  void *lib = open_first(paths);
+  show(&h);
+  return lib;
+}
+
+static const char *find_functions(void *lib) {
+  int (*get_parallel)(void);
+  if (!symbol(lib, "cblas_sgemm", &blas.sgemm) || !symbol(lib, "cblas_dgemm", &blas.dgemm) || !symbol(lib, "openblas_get_config", &blas.get_config) ||
+      !symbol(lib, "openblas_get_corename", &blas.get_corename) || !symbol(lib, "openblas_get_parallel", &get_parallel))
+    return "the OpenBLAS library lacks a function";
+  if (get_parallel() != 2) return "OpenBLAS is not the OpenMP build (Debian: libopenblas0-openmp); two thread pools would fight for the cores";
+  return NULL;
+}
+
 static void open_blas(void) {
   static const char *const paths[] = {
     KD__OPENBLAS_PATH,
@@ -41,16 +114,14 @@ static void open_blas(void) {
     "/usr/lib/" KD__MULTIARCH "/openblas-openmp/libopenblas.so.0",
 #endif
     "libopenblaso.so.0", "libopenblas.so.0", NULL };
-  int (*get_parallel)(void);
-  void *lib = open_first(paths);
-  if (!lib) { blas_why = "the OpenMP build of OpenBLAS was not found (Debian: libopenblas0-openmp)"; return; }
-  if (!symbol(lib, "cblas_sgemm", &blas.sgemm) || !symbol(lib, "cblas_dgemm", &blas.dgemm) || !symbol(lib, "openblas_get_config", &blas.get_config) ||
-      !symbol(lib, "openblas_get_corename", &blas.get_corename) || !symbol(lib, "openblas_get_parallel", &get_parallel)) {
-    blas_why = "the OpenBLAS library lacks a function";
-  } else if (get_parallel() != 2) {
-    blas_why = "OpenBLAS is not the OpenMP build (Debian: libopenblas0-openmp); two thread pools would fight for the cores";
+  for (int turn = 0; turn < 2; turn++) {
+    void *lib = open_as(paths, turn == 0);
+    if (!lib) { blas_why = "the OpenMP build of OpenBLAS was not found (Debian: libopenblas0-openmp)"; return; }
+    blas_why = find_functions(lib);
+    if (!blas_why && (turn == 1 || computes_right(false))) return;
+    dlclose(lib);
+    if (blas_why) return;
   }
-  if (blas_why) dlclose(lib);
 }
 
 const kd__blas_api *kd__blas(void) {
@@ -97,34 +168,6 @@ void kd__kernel_libraries(kd__buf *out) {
     kd__buf_printf(out, ", oneDNN %d.%d.%d", v->major, v->minor, v->patch);
   }
 #endif
-}
-
-/* A product with odd sizes and exact small integers: any kernel that computes right gives the exact answer. */
-enum { CHECK_M = 37, CHECK_N = 29, CHECK_K = 43 };
-typedef struct check { float *a, *b, *c; bool dnnl, right; } check;
-
-static void run_check(void *ctx) {
-  check *k = ctx;
-  for (int i = 0; i < CHECK_M * CHECK_K; i++) k->a[i] = (float)(i * 7 % 13 - 6);
-  for (int i = 0; i < CHECK_K * CHECK_N; i++) k->b[i] = (float)(i * 5 % 11 - 5);
-#ifdef KD__HAVE_DNNL
-  if (k->dnnl) kd__dnnl()->f_dnnl_sgemm('N', 'N', CHECK_M, CHECK_N, CHECK_K, 1, k->a, CHECK_K, k->b, CHECK_N, 0, k->c, CHECK_N);
-#endif
-  if (!k->dnnl) kd__blas()->sgemm(101, 111, 111, CHECK_M, CHECK_N, CHECK_K, 1, k->a, CHECK_K, k->b, CHECK_N, 0, k->c, CHECK_N);
-  k->right = true;
-  for (int i = 0; i < CHECK_M; i++)
-    for (int j = 0; j < CHECK_N; j++) {
-      float want = 0;
-      for (int l = 0; l < CHECK_K; l++) want += k->a[i * CHECK_K + l] * k->b[l * CHECK_N + j];
-      k->right = k->right && k->c[i * CHECK_N + j] == want;
-    }
-}
-
-static bool computes_right(bool with_dnnl) {
-  float a[CHECK_M * CHECK_K], b[CHECK_K * CHECK_N], c[CHECK_M * CHECK_N] = { 0 };
-  check k = { a, b, c, with_dnnl, false };
-  kd__par_alone(run_check, &k);
-  return k.right;
 }
 
 static bool dnnl_right;

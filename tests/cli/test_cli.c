@@ -254,6 +254,23 @@ static void help_names_everything(void **state) {
   assert_non_null(strstr(out, "numeric libraries: "));
 }
 
+/* What computes is a matter of the processor, not of the environment. */
+static void environment_picks_no_kernels(void **state) {
+  (void)state;
+  static char first[ROOM];
+  unsetenv("OPENBLAS_CORETYPE");
+  unsetenv("OPENBLAS_L2_SIZE");
+  expect(RUN("info"), 0);
+  memcpy(first, out, ROOM);
+  setenv("OPENBLAS_CORETYPE", "Prescott", 1);
+  setenv("OPENBLAS_L2_SIZE", "64", 1);
+  expect(RUN("info"), 0);
+  unsetenv("OPENBLAS_CORETYPE");
+  unsetenv("OPENBLAS_L2_SIZE");
+  assert_string_equal(out, first);
+  assert_non_null(strstr(out, "self-test: ok"));
+}
+
 /* --- runs ------------------------------------------------------------------------------------------------------------------------------ */
 static int count(const char *text, const char *part) {
   int n = 0;
@@ -374,7 +391,7 @@ static void an_interrupt_ends_the_run(void **state) {
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(each_case_has_its_code_and_message), cmocka_unit_test(a_failed_run_leaves_nothing_that_looks_whole),
-    cmocka_unit_test(a_full_disk_is_told), cmocka_unit_test(help_names_everything), cmocka_unit_test(off_a_terminal_a_line_an_epoch),
+    cmocka_unit_test(a_full_disk_is_told), cmocka_unit_test(help_names_everything), cmocka_unit_test(environment_picks_no_kernels), cmocka_unit_test(off_a_terminal_a_line_an_epoch),
     cmocka_unit_test(on_a_terminal_one_live_line), cmocka_unit_test(colour_on_a_terminal_only), cmocka_unit_test(json_lines_are_json),
     cmocka_unit_test(check_says_what_is_trained), cmocka_unit_test(an_interrupt_ends_the_run),
   };
