@@ -86,6 +86,10 @@ kd_value kd__b_scatter(kd_build *b, kd_op op, kd_value base, kd_value index, kd_
 
 /* A loop (the row in ops.def says what its body is). The body must not change any more; it lives in the same arena. */
 kd_value kd__b_loop(kd_build *b, const kd_graph *body, int64_t times, int64_t carries, const kd_value *in, uint32_t nin);
+/* A group (as a loop's, its body must not change any more). */
+kd_value kd__b_group(kd_build *b, const kd_graph *body, const kd_value *in, uint32_t nin);
+/* Of a loop or a group: what it holds, else NULL. */
+static inline const kd_graph *kd__body_of(const kd_node *n) { return n->op == KD_OP_LOOP || n->op == KD_OP_GROUP ? n->attr[0].u.graph : NULL; }
 /* The body's value of a slot of its own, or 0 where it does not read it. */
 kd_value kd__body_input(const kd_graph *body, int64_t slot);
 /* What the body leaves in a slot: 0 where it leaves it as it was. */

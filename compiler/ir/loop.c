@@ -1,4 +1,4 @@
-/* loop.c: loops: how many results, what types, and building them. A body is a program with slots of its own (ops.def). */
+/* loop.c: loops and groups: how many results, what types, and building them. A body is a program with slots of its own (ops.def). */
 #include "compiler/ir/shape.h"
 
 enum { BODY, TIMES, CARRIES };                   /* attributes */
@@ -7,7 +7,9 @@ enum { MOST_RESULTS = UINT16_MAX };
 uint32_t kd__result_count(kd_op op, const kd_attr *attr) {
   int n = kd__op_info(op)->nout;
   if (n >= 0) return (uint32_t)n;
-  if (attr[BODY].kind != 'g' || !attr[BODY].u.graph || attr[CARRIES].u.i < 0 || attr[CARRIES].u.i > MOST_RESULTS) return 0;
+  if (attr[BODY].kind != 'g' || !attr[BODY].u.graph) return 0;
+  if (op == KD_OP_GROUP) return attr[BODY].u.graph->result.n > MOST_RESULTS ? 0 : (uint32_t)attr[BODY].u.graph->result.n;
+  if (attr[CARRIES].u.i < 0 || attr[CARRIES].u.i > MOST_RESULTS) return 0;
   return (uint32_t)(attr[CARRIES].u.i + (int64_t)attr[BODY].u.graph->result.n);
 }
 
@@ -55,6 +57,34 @@ bool kd__shape_loop(const kd__shape_call *c) {
     memcpy(to->dim + 1, t->dim, sizeof *t->dim * t->rank);
   }
   return true;
+}
+
+/* --- groups ---------------------------------------------------------------------------------------------------------------------- */
+
+static bool check_member(const kd__shape_call *c, const kd_graph *body, const kd_node *n) {
+  char have[KD_TYPE_TEXT], want[KD_TYPE_TEXT];
+  if (n->op == KD_OP_LOOP || n->op == KD_OP_GROUP) return kd__no(c, "the body of a group holds a %s", kd__op_info((kd_op)n->op)->name);
+  if (n->op != KD_OP_INPUT) return true;
+  int64_t slot = n->attr[0].u.i;
+  const kd_type *t = kd__type_of(body, n->out);
+  if (slot < 0 || slot >= (int64_t)c->nin) return kd__no(c, "the body reads slot %lld; the group has %u operands", (long long)slot, c->nin);
+  if (kd__type_equal(t, c->in[slot])) return true;
+  return kd__no(c, "the body reads slot %lld as %.90s; it is %.90s", (long long)slot, kd__type_text(t, have, sizeof have), kd__type_text(c->in[slot], want, sizeof want));
+}
+
+bool kd__shape_group(const kd__shape_call *c) {
+  const kd_graph *body = c->attr[BODY].u.graph;
+  if (!body) return kd__no(c, "a group needs a body");
+  if (body->write.n) return kd__no(c, "the body of a group writes a slot");
+  if (body->result.n == 0 || body->result.n > MOST_RESULTS) return kd__no(c, "a group has one result or more, and not too many");
+  for (size_t i = 1; i < body->node.n; i++)
+    if (!check_member(c, body, &body->node.v[i])) return false;
+  for (size_t k = 0; k < body->result.n; k++) c->out[k] = *kd__type_of(body, body->result.v[k].value);
+  return true;
+}
+
+kd_value kd__b_group(kd_build *b, const kd_graph *body, const kd_value *in, uint32_t nin) {
+  return kd__graph_add(b->g, KD_OP_GROUP, in, nin, (kd_attr[]){ kd__ag(body) }, b->origin, NULL);
 }
 
 /* --- building -------------------------------------------------------------------------------------------------------------------- */

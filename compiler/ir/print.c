@@ -32,7 +32,7 @@ static void print_double(double v, kd__buf *out) {
   kd__buf_puts(out, s);
 }
 
-/* The bodies that a graph's loops name, in the order in which they are first named. */
+/* The bodies that a graph's loops and groups name, in the order in which they are first named. */
 typedef KD_VEC(const kd_graph *) bodies;
 
 static size_t number_of(const bodies *b, const kd_graph *body) {
@@ -104,7 +104,7 @@ static void print_body(const kd_node *n, kd__arena *a, bodies *b, int depth, kd_
 static void print_graph(const kd_graph *g, int depth, kd__buf *out) {
   bodies b = { 0 };
   for (size_t i = 1; i < g->node.n; i++) {
-    if (g->node.v[i].op == KD_OP_LOOP) print_body(&g->node.v[i], g->arena, &b, depth, out);
+    if (kd__body_of(&g->node.v[i])) print_body(&g->node.v[i], g->arena, &b, depth, out);
     indent(out, depth);
     print_node(g, &g->node.v[i], &b, out);
   }

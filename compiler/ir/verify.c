@@ -30,7 +30,7 @@ static bool check_types(const kd_graph *g, size_t id, kd_shape_error *err) {
   return true;
 }
 
-/* A loop's body is a graph like any other; that its slots fit the operands is a matter of the shape rule. */
+/* The body of a loop or a group is a graph like any other; that its slots fit the operands is a matter of the shape rule. */
 static bool check_body(const kd_node *n, size_t id, kd_shape_error *err) {
   kd_shape_error why;
   if (n->attr[0].kind != 'g' || !n->attr[0].u.graph) return breach(err, "node %zu: no body", id);
@@ -42,7 +42,7 @@ static bool check_node(const kd_graph *g, size_t id, kd_value next, kd_shape_err
   if (n->op >= KD_OP_COUNT) return breach(err, "node %zu: no operator has number %u", id, n->op);
   const kd_op_info *info = kd__op_info((kd_op)n->op);
   if (info->nattr && !n->attr) return breach(err, "node %zu: no attributes", id);
-  if (n->op == KD_OP_LOOP && !check_body(n, id, err)) return false;
+  if ((n->op == KD_OP_LOOP || n->op == KD_OP_GROUP) && !check_body(n, id, err)) return false;
   uint32_t nout = kd__result_count((kd_op)n->op, n->attr);
   if (n->nout != nout) return breach(err, "node %zu: %s has %u results, not %u", id, info->name, nout, n->nout);
   if (n->out != next || n->nout > g->type.n - next) return breach(err, "node %zu: its results are not the next values", id);

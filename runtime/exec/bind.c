@@ -1,5 +1,6 @@
 /* bind.c: a plan meets memory and kernels: addresses resolved, kernels chosen and prepared. */
 #include "runtime/exec/bound.h"
+#include "runtime/kernels/group.h"
 #include <stdlib.h>
 
 /* Does the tensor, whose place begins at byte `first` of `size` bytes, stay inside? Whatever the numbers are. */
@@ -28,6 +29,34 @@ static kd_status resolve(const kd_plan *p, const kd_store *s, char *arena, const
   return KD_OK;
 }
 
+/* Lowest and highest element that strides over these sizes come to. False where they cannot be counted. */
+static bool reach(const int64_t *size, const int64_t *stride, uint32_t rank, int64_t *lo, int64_t *hi) {
+  *lo = *hi = 0;
+  for (uint32_t d = 0; d < rank; d++) {
+    int64_t span;
+    if (__builtin_mul_overflow(size[d] - 1, stride[d], &span)) return false;
+    if (span < 0 ? __builtin_add_overflow(*lo, span, lo) : __builtin_add_overflow(*hi, span, hi)) return false;
+  }
+  return true;
+}
+
+/* Does a group stay inside its operands' tensors, which lie inside their memory? Whatever the numbers are. */
+static bool group_fits(const kd_call *c) {
+  const kd_group *g = c->group;
+  char why[120];
+  if (!g || g->nin != c->nin || g->nout != c->nout || !kd__group_valid(g, why, sizeof why)) return false;
+  for (uint32_t o = 0; o < g->nin + g->nout; o++) {
+    const kd_tensor *t = o < g->nin ? &c->in[o] : &c->out[o - g->nin];
+    int64_t lo, hi, first, last, along = 0;
+    if (t->dtype != g->dtype[o] || !reach(g->size, g->stride[o], g->rank, &lo, &hi) || !reach(t->dim, t->stride, t->rank, &first, &last)) return false;
+    for (uint32_t i = 0; i < g->nins; i++)
+      if (g->ins[i].kind == KD_GROUP_GATHER && g->ins[i].operand == o && __builtin_mul_overflow(g->ins[i].limit - 1, g->ins[i].step, &along)) return false;
+    if (along < 0 ? __builtin_add_overflow(lo, along, &lo) : __builtin_add_overflow(hi, along, &hi)) return false;
+    if (lo < first || hi > last) return false;
+  }
+  return true;
+}
+
 static kd_status bind_call(kd_bound *b, uint32_t i, kd_tensor *operand) {
   const kd_plan_call *from = &b->plan->call[i];
   kd_call *c = &b->call[i];
@@ -35,11 +64,12 @@ static kd_status bind_call(kd_bound *b, uint32_t i, kd_tensor *operand) {
     if ((k < from->nin ? from->in[k] : from->out[k - from->nin]) >= b->plan->ntensor) return KD_E_USAGE;
   for (uint32_t k = 0; k < from->nin; k++) operand[k] = b->tensor[from->in[k]];
   for (uint32_t k = 0; k < from->nout; k++) operand[from->nin + k] = b->tensor[from->out[k]];
-  *c = (kd_call){ .op = from->op, .nin = from->nin, .nout = from->nout, .in = operand, .out = operand + from->nin, .attr = from->attr };
+  *c = (kd_call){ .op = from->op, .nin = from->nin, .nout = from->nout, .in = operand, .out = operand + from->nin, .attr = from->attr, .group = from->group };
   if (from->op == KD_OP_COUNT && (from->nin != 1 || from->nout != 1)) return KD_E_USAGE;
   b->team = b->team || kd__call_long(c);
   if (from->op == KD_OP_COUNT) return KD_OK;
   if (from->op == KD_OP_LOOP) return kd__bind_loop(b, i);
+  if (from->op == KD_OP_GROUP && !group_fits(c)) return KD_E_USAGE;
   const kd_kernel *k = kd__kernel_find(c, &b->set);
   if (!k) return KD_E_UNAVAILABLE;
   b->kernel[i] = k;

@@ -41,6 +41,7 @@ typedef struct kd_plan_call {
   const kd_attr *attr;
   uint32_t origin;                               /* for faults: the compiler's origin */
   const kd_plan_loop *loop;                      /* KD_OP_LOOP */
+  const struct kd_group *group;                  /* KD_OP_GROUP (runtime/kernels/group.h); its operands are the call's */
 } kd_plan_call;
 
 typedef struct kd_plan_result { const char *name; uint32_t tensor; } kd_plan_result;

@@ -1,5 +1,6 @@
 /* print.c: plans as text (for golden tests and `kdc compile --dump=plan`), and the kernels that a bound plan uses. */
 #include "runtime/exec/bound.h"
+#include "runtime/kernels/group.h"
 #include <inttypes.h>
 
 static void print_dims(kd__buf *out, char open, const int64_t *v, uint32_t n, char close) {
@@ -65,6 +66,16 @@ static void print_loop(const kd_plan_loop *l, int depth, kd__buf *out) {
   if (l) print_plan(l->body, l->slot, depth + 1, out);
 }
 
+static void print_group(const kd_group *g, int depth, kd__buf *out) {
+  kd__buf text = { 0 };
+  kd__group_print(g, &text);
+  for (const char *p = text.p ? text.p : "", *nl; (nl = strchr(p, '\n')); p = nl + 1) {
+    line(out, depth + 1);
+    kd__buf_add(out, p, (size_t)(nl + 1 - p));
+  }
+  kd__buf_free(&text);
+}
+
 static void print_plan(const kd_plan *p, const kd_slot *slots, int depth, kd__buf *out) {
   line(out, depth);
   kd__buf_printf(out, "plan \"%s\": arena %" PRId64 " bytes, copied %" PRId64 " bytes\n", p->name, p->arena_size, p->copied);
@@ -78,6 +89,7 @@ static void print_plan(const kd_plan *p, const kd_slot *slots, int depth, kd__bu
     line(out, depth);
     print_call(&p->call[i], out);
     print_loop(p->call[i].loop, depth, out);
+    if (p->call[i].group) print_group(p->call[i].group, depth, out);
   }
   for (uint32_t i = 0; i < p->nresult; i++) {
     line(out, depth);

@@ -5,7 +5,7 @@
  * *domain*, a bit mask; every instruction makes one value (STORE and CHECK make none) from earlier ones. Axes are *outer* or *inner* (`outer` is a
  * mask). An outer point is a piece of work of its own: outer axes are cut into chunks and tiles, inner axes are always walked whole.
  *
- *  - A reduction over inner axes alone ("inner") is complete within an outer point: later instructions may read it (softmax of a row, the norm of
+ *  - A reduction over inner axes alone ("inner") is complete within an outer point: later instructions may read it (softmax of a row, the length of
  *    a sample). It ends a *phase*: phase(x) is the largest phase of x's operands, plus one where x is an inner reduction's result.
  *  - A reduction over outer axes, with or without inner ones ("final"), is complete when all chunks are done: only STOREs may read it.
  *  - Instructions are sorted by phase. A value whose domain has no outer axis is the same for all chunks.
@@ -15,7 +15,7 @@
  * strides. Every element of an output is stored once.
  *
  * Bits: chunks depend on the group alone, never on the number of threads; partial results of final reductions are added in the order of chunks.
- * So the bits do not depend on threads. Sums keep the accuracy of the reduce kernels (docs/kernels.md): at most 4096 elements in single precision
+ * So the bits do not depend on threads. Sums are as exact as those of the reduce kernels (docs/kernels.md): at most 4096 elements in single precision
  * for one partial sum, partial sums in double precision. */
 #ifndef KD_KERNELS_GROUP_H
 #define KD_KERNELS_GROUP_H

@@ -58,9 +58,11 @@ static bool bind_input(kd_eval *e, const kd_node *n, const kd_eval_slot *slot, s
 }
 
 static bool run_loop(kd_eval *e, const kd_node *n, kd_eval_layout layout);
+static bool run_group(kd_eval *e, const kd_node *n, kd_eval_layout layout);
 
 static bool run_node(kd_eval *e, const kd_node *n, kd_eval_layout layout) {
   if (n->op == KD_OP_LOOP) return run_loop(e, n, layout);
+  if (n->op == KD_OP_GROUP) return run_group(e, n, layout);
   kd_tensor *in = KD_NEWN(&e->arena, kd_tensor, n->nin + 1), *out = &e->value[n->out];
   for (uint32_t i = 0; i < n->nin; i++) {
     if (!kd_eval_has(e, n->in[i])) return false;
@@ -125,6 +127,30 @@ static bool run_loop(kd_eval *e, const kd_node *n, kd_eval_layout layout) {
   for (uint32_t k = 0; k < n->nout; k++)
     e->value[n->out + k] = dense_result(e, n->out + k, k < t.carries ? t.slot[k + 1].data : stack[k - t.carries], layout);
   return true;
+}
+
+/* A group is what its body is, node by node. */
+static bool run_group(kd_eval *e, const kd_node *n, kd_eval_layout layout) {
+  const kd_graph *body = kd__body_of(n);
+  kd_eval_slot *slot = KD_NEWN(&e->arena, kd_eval_slot, n->nin + 1);
+  kd_value *root = KD_NEWN(&e->arena, kd_value, body->result.n);
+  kd_eval inside;
+  for (uint32_t i = 0; i < n->nin; i++) {
+    if (!kd_eval_has(e, n->in[i])) return false;
+    void *data = kd__arena_get(&e->arena, bytes_of(kd__type_of(e->g, n->in[i])) + 1);
+    kd_eval_read(e, n->in[i], data);
+    slot[i] = (kd_eval_slot){ i, data };
+  }
+  for (size_t k = 0; k < body->result.n; k++) root[k] = body->result.v[k].value;
+  bool good = kd_eval_run(&inside, body, slot, n->nin, root, body->result.n, layout);
+  e->fault = inside.fault;
+  for (uint32_t k = 0; good && k < n->nout; k++) {
+    void *data = kd__arena_get(&e->arena, bytes_of(kd__type_of(e->g, n->out + k)) + 1);
+    kd_eval_read(&inside, root[k], data);
+    e->value[n->out + k] = dense_result(e, n->out + k, data, layout);
+  }
+  kd_eval_free(&inside);
+  return good;
 }
 
 /* Which nodes the roots need. */

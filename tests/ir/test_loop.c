@@ -66,6 +66,34 @@ static void round_trips(void **state) {
   }
 }
 
+#define GROUP(inside, tail) "%a = input {slot=0, dtype=f32, shape=[2]}\nbody b {\n%x = input {slot=0, dtype=f32, shape=[2]}\n" inside "}\n" tail
+
+static void text_of_a_group(void **state) {
+  (void)state;
+  kd__arena a;
+  kd__arena_init(&a, NULL, NULL);
+  kd_shape_error err;
+  kd__buf out = { 0 };
+  kd_graph *g = read_text(&a, GROUP("%e = exp %x\n%s = sum %e {axes=[0]}\nresult \"0\" %e\nresult \"1\" %s\n", "%p, %q = group %a {body=b}\nresult \"q\" %q\n"), &err);
+  if (!g || !kd__graph_verify(g, &err)) fail_msg("%s", err.text);
+  kd__graph_print(g, &out);
+  assert_string_equal(out.p,
+    "%1 = input {slot=0, dtype=f32, shape=[2]} : f32[2]\n"
+    "body b1 {\n"
+    "  %1 = input {slot=0, dtype=f32, shape=[2]} : f32[2]\n"
+    "  %2 = exp %1 : f32[2]\n"
+    "  %3 = sum %2 {axes=[0]} : f32[]\n"
+    "  result \"0\" %2\n"
+    "  result \"1\" %3\n"
+    "}\n"
+    "%2, %3 = group %1 {body=b1} : f32[2], f32[]\n"
+    "result \"q\" %3\n");
+  assert_ptr_equal(kd__body_of(kd__node_of(g, 2)), kd__node_of(g, 2)->attr[0].u.graph);
+  assert_null(kd__body_of(kd__node_of(g, 1)));
+  kd__buf_free(&out);
+  kd__arena_free(&a);
+}
+
 #define BODY "%a = input {slot=0, dtype=f32, shape=[2]}\n%b = input {slot=1, dtype=f32, shape=[3]}\nbody b {\n%x = input {slot=1, dtype=f32, shape=[2]}\n%n = neg %x\n"
 #define LOOP(tail) BODY "write 1 %n\nresult \"n\" %n\n}\n" tail
 
@@ -90,6 +118,12 @@ static void what_does_not_fit(void **state) {
     { BODY "%y = slice %n {start=[0], size=[1], step=[1]}\nwrite 1 %y\n}\n%o = loop %a {body=b, times=1, carries=1}", "line 9: the body writes slot 1 as f32[1]; it is f32[2]" },
     { "body b {\n%c = const {value=1, dtype=f32, shape=[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]}\nresult \"c\" %c\n}\n%s = loop {body=b, times=1, carries=0}",
       "line 5: result 1 of the body has rank 16: there is no room for the turns" },
+    { GROUP("write 1 %x\nresult \"x\" %x\n", "%o = group %a {body=b}"), "line 7: the body of a group writes a slot" },
+    { GROUP("", "%o = group %a {body=b}"), "line 5: group has 0 results, not 1" },
+    { GROUP("result \"x\" %x\n", "%o = group {body=b}"), "line 6: the body reads slot 0; the group has 0 operands" },
+    { GROUP("%y = input {slot=1, dtype=f32, shape=[]}\nresult \"x\" %x\n", "%o = group %a, %a {body=b}"), "line 7: the body reads slot 1 as f32[]; it is f32[2]" },
+    { GROUP("body b {\n%y = input {slot=0, dtype=f32, shape=[2]}\nresult \"y\" %y\n}\n%z = group %x {body=b}\nresult \"z\" %z\n", "%o = group %a {body=b}"),
+      "line 11: the body of a group holds a group" },
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     kd__arena a;
@@ -121,7 +155,7 @@ static void broken_bodies(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(text_of_a_loop), cmocka_unit_test(round_trips), cmocka_unit_test(what_does_not_fit),
+  const struct CMUnitTest tests[] = { cmocka_unit_test(text_of_a_loop), cmocka_unit_test(text_of_a_group), cmocka_unit_test(round_trips), cmocka_unit_test(what_does_not_fit),
                                       cmocka_unit_test(broken_bodies) };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
