@@ -110,7 +110,7 @@ typedef struct kd_named { const char *name; double value; } kd_named;
 
 typedef enum kd_event_kind {
   KD_EVENT_STAGE,                                /* a stage of the scheme begins */
-  KD_EVENT_STEP,                                 /* progress within it, after some of the steps */
+  KD_EVENT_STEP,                                 /* progress within it, after some of the steps, or after each */
   KD_EVENT_EPOCH,                                /* an epoch ended: `value` has its mean losses */
   KD_EVENT_SAY,                                  /* the program shows `value` */
   KD_EVENT_NOTE                                  /* `text` says something worth knowing (a choice, a warning) */
@@ -137,6 +137,7 @@ typedef struct kd_run_options {
   int64_t checkpoint_steps;                      /* and after so many training steps; 0: not by steps */
   void (*event)(void *ctx, const kd_event *e);
   void *event_ctx;
+  bool every_step;                               /* KD_EVENT_STEP after each training step, not ten times a second at most */
   const volatile int *cancel;                    /* becomes not 0: the run stops soon, with KD_E_CANCELLED; may be NULL */
 } kd_run_options;
 

@@ -72,12 +72,20 @@ void json_values(FILE *f, const kd_named *v, size_t n);                /* one ob
 typedef struct progress {
   bool json, quiet, live;                        /* live: one line that is drawn again and again */
   bool drawn;                                    /* it stands on the screen */
+  double told;                                   /* when a step was shown last */
+  struct steps *steps;                           /* where every step is written down, or NULL */
   char line[512];                                /* as drawn last */
 } progress;
 progress progress_new(const args *a);
 void progress_event(void *ctx, const kd_event *e);
 void progress_clear(progress *p);                /* takes the live line off the screen, before something else is written */
 void progress_end(progress *p);                  /* leaves it there */
+
+/* --- the record of all steps (steps.c) ------------------------------------------------------------------------------------------- */
+typedef struct steps steps;
+steps *steps_open(const char *path, bool append);                      /* NULL after a message */
+void steps_add(steps *s, const kd_event *e);                           /* of a step that has just ended */
+bool steps_close(steps *s);                                            /* false after a message: not all could be written. NULL is allowed */
 
 /* --- the commands ------------------------------------------------------------------------------------------------------------------ */
 int cmd_run(const args *a);

@@ -109,6 +109,11 @@ static void say(progress *p, const kd_event *e) {
 
 void progress_event(void *ctx, const kd_event *e) {
   progress *p = ctx;
+  if (p->steps && e->kind == KD_EVENT_STEP) {
+    steps_add(p->steps, e);
+    if (e->seconds - p->told < 0.1) return;
+    p->told = e->seconds;
+  }
   if (p->json) { write_json(e); return; }
   if (p->quiet) return;
   if (e->kind == KD_EVENT_SAY || e->kind == KD_EVENT_NOTE) { say(p, e); return; }

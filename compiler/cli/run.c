@@ -82,7 +82,7 @@ static kd_run_options run_options(const args *a, progress *live) {
   double every = (double)args_number(a, OPT_CHECKPOINT, 0);
   return (kd_run_options){ .seed = args_number(a, OPT_SEED, 0), .threads = (int)args_number(a, OPT_THREADS, 0), .deterministic = args_flag(a, OPT_DETERMINISTIC),
                            .no_dnnl = args_flag(a, OPT_NO_DNNL), .checkpoint_seconds = args_flag(a, OPT_CHECKPOINT) && every == 0 ? -1 : every,
-                           .checkpoint_steps = (int64_t)args_number(a, OPT_CHECKPOINT_STEPS, 0), .event = progress_event, .event_ctx = live, .cancel = &stop };
+                           .checkpoint_steps = (int64_t)args_number(a, OPT_CHECKPOINT_STEPS, 0), .event = progress_event, .event_ctx = live, .every_step = live->steps != NULL, .cancel = &stop };
 }
 
 /* What came of it, in words. */
@@ -139,10 +139,13 @@ int cmd_run(const args *a) {
   teller t = teller_new(a);
   progress live = progress_new(a);
   t.progress = &live;
+  const char *path = args_text(a, OPT_STEPS);
+  if (path && !(live.steps = steps_open(path, a->given[OPT_RESUME].n > 0))) { surroundings_free(&env); return EXIT_RUN; }
   kd_session *s = session_open(a, &env, &t);
   int code = EXIT_RUN;
   if (s) code = a->given[OPT_RESUME].n ? resume(a, s, &t, &live) : run_file(a, s, &t, &live);
   kd_session_free(s);
   surroundings_free(&env);
+  if (!steps_close(live.steps) && code == EXIT_DONE) code = EXIT_RUN;
   return code;
 }

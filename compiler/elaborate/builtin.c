@@ -437,7 +437,10 @@ static val *bi_matches(B) {
   return kd__param_mask(e, pattern, call);
 }
 
-static val *bi_source(B) { (void)b; return kd__data_source(e, s, b->op ? "csv" : "idx", call, a, n); }
+static val *bi_source(B) {
+  static const char *const format[] = { "idx", "csv", "npy" };
+  return kd__data_source(e, s, format[b->op], call, a, n);
+}
 static val *bi_join(B) { (void)b; return kd__join(e, s, call, a, n); }
 static val *bi_dataset(B) { (void)b; return kd__data_make(e, s, call, a, n); }
 

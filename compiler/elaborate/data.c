@@ -33,7 +33,7 @@ val *kd__data_source(elab *e, scope *s, const char *format, const kd_ast *call, 
   if (!get(e, s, a, n, "path", 0, &path) || !get(e, s, a, n, "axes", 1, &axes) || !get(e, s, a, n, "scale", 9, &scale) ||
       !get(e, s, a, n, "below", 9, &below) || !get(e, s, a, n, "columns", 9, &columns)) return &kd__poison;
   data_source *d = KD_NEW(e->a, data_source);
-  bool csv = *format == 'c';
+  bool csv = *format == 'c', bytes = *format == 'i';
   d->src.format = format;
   d->scale = 1;
   if (!path) { kd__err(e, KD_D_MISSING_ARG, call->span, format, "path"); return &kd__poison; }
@@ -46,7 +46,7 @@ val *kd__data_source(elab *e, scope *s, const char *format, const kd_ast *call, 
     d->src.column_from = columns->v->u.range.from; d->src.column_to = columns->v->u.range.to;
   }
   d->real = !below;
-  d->src.type.dtype = (uint8_t)(csv ? (below ? KD_I64 : KD_F32) : KD_U8);
+  d->src.type.dtype = (uint8_t)(bytes ? KD_U8 : below ? KD_I64 : KD_F32);
   for (uint32_t i = 0; i < d->rank; i++)         /* axes of size 1 exist in the program, not in the file */
     if (d->ax[i].size != 1) d->src.type.dim[d->src.type.rank++] = d->ax[i].size;
   val *v = kd__v_new(e, V_SOURCE);

@@ -84,7 +84,8 @@ static bool group_ok(const kd_module *m, const kd_group *g) {
 static bool dataset_ok(const kd_module *m, uint32_t i) {
   const kd_dataset *d = &m->dataset[i];
   if (d->made == KD_MADE_FILES) return true;
-  if (d->nsplit != 1 || d->split->nfield == 0) return false;
+  if (d->nsplit != 1) return false;
+  if (d->split->nfield == 0) return d->made == KD_MADE_WRITTEN && d->key == -1;      /* no statement that is reached writes it */
   if (d->made == KD_MADE_WRITTEN)
     return d->key == -1 || (d->key >= 0 && d->key < d->split->nfield && d->split->field[d->key].type.dtype == KD_I64 && d->split->field[d->key].type.rank == 0);
   if (d->made != KD_MADE_JOINED || d->left >= i || d->right >= i || d->left_split >= m->dataset[d->left].nsplit) return false;

@@ -59,7 +59,7 @@ kd_status kd__tell_stage(kd_machine *r) {
 void kd__tell_step(kd_machine *r, int64_t first_reg, int64_t n) {
   double now = kd__now();
   if (r->pos.step <= r->progress.first_step) r->progress.first = now;
-  if (!r->opt.event || now - r->progress.told < step_every) return;
+  if (!r->opt.event || (!r->opt.every_step && now - r->progress.told < step_every)) return;
   r->progress.told = now;
   kd__event e = event_at(r, KD__EVENT_STEP, now);
   add_pace(r, &e, now);

@@ -48,6 +48,7 @@ typedef struct kd__run_options {
   const char *const *setting; size_t nsetting;   /* "path=value", as given */
   void (*event)(void *ctx, const kd__event *e);  /* may be NULL; STEP comes at most ten times a second */
   void *event_ctx;
+  bool every_step;                               /* ... or after each step */
   const volatile int *cancel;                    /* becomes not 0: stops within one step, KD_E_CANCELLED; may be NULL */
 } kd__run_options;
 

@@ -120,6 +120,9 @@ static void tells_its_progress(void **state) {
     assert_true(kd_parameter_named(p, "S.seen", &q));
     assert_non_null(q.data);
     assert_true(*(const float *)q.data == 18);   /* 3 epochs of 6 steps */
+    e = (seen){ 0 };
+    assert_int_equal(kd_run(p, &(kd_run_options){ .seed = 3, .event = note, .event_ctx = &e, .every_step = true }), KD_OK);
+    assert_int_equal(e.steps, 18);
   }
   kd_program_free(p);
   kd_session_free(s);

@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <fcntl.h>
+#include <math.h>
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
@@ -357,6 +358,52 @@ static void json_lines_are_json(void **state) {
   assert_int_equal(json_events("end"), 1);
 }
 
+/* A line a step, in order, with times that rise and the losses that the epochs are means of. */
+static void every_step_is_written_down(void **state) {
+  (void)state;
+  expect(RUN("run", "--steps=steps.jsonl", "--json", "toy.kd"), 0);
+  char *p = toy_path(&here, "steps.jsonl"), line[512];
+  FILE *f = fopen(p, "r");
+  assert_non_null(f);
+  double before = 0, sum = 0;
+  int n = 0;
+  for (; fgets(line, sizeof line, f); n++) {
+    json_t *j = json_loads(line, 0, NULL);
+    assert_non_null(j);
+    assert_string_equal(json_string_value(json_object_get(j, "stage")), "fit");
+    assert_int_equal(json_integer_value(json_object_get(j, "step")), n + 1);
+    double at = json_number_value(json_object_get(j, "seconds"));
+    assert_true(at > before);
+    before = at;
+    if (n >= 12) sum += json_number_value(json_object_get(json_object_get(j, "values"), "loss"));
+    json_decref(j);
+  }
+  fclose(f);
+  assert_int_equal(n, 18);                       /* 3 epochs of 6 steps */
+  assert_true(json_events("step") < 18);         /* the screen gets no more than it did */
+  char *last = strstr(strstr(out, "\"epoch\":3"), "\"loss\":");
+  assert_true(fabs(strtod(last + 7, NULL) - sum / 6) < 1e-6);
+  expect(RUN("run", "--quiet", "--steps=steps.jsonl", "toy.kd"), 0);
+  f = fopen(p, "r");
+  for (n = 0; fgets(line, sizeof line, f); n++) { }
+  fclose(f);
+  assert_int_equal(n, 18);                       /* anew, not appended */
+  free(p);
+  expect(RUN("run", "--steps=no-such-folder/steps", "toy.kd"), 3);
+  assert_non_null(strstr(err, "cannot write no-such-folder/steps"));
+}
+
+/* What one program writes another reads: both element types. */
+static void arrays_are_data(void **state) {
+  (void)state;
+  write_text("make.kd", "scheme { stage make { write made (x: real(iota(B: 6))[B as b] / 4 + zeros([b: 6, d: 2]), y: iota(b: 6)) } }\n");
+  write_text("take.kd", "data d = dataset(batch: 3, train: (x: npy(\"made/made.x.npy\", axes: [D: 2]), y: npy(\"made/made.y.npy\", below: 6)))\n"
+                        "state t: [] = 0\nscheme { for b in d { update t = t + sum(d.x) + 100 * sum(real(d.y)) } }\nreport t\n");
+  expect(RUN("run", "--quiet", "--out=made", "make.kd"), 0);
+  expect(RUN("run", "--quiet", "--out=made-of", "take.kd"), 0);
+  assert_true(strtod(strpbrk(out, "0123456789"), NULL) == 15.0 / 4 * 2 + 1500);
+}
+
 static void check_says_what_is_trained(void **state) {
   (void)state;
   expect(RUN("check", "toy.kd"), 0);
@@ -392,7 +439,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(each_case_has_its_code_and_message), cmocka_unit_test(a_failed_run_leaves_nothing_that_looks_whole),
     cmocka_unit_test(a_full_disk_is_told), cmocka_unit_test(help_names_everything), cmocka_unit_test(environment_picks_no_kernels), cmocka_unit_test(off_a_terminal_a_line_an_epoch),
-    cmocka_unit_test(on_a_terminal_one_live_line), cmocka_unit_test(colour_on_a_terminal_only), cmocka_unit_test(json_lines_are_json),
+    cmocka_unit_test(on_a_terminal_one_live_line), cmocka_unit_test(colour_on_a_terminal_only), cmocka_unit_test(json_lines_are_json), cmocka_unit_test(every_step_is_written_down), cmocka_unit_test(arrays_are_data),
     cmocka_unit_test(check_says_what_is_trained), cmocka_unit_test(an_interrupt_ends_the_run),
   };
   kdc = argc > 1 ? realpath(argv[1], NULL) : NULL;
