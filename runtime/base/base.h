@@ -46,6 +46,11 @@ char *kd__arena_vprintf(kd__arena *a, const char *fmt, va_list ap);
 #define KD_NEW(a, T) ((T *)kd__arena_get((a), sizeof(T)))
 #define KD_NEWN(a, T, n) ((T *)kd__arena_get((a), sizeof(T) * (size_t)(n)))
 
+/* Memory for numbers: zeroed, 64-byte aligned. Large blocks are mapped on huge pages: fewer page faults when they are touched first and fewer misses of
+ * the page table afterwards; they cost nothing until they are touched. NULL: no memory. */
+void *kd__block_get(size_t size);
+void  kd__block_free(void *p, size_t size);                        /* of the size that was asked for; NULL is allowed */
+
 /* Growable array in an arena: `KD_PUSH(arena, vec, value)` on a struct with fields `v`, `n`, `cap`. */
 #define KD_VEC(T) struct { T *v; size_t n, cap; }
 void kd__vec_grow(kd__arena *a, void **v, size_t *cap, size_t n, size_t elem);

@@ -60,8 +60,7 @@ static void run_all(void *ctx, const kd_exec *x) { run_calls(ctx, x); }
 void kd__bound_run(kd_bound *b, const kd_exec *x) {
   kd_exec alone = *x;
   alone.threads = 1;
-  if (b->team) kd__team_run(x, run_all, b);
-  else run_all(b, &alone);
+  kd__team_run(b->team ? x : &alone, run_all, b);
 }
 
 const kd_plan_call *kd__bound_faulted(const kd_bound *b) { return b->faulted; }

@@ -29,17 +29,14 @@ kd_status kd__store_open(kd_store *s, const kd_slot *slot, uint32_t nslot) {
   s->block_size = calloc(s->nblock + (size_t)1, sizeof *s->block_size);
   if (!s->block || !s->block_size || !measure(s)) { kd__store_close(s); return KD_E_MEMORY; }
   for (uint32_t i = 0; i < s->nblock; i++) {
-    size_t size = ((size_t)s->block_size[i] + ALIGN - 1) / ALIGN * ALIGN;
-    if (size == 0) size = ALIGN;
-    s->block[i] = aligned_alloc(ALIGN, size);
+    s->block[i] = kd__block_get((size_t)s->block_size[i]);
     if (!s->block[i]) { kd__store_close(s); return KD_E_MEMORY; }
-    memset(s->block[i], 0, size);
   }
   return KD_OK;
 }
 
 void kd__store_close(kd_store *s) {
-  for (uint32_t i = 0; s->block && i < s->nblock; i++) free(s->block[i]);
+  for (uint32_t i = 0; s->block && i < s->nblock; i++) kd__block_free(s->block[i], (size_t)s->block_size[i]);
   free(s->block);
   free(s->block_size);
   *s = (kd_store){ 0 };

@@ -6,8 +6,9 @@
  * Waiting threads spin for some microseconds, about as long as the gaps between loops, and then sleep.
  *
  * OpenMP libraries are to use one thread wherever we call them (and oneDNN also where it plans a call: one planned for two would wait for ever for
- * the second). So each thread of a region sets its own thread count, and outside of one the call is made in a region of one thread: that setting
- * belongs to the region's implicit task and ends with it (OpenMP 5.0, 2.4.2), so the process never sees it. */
+ * the second). So each thread of a region sets its own thread count: that setting belongs to the region's implicit task and ends with it (OpenMP
+ * 5.0, 2.4.2). Outside of one, the thread that calls sets its own, and sets it back when it is done: no other thread sees it. A region of one
+ * thread would do, too, but libgomp allocates one each time. */
 #include "runtime/kernels/par.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -137,11 +138,18 @@ static void run_single(void *ctx, const kd_exec *y) {
 }
 #endif
 
+typedef struct alone { void (*fn)(void *ctx, const kd_exec *y); void *ctx; const kd_exec *x; } alone;
+static void run_alone(void *ctx) {
+  const alone *w = ctx;
+  w->fn(w->ctx, w->x);
+}
+
 void kd__team_run(const kd_exec *x, void (*fn)(void *ctx, const kd_exec *y), void *ctx) {
 #ifdef _OPENMP
   if (x->threads > 1) { with_turn(x, fn, ctx); return; }
 #endif
-  fn(ctx, x);
+  alone w = { fn, ctx, x };
+  kd__par_alone(run_alone, &w);
 }
 
 /* --- loops ---------------------------------------------------------------------------------------------------------------------------- */
@@ -174,12 +182,11 @@ void kd__par_library(const kd_exec *x, int64_t n, kd__range_fn fn, void *ctx) {
 
 void kd__par_alone(void (*fn)(void *ctx), void *ctx) {
 #ifdef _OPENMP
-  if (omp_get_max_threads() != 1) {
-#pragma omp parallel num_threads(1)
-    {
-      omp_set_num_threads(1);
-      fn(ctx);
-    }
+  int before = omp_get_max_threads();
+  if (before != 1) {
+    omp_set_num_threads(1);
+    fn(ctx);
+    omp_set_num_threads(before);
     return;
   }
 #endif

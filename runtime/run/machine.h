@@ -72,11 +72,8 @@ void      kd__machine_release(kd_machine *r);    /* all but what came of the run
 kd_status kd__module_check(const kd_module *m, kd__run_error *err);
 uint64_t  kd__module_fingerprint(const kd_module *m);
 
-/* --- memory.c ---------------------------------------------------------------------------------------------------------------------- */
-/* Zeroed, 64-byte aligned; large ones are mapped, so that they cost nothing until they are touched. NULL: no memory. */
-void *kd__block_get(size_t size);
-void  kd__block_free(void *p, size_t size);
-int   kd__cores(void);                           /* that this process may use: its mask of processors and the control group's share; at least 1 */
+/* --- cores.c ---------------------------------------------------------------------------------------------------------------------------- */
+int       kd__cores(void);                         /* that this process may use: its mask of processors and the control group's share; at least 1 */
 
 /* --- program.c: one plan ------------------------------------------------------------------------------------------------------------ */
 /* What a plan's random draws depend on (operand `key` of code.def; run.h has the whole). */
