@@ -104,7 +104,7 @@ static kd_status go(kd_program *p, kd_machine **at, kd__run_error *err) {
 
 kd_status kd__run(kd_program *p, const kd_run_options *o, bool resume) {
   listener l = { .event = o->event, .ctx = o->event_ctx };
-  kd__run_options r = { .seed = o->seed, .threads = o->threads, .deterministic = o->deterministic, .no_dnnl = o->no_dnnl,
+  kd__run_options r = { .seed = o->seed, .threads = o->threads, .deterministic = o->deterministic, .no_dnnl = o->no_dnnl, .winograd = o->winograd,
                         .search = { .folder = p->folder, .nfolder = p->nfolder, .cache = p->session->config.cache },
                         .out = o->out, .resume = resume, .checkpoint_seconds = o->checkpoint_seconds, .checkpoint_steps = o->checkpoint_steps,
                         .path = p->path, .stdlib = p->stdlib, .version = kd_version(), .source = p->source.v, .nsource = p->source.n, .setting = p->set, .nsetting = p->nset,

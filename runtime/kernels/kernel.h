@@ -33,8 +33,10 @@ typedef struct kd_exec {
 void kd__fault(const kd_exec *x, kd_op op, int64_t value, int64_t limit, int64_t position);
 void kd__fault_at(const kd_exec *x, kd_op op, uint32_t origin, int64_t value, int64_t limit, int64_t position);    /* of an instruction of a group */
 
+/* Winograd's convolutions: where measured to pay, never, or wherever they can. */
+typedef enum kd_winograd { KD_WINOGRAD_AUTO, KD_WINOGRAD_OFF, KD_WINOGRAD_ON } kd_winograd;
 /* What chooses a kernel besides the call itself. The choice is a pure function of (call, settings). */
-typedef struct kd_kernel_settings { int threads; bool deterministic; bool use_dnnl; bool reference; } kd_kernel_settings;
+typedef struct kd_kernel_settings { int threads; bool deterministic; bool use_dnnl; bool reference; kd_winograd winograd; } kd_kernel_settings;
 
 typedef struct kd_kernel {
   const char *name;                              /* "gemm.openblas", "conv.dnnl", "elem.f32": recorded in the run folder */

@@ -33,8 +33,10 @@ static kd_status wrong(kd__run_error *err, kd_status s, const char *text) {
 static kd_status choose_settings(kd_machine *r, kd__run_error *err) {
   const kd__run_options *o = &r->opt;
   if (o->threads < 0 || o->threads > THREADS_MAX) return wrong(err, KD_E_USAGE, "the number of threads is 1 to 1024, or 0 for the cores of this machine");
+  if (o->winograd < KD_WINOGRAD_AUTO || o->winograd > KD_WINOGRAD_ON) return wrong(err, KD_E_USAGE, "winograd is 0, 1 or 2");
   int threads = o->threads ? o->threads : kd__cores();
-  r->set = (kd_kernel_settings){ .threads = threads, .deterministic = o->deterministic, .use_dnnl = !o->no_dnnl, .reference = o->reference };
+  r->set = (kd_kernel_settings){ .threads = threads, .deterministic = o->deterministic, .use_dnnl = !o->no_dnnl, .reference = o->reference,
+                                 .winograd = (kd_winograd)o->winograd };
   r->exec = (kd_exec){ .threads = threads, .deterministic = o->deterministic, .fault = &r->fault };
   if (!o->reference) {
     char why[256];

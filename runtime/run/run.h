@@ -35,6 +35,7 @@ typedef struct kd__run_options {
   int threads;                                   /* 0: the cores that this process may use */
   bool deterministic;                            /* results do not depend on `threads` */
   bool no_dnnl;
+  int winograd;                                  /* a kd_winograd */
   bool reference;                                /* the naive twins: for comparisons in double precision */
   kd__search search;                             /* where data lies, and its cache */
   const char *out;                               /* run folder (made if need be); NULL: nothing is written */

@@ -15,6 +15,7 @@ typedef struct kd__settings {
   uint64_t seed;
   int threads;
   bool deterministic, dnnl, reference;
+  int winograd;
   double checkpoint_seconds; int64_t checkpoint_steps;
   int64_t *decided; size_t ndecided;             /* at its checkpoint: from kd__checkpoint_decided, of malloc */
   kd_dtype real;

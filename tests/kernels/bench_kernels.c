@@ -1,5 +1,6 @@
 /* bench_kernels.c: how fast the kernels are at the sizes of a residual net on 28x28 images, batch 128. Not a test: prints milliseconds on one
- * and two threads and the memory traffic. `bench_kernels [WORD]`: only the lines whose operator contains WORD. */
+ * and two threads and the memory traffic. `bench_kernels [WORD [on|off]]`: only the lines whose operator contains
+ * WORD, and with or without Winograd's convolutions. */
 #include "tests/kernels/call.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@ static int64_t lay_out(t_tensor *o, char how) {
   return memory * (int64_t)kd__dtype_size((kd_dtype)o->t.dtype);
 }
 
+static kd_winograd winograd;
 typedef struct bench { kd_call call; const kd_kernel *kernel; kd_exec x; double ms; } bench;
 
 static void time_calls(void *ctx, const kd_exec *x) {
@@ -48,7 +50,7 @@ static void time_calls(void *ctx, const kd_exec *x) {
 static double time_on(const t_case *c, const kd_tensor *in, const kd_tensor *out, int threads, bool deterministic, const char **name, double *made) {
   kd_fault fault = { 0 };
   bench b = { .call = { c->op, c->nin, c->nout, in, out, c->attr, NULL, NULL }, .x = { .threads = threads, .deterministic = deterministic, .fault = &fault } };
-  kd_kernel_settings set = { threads, deterministic, true, false };
+  kd_kernel_settings set = { .threads = threads, .deterministic = deterministic, .use_dnnl = true, .winograd = winograd };
   double start = now();
   b.kernel = kd__kernel_find(&b.call, &set);
   if (b.kernel->prepare && b.kernel->prepare(&b.call, &set) != KD_OK) { *name = "cannot be prepared"; return 0; }
@@ -90,6 +92,7 @@ int main(int argc, char **argv) {
 #include "tests/kernels/bench.def"
 #undef BENCH
   };
+  if (argc > 2) winograd = strcmp(argv[2], "on") == 0 ? KD_WINOGRAD_ON : KD_WINOGRAD_OFF;
   printf("%-14s %-52s %-9s %-16s %8s %8s %8s\n", "operator", "operands", "layouts", "kernel", "1", "2", "2 determ.");
   for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
     if (argc < 2 || strstr(list[i].op, argv[1])) measure(list[i].op, list[i].in, list[i].out, list[i].attrs, list[i].layouts);

@@ -196,7 +196,7 @@ static const char *run_call(const t_case *c, const t_tensor *in, t_tensor *out, 
   kd_fault fault = { 0 };
   kd_exec x = { .threads = s.threads, .deterministic = s.deterministic, .fault = &fault, .team = team };
   if (twin) { kd__ref_run(&call, &x); return "ref"; }
-  kd_kernel_settings set = { s.threads, s.deterministic, s.dnnl, false };
+  kd_kernel_settings set = { .threads = s.threads, .deterministic = s.deterministic, .use_dnnl = s.dnnl, .winograd = s.winograd ? KD_WINOGRAD_ON : KD_WINOGRAD_OFF };
   const kd_kernel *k = kd__kernel_find(&call, &set);
   size_t scratch = k->scratch ? k->scratch(&call, &set) : 0;
   if (k->prepare && k->prepare(&call, &set) != KD_OK) return "could not be prepared";

@@ -28,7 +28,7 @@ void t_fill(t_tensor *o, const t_case *c, uint32_t i, bool special, uint64_t *st
 double t_load(const kd_tensor *t, int64_t k);      /* element k in row-major order */
 int64_t t_count(const kd_tensor *t);
 
-typedef struct t_settings { int threads; bool deterministic, dnnl; } t_settings;
+typedef struct t_settings { int threads; bool deterministic, dnnl, winograd; } t_settings;
 /* Runs the kernel that the table chooses (or the twin) and returns its name: large calls as a program of its own,
  * or, where order is fixed, without a team. */
 const char *t_run(const t_case *c, const t_tensor *in, t_tensor *out, t_settings s, bool twin);

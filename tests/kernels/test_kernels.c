@@ -21,15 +21,16 @@ static void complain(const t_case *c, const char *what, const char *kernel, int 
     for (int d = 0; d < t->rank; d++) n += snprintf(text + n, sizeof text - (size_t)n, "%s%lld", d ? "," : "", (long long)t->dim[d]);
     n += snprintf(text + n, sizeof text - (size_t)n, "]");
   }
-  print_error("%s: layout %d, %d thread(s), deterministic %d, dnnl %d, kernel %s: %s\n", text, layout, s.threads, s.deterministic, s.dnnl, kernel, what);
+  print_error("%s: layout %d, %d thread(s), deterministic %d, dnnl %d, winograd %d, kernel %s: %s\n", text, layout, s.threads, s.deterministic, s.dnnl, s.winograd, kernel, what);
 }
 
 /* Without an order that is fixed, the same threads still give the same bits again; with it any number of threads does. */
-static const t_settings settings[] = { { 1, false, false }, { 2, false, false }, { 2, false, false }, { 1, true, false }, { 2, true, false }, { 3, true, false },
-                                       { 1, false, true },  { 2, false, true },  { 2, false, true },  { 1, true, true },  { 2, true, true },  { 3, true, true } };
-enum { WITHOUT_DNNL = 6, ALL_SETTINGS = 12 };
+#define TEAMS(dnnl, winograd) { 1, false, dnnl, winograd }, { 2, false, dnnl, winograd }, { 2, false, dnnl, winograd }, \
+                              { 1, true, dnnl, winograd }, { 2, true, dnnl, winograd }, { 3, true, dnnl, winograd }
+static const t_settings settings[] = { TEAMS(false, false), TEAMS(true, false), TEAMS(false, true) };
+enum { WITHOUT_DNNL = 6, WITHOUT_WINOGRAD = 12, ALL_SETTINGS = 18 };
 static bool same_promised(t_settings a, t_settings b) {
-  return a.dnnl == b.dnnl && a.deterministic == b.deterministic && (a.deterministic || a.threads == b.threads);
+  return a.dnnl == b.dnnl && a.winograd == b.winograd && a.deterministic == b.deterministic && (a.deterministic || a.threads == b.threads);
 }
 
 static void check_result(const t_case *c, const t_tensor *out, const t_tensor *want, double tol, const t_tensor *before, const char *name, int layout, t_settings s) {
@@ -46,7 +47,7 @@ static void check_layout(const t_case *c, t_layout layout, bool special, double 
   for (uint32_t i = 0; i < c->nout; i++) t_make(&want[i], &c->out[i], T_DENSE, false, state);
   t_run(c, in, want, settings[0], true);
   uint64_t shape = *state;
-  int n = kd__op_info(c->op)->cls == KD_CLASS_CONTRACT ? ALL_SETTINGS : WITHOUT_DNNL;
+  int n = kd__op_info(c->op)->cls != KD_CLASS_CONTRACT ? WITHOUT_DNNL : c->op == KD_OP_MATMUL ? WITHOUT_WINOGRAD : ALL_SETTINGS;
   for (int v = 0; v < n; v++) {
     bool again = v > 0 && same_promised(settings[v], settings[v - 1]);
     *state = shape;                              /* the same layout of results each time */

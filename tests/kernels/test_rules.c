@@ -37,7 +37,7 @@ static int check_rule(const rule *r, bool twin) {
   if (!t_parse(&c, r->op, r->in, r->out, r->attrs)) fail_msg("mistake in rule %s %s %s", r->op, r->in, r->attrs);
   for (uint32_t i = 0; i < c.nin; i++) t_make(&in[i], &c.in[i], T_DENSE, true, &state), set(&in[i], from[i]);
   for (uint32_t i = 0; i < c.nout; i++) t_make(&out[i], &c.out[i], T_DENSE, false, &state);
-  const char *name = t_run(&c, in, out, (t_settings){ 1, false, true }, twin);
+  const char *name = t_run(&c, in, out, (t_settings){ .threads = 1, .dnnl = true }, twin);
   int wrong = strcmp(name, "ref") == 0 && !twin;
   for (uint32_t i = 0; i < c.nout; i++) wrong += !same(&out[i], to[i], kd__dtype_real((kd_dtype)c.out[i].dtype) ? 1e-6 : 0);
   if (wrong) print_error("%s %s, kernel %s\n", r->op, r->in, name);
@@ -68,7 +68,7 @@ static kd_fault fault_of(const char *op, const char *in, const char *out, const 
   uint64_t state = 1;
   kd_fault fault = { 0 };
   kd_exec x = { .threads = threads, .fault = &fault };
-  kd_kernel_settings set_ = { threads, false, true, false };
+  kd_kernel_settings set_ = { .threads = threads, .use_dnnl = true };
   assert_true(t_parse(&c, op, in, out, attrs));
   for (uint32_t i = 0; i < c.nin; i++) {
     t_make(&in_[i], &c.in[i], T_DENSE, true, &state);
@@ -167,7 +167,7 @@ static void accuracy(void **state) {
     t_make(&in, &c.in[0], T_DENSE, true, &random);
     t_make(&out, &c.out[0], T_DENSE, false, &random);
     for (uint32_t i = 0; i < N; i++) memcpy((float *)in.t.data + i, &(uint32_t){ i * 5003u }, sizeof(float));
-    t_run(&c, &in, &out, (t_settings){ 1, true, false }, false);
+    t_run(&c, &in, &out, (t_settings){ .threads = 1, .deterministic = true }, false);
     for (int64_t i = 0; i < N; i++) {
       float x = ((float *)in.t.data)[i];
       double u = units(((float *)out.t.data)[i], list[f].exact((double)x));

@@ -31,7 +31,7 @@ static void open_session(session *s, uint64_t seed, bool turns) {
     assert_true(t_parse(c, list[k].op, list[k].in, list[k].out, list[k].attrs));
     for (uint32_t i = 0; i < c->nin; i++) t_make(&s->in[k][i], &c->in[i], T_NHWC, true, &seed), t_fill(&s->in[k][i], c, i, false, &seed);
     for (uint32_t i = 0; i < c->nout; i++) t_make(&s->want[k][i], &c->out[i], T_NHWC, false, &seed);
-    t_run(c, s->in[k], s->want[k], (t_settings){ 2, false, true }, false);
+    t_run(c, s->in[k], s->want[k], (t_settings){ .threads = 2, .dnnl = true }, false);
   }
 }
 static void close_session(session *s) {
@@ -50,7 +50,7 @@ static void run_once(void *ctx, const kd_exec *x) {
     t_tensor out[T_MAX];
     uint64_t state = 1;
     for (uint32_t i = 0; i < s->c[k].nout; i++) t_make(&out[i], &s->c[k].out[i], T_NHWC, false, &state);
-    t_run_with(&s->c[k], s->in[k], out, (t_settings){ 2, false, true }, x->team);
+    t_run_with(&s->c[k], s->in[k], out, (t_settings){ .threads = 2, .dnnl = true }, x->team);
     for (uint32_t i = 0; i < s->c[k].nout; i++) s->wrong += !t_same_bits(&out[i], &s->want[k][i]), t_free(&out[i]);
   }
   __atomic_fetch_sub(&inside, s->turns, __ATOMIC_SEQ_CST);

@@ -1,0 +1,38 @@
+/* simd.h: loops written in vectors by hand, compiled for AVX-512, for AVX2 with FMA and for the base instruction set, and picked by CPUID: products
+ * of dense blocks, and the transforms of Winograd's convolutions. All three are as exact; the first two give the same bits.
+ * Internal to kernels/. */
+#ifndef KD_KERNELS_SIMD_H
+#define KD_KERNELS_SIMD_H
+#include "runtime/kernels/kernel.h"
+
+enum { KD__PANEL = 32, KD__TILE_IN = 6, KD__TILE_OUT = 4, KD__FREQ = KD__TILE_IN * KD__TILE_IN };
+
+/* C[m,n] = A[m,k] B[k,n], or C += A B. Element (i,p) of A is a[i*ars + p*aks]. B lies in panels of 32 columns: element (p,j) is
+ * b[j/32*bps + p*bks + j%32]; a row-major matrix is one with bps = 32 and bks its row. `padded`: 32 columns of the last panel may be read.
+ * C is row-major, or `turned`: element (i,j) at c[j*ldc + i]. Each element is a sum in the order of k, cut after every 256: its bits do not depend
+ * on which rows and columns are computed together. */
+typedef struct kd__mm { int64_t m, n, k, ars, aks, bps, bks, ldc; bool add, padded, turned; } kd__mm;
+
+/* A map with channels innermost: the place (y,x) of an image begins at (y*width + x)*c. A tile reaches from (y0,x0); parts outside are zeros, or
+ * left out. Channels are multiples of 16. */
+typedef struct kd__tile { int64_t y0, x0, height, width, c; } kd__tile;
+/* What happens to results as they are stored: + bias[channel] + add (a map like the result) and max(., 0); NULL, false: nothing. */
+typedef struct kd__post { const float *bias, *add; bool relu; } kd__post;
+
+typedef struct kd__simd {
+  const char *name;
+  void (*mm)(const kd__mm *g, const float *a, const float *b, float *c);
+  /* `v` is the tile's row of frequency 0; that of frequency f is f*fs floats on. */
+  void (*wino_in)(const kd__tile *t, const float *map, float *v, int64_t fs);            /* 6 x 6 of x: B' x B */
+  void (*wino_grad)(const kd__tile *t, const float *map, float *v, int64_t fs);          /* 4 x 4 of dy: A dy A' */
+  void (*wino_out)(const kd__tile *t, float *map, const float *v, int64_t fs, const kd__post *post);   /* A' v A, 4 x 4 of y */
+  /* Sixteen filters of nine taps, g[tap*16 + lane], to u[f*fs + lane]: G g G'; and the other way for gradients: G' u G. */
+  void (*wino_filter)(const float *g, float *u, int64_t fs);
+  void (*wino_filter_grad)(const float *u, int64_t fs, float *g);
+} kd__simd;
+
+/* The best for this processor. */
+const kd__simd *kd__simd_best(void);
+/* All that this processor can run, best first; NULL after the last. For tests. */
+const kd__simd *kd__simd_nth(int i);
+#endif

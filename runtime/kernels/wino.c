@@ -1,0 +1,158 @@
+/* wino.c: convolutions of 3 x 3 with stride 1 and their data gradients, through Winograd's F(4 x 4, 3 x 3) on maps with channels innermost: so no
+ * map is ever reordered, and transforms are plain vector code over channels (simd_body.h says how).
+ *
+ * Filters are transformed first, U = G g G', a matrix [ci, co] for each of the 36 frequencies. Then some tiles at a time, as many as stay in the
+ * second-level cache: V = B' x B, 36 products M = V U, y = A' M A. Blocks of tiles are shared by the team; a result's bits do not depend on the cut.
+ * A data gradient is the same with the filters turned around. */
+#include "runtime/kernels/wino.h"
+#include "runtime/kernels/nest.h"
+#include <stdlib.h>
+
+enum { ALIGN = 64, CACHE = 640 * 1024, BLOCK_MIN = 14, BLOCK_MAX = 42, LANES = 16 };
+
+size_t kd__wino_reserve(kd__wino *w, int64_t floats) {
+  size_t at = w->total;
+  w->total += ((size_t)floats * sizeof(float) + ALIGN - 1) / ALIGN * ALIGN;
+  return at;
+}
+
+kd__tile kd__wino_tile(const kd__wino *w, int64_t t, int64_t height, int64_t width, int64_t c, int64_t py, int64_t px, int64_t *image) {
+  int64_t each = w->down * w->across, r = t % each;
+  *image = t / each;
+  return (kd__tile){ r / w->across * KD__TILE_OUT - py, r % w->across * KD__TILE_OUT - px, height, width, c };
+}
+
+static int64_t panels(int64_t n) { return kd__ceil_div(n, KD__PANEL); }
+
+static void forward_shape(kd__wino *w) {
+  int64_t per_tile = KD__FREQ * (w->in_row + w->out_row) * (int64_t)sizeof(float);
+  w->block = kd__min(BLOCK_MAX, kd__max(BLOCK_MIN, CACHE / per_tile));
+  w->blocks = kd__ceil_div(kd__ceil_div(w->tiles, w->block), w->threads) * w->threads;        /* as many for each thread */
+  w->block = kd__ceil_div(w->tiles, w->blocks), w->blocks = kd__ceil_div(w->tiles, w->block);
+  w->filters = kd__wino_reserve(w, KD__FREQ * w->ci * panels(w->co) * KD__PANEL);
+  w->work_size = (size_t)(w->block * per_tile);
+  w->work = kd__wino_reserve(w, (int64_t)(w->work_size / sizeof(float)) * w->threads);
+}
+
+static bool shape(kd__wino *w, const kd_call *c, const kd_kernel_settings *s) {
+  *w = (kd__wino){ .simd = kd__simd_best(), .threads = s->threads < 1 ? 1 : s->threads };
+  kd__conv *v = &w->v;
+  if (!kd__conv_describe(v, c) || v->spatial != 2 || v->groups != 1 || v->cin % LANES || v->cout % LANES) return false;
+  for (int i = 0; i < 2; i++)
+    if (v->ker[i] != 3 || v->stride[i] != 1 || v->dilation[i] != 1 || v->pad_lo[i] < 0 || v->pad_lo[i] > 2 || v->pad_hi[i] < 0 || v->pad_hi[i] > 2) return false;
+  w->from = v->wanted == KD__X ? KD__Y : KD__X, w->to = v->wanted == KD__X ? KD__X : KD__Y;
+  w->ci = v->wanted == KD__X ? v->cout : v->cin, w->co = v->wanted == KD__X ? v->cin : v->cout;
+  const int64_t *out = v->wanted == KD__X ? v->in : v->out;
+  w->down = kd__ceil_div(out[0], KD__TILE_OUT), w->across = kd__ceil_div(out[1], KD__TILE_OUT), w->tiles = v->batch * w->down * w->across;
+  w->in_row = w->ci + KD__WINO_PAD, w->out_row = panels(w->co) * KD__PANEL + KD__WINO_PAD;
+  for (int i = 0; i < KD__ROLES; i++) {
+    w->pack[i] = i != KD__W && !kd__channels_last(v->t[i]);
+    if (w->pack[i]) w->at[i] = kd__wino_reserve(w, kd__count(v->t[i]));
+  }
+  if (v->wanted == KD__W) kd__wino_grad_shape(w);
+  else forward_shape(w);
+  return true;
+}
+
+/* Where it wins over direct convolution, measured (docs/kernels.md). The ends of tiles that reach beyond the map are work for nothing, and a few
+ * tiles do not pay for the filters' transform. */
+static bool pays(const kd__wino *w) {
+  const int64_t *out = w->v.wanted == KD__X ? w->v.in : w->v.out;
+  double used = (double)(out[0] * out[1]) / (double)(w->down * w->across * KD__TILE_OUT * KD__TILE_OUT);
+  return w->tiles >= 32 && used > 0.5 && (w->v.wanted != KD__W || w->ci + w->co >= 48);
+}
+
+bool kd__conv_wino_takes(const kd_call *c, const kd_kernel_settings *s) {
+  kd__wino w;
+  if (s->winograd == KD_WINOGRAD_OFF || c->out[0].dtype != KD_F32 || !shape(&w, c, s)) return false;
+  return s->winograd == KD_WINOGRAD_ON || pays(&w);
+}
+size_t kd__conv_wino_scratch(const kd_call *c, const kd_kernel_settings *s) {
+  kd__wino w;
+  return c->prepared ? ((const kd__wino *)c->prepared)->total : shape(&w, c, s) ? w.total : 0;
+}
+kd_status kd__conv_wino_prepare(kd_call *c, const kd_kernel_settings *s) {
+  kd__wino *w = malloc(sizeof *w);
+  if (!w) return KD_E_MEMORY;
+  shape(w, c, s);
+  c->prepared = w;
+  return KD_OK;
+}
+
+float *kd__wino_map(const kd__wino *w, kd__role role, const kd_exec *x, bool fill) {
+  const kd_tensor *t = w->v.t[role];
+  if (!w->pack[role]) return t->data;
+  int64_t stride[KD_MAX_RANK];
+  kd__channels_last_strides(t, stride);
+  kd_tensor tight = { (char *)x->scratch + w->at[role], t->dim, stride, t->dtype, t->rank };
+  if (fill) kd__copy_strided(t, &tight, x);
+  return tight.data;
+}
+void kd__wino_map_done(const kd__wino *w, kd__role role, const kd_exec *x) {
+  const kd_tensor *t = w->v.t[role];
+  if (!w->pack[role]) return;
+  int64_t stride[KD_MAX_RANK];
+  kd__channels_last_strides(t, stride);
+  kd_tensor tight = { (char *)x->scratch + w->at[role], t->dim, stride, t->dtype, t->rank };
+  kd__copy_strided(&tight, t, x);
+}
+
+/* --- running -------------------------------------------------------------------------------------------------------------------------- */
+typedef struct job { const kd__wino *w; const float *from, *weights; float *to, *filters; char *work; kd__post post; } job;
+
+/* Filters of input channels begin..end-1: sixteen output channels at a time. Columns that fill up the last panel are zeros. */
+static void filter_range(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
+  const job *j = ctx;
+  const kd__wino *w = j->w;
+  const kd_tensor *t = w->v.t[KD__W];
+  bool turned = w->v.wanted == KD__X;
+  int64_t out = t->stride[turned ? 1 : 0], in = t->stride[turned ? 0 : 1], fs = w->ci * panels(w->co) * KD__PANEL;
+  (void)chunk;
+  for (int64_t c = begin; c < end; c++)
+    for (int64_t o = 0; o < panels(w->co) * KD__PANEL; o += LANES) {
+      float g[9 * LANES] = { 0 };
+      const float *at = j->weights + c * in + o * out;
+      for (int l = 0; l < LANES && o < w->co; l++, at += out)
+        for (int a = 0; a < 3; a++)
+          for (int b = 0; b < 3; b++) g[(turned ? 8 - a * 3 - b : a * 3 + b) * LANES + l] = at[a * t->stride[2] + b * t->stride[3]];
+      w->simd->wino_filter(g, j->filters + (o / KD__PANEL * w->ci + c) * KD__PANEL + o % KD__PANEL, fs);
+    }
+}
+
+static void run_block(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
+  const job *j = ctx;
+  const kd__wino *w = j->w;
+  const kd__conv *v = &w->v;
+  bool turned = v->wanted == KD__X;
+  const int64_t *in = turned ? v->out : v->in, *out = turned ? v->in : v->out;
+  int64_t py = turned ? 2 - v->pad_lo[0] : v->pad_lo[0], px = turned ? 2 - v->pad_lo[1] : v->pad_lo[1], image;
+  int64_t first = begin * w->block, n = kd__min(w->block, w->tiles - first), vs = n * w->in_row, ms = n * w->out_row, us = w->ci * panels(w->co) * KD__PANEL;
+  float *vt = (float *)(j->work + (size_t)kd__par_thread() * w->work_size), *m = vt + KD__FREQ * vs;
+  (void)end, (void)chunk;
+  for (int64_t t = 0; t < n; t++) {
+    kd__tile tile = kd__wino_tile(w, first + t, in[0], in[1], w->ci, py, px, &image);
+    w->simd->wino_in(&tile, j->from + image * in[0] * in[1] * w->ci, vt + t * w->in_row, vs);
+  }
+  kd__mm g = { .m = n, .n = panels(w->co) * KD__PANEL, .k = w->ci, .ars = w->in_row, .aks = 1, .bps = w->ci * KD__PANEL, .bks = KD__PANEL, .ldc = w->out_row };
+  for (int64_t f = 0; f < KD__FREQ; f++) w->simd->mm(&g, vt + f * vs, j->filters + f * us, m + f * ms);
+  for (int64_t t = 0; t < n; t++) {
+    kd__tile tile = kd__wino_tile(w, first + t, out[0], out[1], w->co, 0, 0, &image);
+    kd__post post = j->post;
+    if (post.add) post.add += image * out[0] * out[1] * w->co;
+    w->simd->wino_out(&tile, j->to + image * out[0] * out[1] * w->co, m + t * w->out_row, ms, &post);
+  }
+}
+
+void kd__conv_wino_run(const kd_call *c, const kd_exec *x) {
+  kd__wino w = *(const kd__wino *)c->prepared;
+  kd_exec team = *x;
+  if (team.threads > w.threads) team.threads = 1;                  /* there is scratch for no more threads */
+  kd__conv_describe(&w.v, c);                                      /* the tensors' addresses are those of this call */
+  if (w.v.wanted == KD__W) { kd__wino_grad_run(&w, &team); return; }
+  char *scratch = x->scratch;
+  job j = { .w = &w, .weights = w.v.t[KD__W]->data, .filters = (float *)(scratch + w.filters), .work = scratch + w.work };
+  j.from = kd__wino_map(&w, w.from, &team, true), j.to = kd__wino_map(&w, w.to, &team, false);
+  kd__par_for(&team, w.ci, kd__min(w.ci, 4 * (int64_t)w.threads), 1, filter_range, &j);
+  kd__par_for(&team, w.blocks, w.blocks, 1, run_block, &j);
+  kd__wino_map_done(&w, w.to, &team);
+}

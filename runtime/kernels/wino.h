@@ -1,0 +1,33 @@
+/* wino.h: what the Winograd convolutions share. Internal to kernels/.
+ *
+ * The map that is transformed (x; dy for a data gradient) has `ci` channels, the result `co`; tiles of 4 x 4 results cover it image by image. */
+#ifndef KD_KERNELS_WINO_H
+#define KD_KERNELS_WINO_H
+#include "runtime/kernels/conv.h"
+#include "runtime/kernels/par.h"
+#include "runtime/kernels/simd.h"
+
+enum { KD__WINO_PAD = 16 };                      /* floats between rows of tiles: rows a power of two apart would meet in the same cache lines */
+
+typedef struct kd__wino {
+  kd__conv v;
+  const kd__simd *simd;
+  int threads;
+  kd__role from, to;
+  int64_t ci, co, down, across, tiles;           /* tiles: of the whole batch */
+  int64_t in_row, out_row;                       /* floats from tile to tile */
+  int64_t block, blocks;                         /* tiles worked on together, and how many such blocks */
+  bool pack[KD__ROLES];
+  size_t at[KD__ROLES], filters, work, work_size, total;   /* byte offsets in scratch; work: for each thread (forward), or for all */
+} kd__wino;
+
+/* Where tile t begins in a map of height x width with c channels, padded by (py, px); *image: its number. */
+kd__tile kd__wino_tile(const kd__wino *w, int64_t t, int64_t height, int64_t width, int64_t c, int64_t py, int64_t px, int64_t *image);
+size_t   kd__wino_reserve(kd__wino *w, int64_t floats);
+/* A map that does not lie channels innermost is copied; the address to work with. */
+float   *kd__wino_map(const kd__wino *w, kd__role role, const kd_exec *x, bool fill);
+void     kd__wino_map_done(const kd__wino *w, kd__role role, const kd_exec *x);
+/* wino_grad.c: the weight gradient. */
+void     kd__wino_grad_shape(kd__wino *w);
+void     kd__wino_grad_run(const kd__wino *w, const kd_exec *x);
+#endif
