@@ -23,6 +23,9 @@ const kd__reducer *kd__reducer_find(kd_op op);   /* NULL: none */
 float kd__row_max(const float *p, int64_t n);
 double kd__row_exp(const float *p, int64_t n, float m, float *o);
 
+/* The sums, largest or smallest (op) of n columns of `rows` > 0 elements, in single precision. */
+void kd__columns(kd_op op, const float *p, int64_t stride, int64_t rows, int64_t n, float *o);
+
 bool kd__reduce_takes(const kd_call *c, const kd_kernel_settings *s);
 size_t kd__reduce_scratch(const kd_call *c, const kd_kernel_settings *s);
 void kd__reduce_run(const kd_call *c, const kd_exec *x);

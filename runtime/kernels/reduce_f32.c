@@ -188,6 +188,12 @@ static void moments_finish(double a, double b, int64_t count, float *first, floa
 EXTREME(max, >, kd__maxf, -KD__INF)
 EXTREME(min, <, kd__minf, KD__INF)
 
+void kd__columns(kd_op op, const float *p, int64_t stride, int64_t rows, int64_t n, float *o) {
+  if (op == KD_OP_SUM) sum_columns(p, stride, rows, n, o);
+  else if (op == KD_OP_REDUCE_MAX) max_columns(p, stride, rows, n, o);
+  else min_columns(p, stride, rows, n, o);
+}
+
 float kd__row_max(const float *p, int64_t n) { return max_run(p, n); }
 
 /* --- logsumexp: the state is the maximum and the sum of e^(x - maximum) ------------------------------------------------------------------ */

@@ -2,6 +2,7 @@
 #include "runtime/kernels/conv.h"
 #include "runtime/kernels/elem.h"
 #include "runtime/kernels/gemm.h"
+#include "runtime/kernels/group_tile.h"
 #include "runtime/kernels/move.h"
 #include "runtime/kernels/nest.h"
 #include "runtime/kernels/par.h"

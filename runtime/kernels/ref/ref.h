@@ -34,8 +34,6 @@ void     kd__ref_split(const kd_tensor *t, const int64_t *axes, uint32_t n, kd__
 int64_t  kd__ref_pos(const kd__ref_axes *a, int64_t k);
 static inline kd__ref_axes kd__ref_every(const kd_tensor *t) { kd__ref_axes r, none; kd__ref_split(t, NULL, 0, &r, &none); return r; }
 
-void     kd__ref_group(const kd_call *c, const kd_exec *x);            /* in x->scratch, of the size that kd__ref_scratch says */
-
 #define KD_OP(ID, name, ...) void kd__ref_##name(const kd_call *c, const kd_exec *x);
 #include "runtime/op/ops.def"
 #undef KD_OP

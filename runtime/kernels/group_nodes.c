@@ -1,0 +1,228 @@
+/* group_nodes.c: from instructions to nodes: which loads are read in place, which pairs become one primitive, where small operands are spread, what is
+ * computed once a chunk, once for all pieces, in each phase anew, or kept; which values are written to an output as they are made. */
+#include "runtime/kernels/group_plan.h"
+
+static bool bit(uint32_t m, uint32_t a) { return m >> a & 1; }
+static int64_t element(const kd__node *v) { return (int64_t)kd__dtype_size((kd_dtype)v->v.dtype); }
+static bool makes_value(const kd__node *v) { return v->v.kind != KD_GROUP_STORE && v->v.kind != KD_GROUP_CHECK; }
+
+/* Is a loop over rows of n out of `total` elements worth while? */
+static bool smooth(const kd__tile_level *level, uint32_t levels) {
+  int64_t total = 1;
+  for (uint32_t i = 0; i < levels; i++) total *= level[i].n;
+  return levels < 2 || level[0].n >= KD__TILE_SHORT || total <= KD__TILE_FEW;
+}
+
+/* The last axis of a domain along which a tile has a length; -1: none. */
+static int last_axis(const kd__tiling *t, uint32_t axes) {
+  for (int a = (int)t->p->rank - 1; a >= 0; a--)
+    if (bit(axes, (uint32_t)a) && t->p->tile[a] > 1) return a;
+  return -1;
+}
+
+/* May elements of an operand stand where they are: close together along the domain's last axis, in runs that are not too short? */
+static bool in_place(const kd__tiling *t, uint32_t operand, uint32_t axes) {
+  int last = last_axis(t, axes);
+  int64_t stride[1][KD_GROUP_AXES];
+  kd__tile_level level[KD_GROUP_AXES];
+  if (last >= 0 && t->stride[operand][last] != 1) return false;
+  memcpy(stride, t->stride[operand], sizeof stride);
+  return smooth(level, kd__tiling_nest(t, axes, 0, 1, (const int64_t(*)[KD_GROUP_AXES])stride, level));
+}
+
+static void place_in_memory(const kd__tiling *t, kd__node *v, uint32_t operand) {
+  v->slot = 2 + operand, v->offset = 0;
+  for (uint32_t a = 0; a < t->p->rank; a++) v->stride[a] = bit(v->v.axes, a) ? t->stride[operand][a] * element(v) : 0;
+}
+static void place_in_tile(const kd__tiling *t, kd__node *v) { v->bytes = kd__tiling_dense(t, v->v.axes, false, element(v), v->stride) * element(v); }
+
+static uint32_t add_node(kd__tiling *t, const kd__node *v) {
+  KD_PUSH(t->a, t->node, *v);
+  return (uint32_t)t->node.n - 1;
+}
+
+/* --- spreading ------------------------------------------------------------------------------------------------------------------------- */
+static uint32_t spread(kd__tiling *t, uint32_t from, uint32_t axes, const kd__node *user) {
+  for (uint32_t i = from + 1; i < t->node.n; i++)
+    if (t->node.v[i].expand && t->node.v[i].v.in[0] == from && t->node.v[i].v.axes == axes && t->node.v[i].walk == user->walk) return i;
+  const kd__node *f = &t->node.v[from];
+  kd__node v = { .v = { .kind = KD_GROUP_ELEM, .op = KD_OP_STOP, .dtype = f->v.dtype, .in = { from }, .axes = axes }, .nin = 1, .order = user->order,
+                 .walk = user->walk, .expand = true, .hoisted = f->hoisted, .pair = KD_OP_COUNT, .store = KD__NO_NODE };
+  place_in_tile(t, &v);
+  return add_node(t, &v);
+}
+
+/* The nest of an element-wise node: argument 0 its own dense layout. Returns which operands repeat one element along the innermost level. */
+uint32_t kd__elem_mask(const kd__tiling *t, const kd__node *v, kd__tile_level *level, uint32_t *levels) {
+  int64_t stride[4][KD_GROUP_AXES];
+  uint32_t mask = 0;
+  memcpy(stride[0], v->stride, sizeof stride[0]);
+  for (uint32_t k = 0; k < v->nin; k++) memcpy(stride[k + 1], t->node.v[v->v.in[k]].stride, sizeof stride[0]);
+  *levels = kd__tiling_nest(t, v->v.axes, 0, v->nin + 1, (const int64_t(*)[KD_GROUP_AXES])stride, level);
+  for (uint32_t k = 0; *levels && k < v->nin; k++)
+    if (level[0].stride[k + 1] == 0) mask |= 1u << k;
+  return mask;
+}
+
+static bool has_primitive(const kd__tiling *t, const kd__node *v, uint32_t mask) {
+  bool f32 = t->node.v[v->v.in[v->v.op == KD_OP_WHERE ? 1 : 0]].v.dtype == KD_F32;
+  if (v->pair != KD_OP_COUNT) return kd__prim_pair((kd_op)v->v.op, v->pair, v->swapped, mask) != NULL;
+  return mask == 0 || (f32 && kd__prim_find((kd_op)v->v.op, mask) != NULL);
+}
+
+/* Spreads operands until the node has a primitive with long inner loops. */
+static void suit(kd__tiling *t, kd__node *v) {
+  kd__tile_level level[KD_GROUP_AXES];
+  uint32_t levels, mask = kd__elem_mask(t, v, level, &levels);
+  bool good = has_primitive(t, v, mask), hard = !good, rough = !smooth(level, levels);
+  for (uint32_t k = 0; k < v->nin; k++) {
+    const kd__node *o = &t->node.v[v->v.in[k]];
+    bool small = o->v.axes != v->v.axes && levels > 1 && level[0].n < 256 && o->hoisted;
+    if (o->v.axes == v->v.axes ? rough && o->view : rough || (hard && bit(mask, k)) || (small && !bit(mask, k))) v->v.in[k] = spread(t, v->v.in[k], v->v.axes, v);
+  }
+}
+
+/* --- pairs ------------------------------------------------------------------------------------------------------------------------------- */
+static bool arithmetic(const kd_group_ins *v) { return v->kind == KD_GROUP_ELEM && v->dtype == KD_F32 && (v->op == KD_OP_ADD || v->op == KD_OP_SUB || v->op == KD_OP_MUL); }
+
+/* mate[i]: the instruction whose only reader is i, and that is computed with it; nothing is stored between the two. */
+static void find_pairs(const kd__tiling *t, uint32_t *mate) {
+  const kd_group *g = t->g;
+  uint32_t *uses = kd__arena_get(t->a, (g->nins + 1) * sizeof *uses), stored = 0;
+  for (uint32_t i = 0; i < g->nins; i++)
+    for (uint32_t k = 0; k < kd__group_operands(&g->ins[i]); k++) uses[g->ins[i].in[k]]++;
+  for (uint32_t i = 0; i < g->nins; i++) {
+    const kd_group_ins *v = &g->ins[i];
+    mate[i] = KD__NO_NODE;
+    if (v->kind == KD_GROUP_STORE) stored = i;
+    for (uint32_t k = 0; arithmetic(v) && k < 2 && mate[i] == KD__NO_NODE; k++) {
+      uint32_t m = v->in[k];
+      const kd_group_ins *w = &g->ins[m];
+      if (!arithmetic(w) || uses[m] != 1 || w->axes != v->axes || m < stored || mate[m] != KD__NO_NODE) continue;
+      if (kd__prim_pair((kd_op)w->op, (kd_op)v->op, k == 1, 0)) mate[i] = m;
+    }
+  }
+}
+
+/* --- nodes ------------------------------------------------------------------------------------------------------------------------------ */
+static void make_node(kd__tiling *t, uint32_t i, uint32_t mate, uint16_t phase, bool whole) {
+  const kd_group *g = t->g;
+  const kd_group_ins *from = &g->ins[i];
+  kd__node v = { .v = *from, .nin = kd__group_operands(from), .order = i, .pair = KD_OP_COUNT, .store = KD__NO_NODE };
+  v.v.axes = kd__tiling_mask(t, from->axes);
+  v.v.over = from->kind == KD_GROUP_REDUCE || from->kind == KD_GROUP_IOTA ? kd__tiling_mask(t, from->over) : 0;
+  v.final = kd__group_final(g, i);
+  v.walk = whole ? 0 : (uint16_t)(phase - (from->kind == KD_GROUP_REDUCE && !v.final));
+  if (mate != KD__NO_NODE) {
+    const kd_group_ins *w = &g->ins[mate];
+    v.swapped = from->in[1] == mate;
+    v.v.in[2] = from->in[v.swapped ? 0 : 1], v.v.in[0] = w->in[0], v.v.in[1] = w->in[1];
+    v.nin = 3, v.v.op = w->op, v.pair = (kd_op)from->op;
+  }
+  bool still = (v.v.axes & t->multi) == 0 && phase == 0 && t->multi && makes_value(&v) && from->kind != KD_GROUP_REDUCE && from->kind != KD_GROUP_SPREAD;
+  for (uint32_t k = 0; k < v.nin; k++) {
+    v.v.in[k] = t->node_of[v.v.in[k]];
+    still = still && t->node.v[v.v.in[k]].hoisted;
+  }
+  v.hoisted = still;
+  if (from->kind == KD_GROUP_LOAD && in_place(t, v.v.operand, v.v.axes)) v.view = true, place_in_memory(t, &v, v.v.operand);
+  else if (from->kind == KD_GROUP_CONST) v.view = true;
+  else if (makes_value(&v) && !v.final) place_in_tile(t, &v);
+  if (from->kind == KD_GROUP_ELEM) suit(t, &v);
+  t->node_of[i] = add_node(t, &v);
+}
+
+static void put_constant(kd__tiling *t, kd__node *v) {
+  char cell[8] = { 0 };
+  double x = v->v.value;
+  float f = (float)x;
+  int64_t n = x >= 0x1p63 ? INT64_MAX : x <= -0x1p63 ? INT64_MIN : x != x ? 0 : (int64_t)x;
+  uint8_t b = x != 0;
+  memcpy(cell, v->v.dtype == KD_F32 ? (void *)&f : v->v.dtype == KD_F64 ? (void *)&x : v->v.dtype == KD_I64 ? (void *)&n : (void *)&b, (size_t)element(v));
+  v->slot = 1, v->offset = (int64_t)t->pool.n;
+  for (int i = 0; i < 8; i++) KD_PUSH(t->a, t->pool, cell[i]);
+}
+
+/* --- phases ----------------------------------------------------------------------------------------------------------------------------- */
+static int cost_again(const kd__tiling *t, const kd__node *v, uint16_t phase) {
+  static const uint8_t cheap[KD_OP_COUNT] = { [KD_OP_ADD] = 1, [KD_OP_SUB] = 1, [KD_OP_MUL] = 1, [KD_OP_NEG] = 1, [KD_OP_RELU] = 1, [KD_OP_MAX] = 1, [KD_OP_MIN] = 1,
+                                              [KD_OP_ABS] = 1, [KD_OP_CAST] = 1, [KD_OP_STOP] = 1, [KD_OP_LT] = 1, [KD_OP_LE] = 1, [KD_OP_WHERE] = 1 };
+  if (v->view || v->hoisted || v->fixed || v->kept || (v->lists >> phase & 1)) return 0;
+  if (v->v.kind == KD_GROUP_LOAD || v->v.kind == KD_GROUP_IOTA) return 1;
+  if (v->v.kind != KD_GROUP_ELEM || !cheap[v->v.op]) return 100;
+  int sum = 1;
+  for (uint32_t k = 0; k < v->nin && sum < 100; k++) sum += cost_again(t, &t->node.v[v->v.in[k]], phase);
+  return sum;
+}
+
+static void need(kd__tiling *t, uint32_t i, uint16_t phase) {
+  kd__node *v = &t->node.v[i];
+  if (v->v.kind == KD_GROUP_SPREAD) { need(t, v->v.in[0], phase); return; }
+  if (v->hoisted) phase = 0;
+  else if (v->v.kind == KD_GROUP_REDUCE || v->fixed || v->kept) phase = v->walk;
+  else if (phase > v->walk && cost_again(t, v, phase) > 3) v->kept = true, phase = v->walk;
+  if (v->lists >> phase & 1) return;
+  v->lists |= 1ull << phase;
+  for (uint32_t k = 0; k < v->nin; k++) need(t, v->v.in[k], phase);
+}
+
+static void choose_phases(kd__tiling *t) {
+  for (uint32_t i = 0; i < t->node.n; i++) {
+    kd__node *v = &t->node.v[i];
+    bool reduced = v->v.kind == KD_GROUP_REDUCE || v->v.kind == KD_GROUP_SPREAD;
+    v->fixed = t->p->pieces && makes_value(v) && !v->view && !v->hoisted && !(v->v.axes & t->p->pieces);
+    if (t->p->pieces && reduced && !v->final && !v->fixed) v->kept = true;
+  }
+  for (uint32_t i = 0; i < t->node.n; i++) {
+    const kd__node *v = &t->node.v[i];
+    bool faults = v->v.kind == KD_GROUP_CHECK || v->v.kind == KD_GROUP_GATHER || (v->v.kind == KD_GROUP_ELEM && v->v.dtype == KD_I64 && (v->v.op == KD_OP_IDIV || v->v.op == KD_OP_REM));
+    if (v->v.kind == KD_GROUP_STORE ? !t->node.v[v->v.in[0]].final : faults || v->final) need(t, i, v->walk);
+  }
+  for (uint32_t i = 0; i < t->node.n; i++) t->node.v[i].gone = t->node.v[i].lists == 0;
+  for (uint32_t i = 1; i < t->node.n; i++) {     /* a SPREAD comes with its moments */
+    kd__node *v = &t->node.v[i];
+    if (v->v.kind == KD_GROUP_SPREAD) v->gone = t->node.v[v->v.in[0]].gone, v->lists = t->node.v[v->v.in[0]].lists;
+  }
+}
+
+/* --- outputs written at once --------------------------------------------------------------------------------------------------------------- */
+static bool reads_shared(const kd__tiling *t, const kd__node *u, uint32_t out) {
+  for (uint32_t k = 0; k < u->nin; k++) {
+    const kd__node *o = &t->node.v[u->v.in[k]];
+    if (o->v.kind == KD_GROUP_LOAD && o->view && kd__group_may_share(t->g, o->v.operand, out)) return true;
+  }
+  return false;
+}
+
+static void choose_direct(kd__tiling *t) {
+  for (uint32_t i = 0; i < t->node.n; i++) {
+    kd__node *s = &t->node.v[i];
+    if (s->v.kind != KD_GROUP_STORE || s->gone) continue;
+    uint32_t from = s->v.in[0];
+    kd__node *v = &t->node.v[from];
+    bool can = v->v.kind == KD_GROUP_ELEM && !v->expand && !v->final && !v->hoisted && !v->fixed && !v->kept && v->store == KD__NO_NODE;
+    can = can && v->v.axes == s->v.axes && (t->multi & ~v->v.axes) == 0 && v->lists == s->lists && in_place(t, t->g->nin + s->v.operand, s->v.axes);
+    for (uint32_t j = from + 1; can && j < t->node.n; j++) can = t->node.v[j].gone || !reads_shared(t, &t->node.v[j], s->v.operand);
+    if (!can) continue;
+    v->store = i, s->gone = true;
+    place_in_memory(t, v, t->g->nin + s->v.operand);
+  }
+}
+
+void kd__tiling_nodes(kd__tiling *t) {
+  const kd_group *g = t->g;
+  uint16_t *phase = kd__arena_get(t->a, (g->nins + 1) * sizeof *phase);
+  uint32_t *mate = kd__arena_get(t->a, (g->nins + 1) * sizeof *mate);
+  bool *taken = kd__arena_get(t->a, g->nins + 1);
+  t->node_of = kd__arena_get(t->a, (g->nins + 1) * sizeof *t->node_of);
+  kd__group_phases(g, phase);
+  find_pairs(t, mate);
+  for (uint32_t i = 0; i < g->nins; i++)
+    if (mate[i] != KD__NO_NODE) taken[mate[i]] = true;
+  for (uint32_t i = 0; i < g->nins; i++)
+    if (!taken[i]) make_node(t, i, mate[i], phase[i], t->p->pieces == 0);
+  for (uint32_t i = 0; i < t->node.n; i++)
+    if (t->node.v[i].v.kind == KD_GROUP_CONST) put_constant(t, &t->node.v[i]);
+  choose_phases(t);
+  choose_direct(t);
+}

@@ -1,0 +1,173 @@
+/* group_prim.c: primitives of tile programs on f32: rows of elements, operands that repeat one element along a row, pairs of operators in one pass,
+ * and reductions that are complete in a tile. Compiled without fusing a multiplication into an addition: so a group gives the bits that its
+ * operators give one by one, and differences of equal values are exactly 0. */
+#include "runtime/kernels/group_tile.h"
+#include "runtime/kernels/vec.h"
+#include "runtime/kernels/vmath.h"
+
+/* --- element-wise ---------------------------------------------------------------------------------------------------------------------- */
+/* How operand k is read: V from element to element, S one element a row. */
+#define AT_V(x, i) x[i]
+#define AT_S(x, i) x##0
+#define ONE_V(T, x)
+#define ONE_S(T, x) const T x##0 = *x;
+
+#define ROWS2(name, A, B, R, expr) \
+  KD_CLONES static void name(int64_t rows, int64_t n, char *const *p, const int64_t *s) { \
+    for (int64_t r = 0; r < rows; r++) { \
+      R *o = (void *)(p[0] + r * s[0]); \
+      const float *a = (void *)(p[1] + r * s[1]), *b = (void *)(p[2] + r * s[2]); \
+      ONE_##A(float, a) ONE_##B(float, b) \
+      KD_IVDEP for (int64_t i = 0; i < n; i++) { const float u = AT_##A(a, i), v = AT_##B(b, i); o[i] = (R)(expr); } \
+    } \
+  }
+#define BINARY(OP, R, expr) ROWS2(OP##_vv, V, V, R, expr) ROWS2(OP##_sv, S, V, R, expr) ROWS2(OP##_vs, V, S, R, expr)
+#define OPERATORS(X) \
+  X(ADD, float, u + v) X(SUB, float, u - v) X(MUL, float, u * v) X(DIV, float, u / v) X(MAX, float, kd__maxf(u, v)) X(MIN, float, kd__minf(u, v)) \
+  X(EQ, uint8_t, u == v) X(NE, uint8_t, u != v) X(LT, uint8_t, u < v) X(LE, uint8_t, u <= v)
+OPERATORS(BINARY)
+
+#define ROWS_WHERE(name, A, B) \
+  KD_CLONES static void name(int64_t rows, int64_t n, char *const *p, const int64_t *s) { \
+    for (int64_t r = 0; r < rows; r++) { \
+      float *o = (void *)(p[0] + r * s[0]); \
+      const uint8_t *c = (void *)(p[1] + r * s[1]); \
+      const float *a = (void *)(p[2] + r * s[2]), *b = (void *)(p[3] + r * s[3]); \
+      ONE_##A(float, a) ONE_##B(float, b) \
+      KD_IVDEP for (int64_t i = 0; i < n; i++) { const float u = AT_##A(a, i), v = AT_##B(b, i); o[i] = c[i] ? u : v; } \
+    } \
+  }
+ROWS_WHERE(WHERE_vv, V, V) ROWS_WHERE(WHERE_sv, S, V) ROWS_WHERE(WHERE_vs, V, S) ROWS_WHERE(WHERE_ss, S, S)
+
+kd__prim kd__prim_find(kd_op op, uint32_t repeated) {
+  static const kd__prim two[KD_OP_COUNT][3] = {
+#define ENTRY(OP, R, expr) [KD_OP_##OP] = { OP##_vv, OP##_sv, OP##_vs },
+    OPERATORS(ENTRY)
+  };
+  if (op == KD_OP_WHERE) {
+    static const kd__prim select[4] = { WHERE_vv, WHERE_sv, WHERE_vs, WHERE_ss };
+    return repeated & 1 ? NULL : select[repeated >> 1];
+  }
+  return repeated < 3 ? two[op][repeated] : NULL;
+}
+
+/* Pairs: u, v are the operands of the first operator, w the third. */
+#define ROWS3(name, A, B, C, expr) \
+  KD_CLONES static void name(int64_t rows, int64_t n, char *const *p, const int64_t *s) { \
+    for (int64_t r = 0; r < rows; r++) { \
+      float *o = (void *)(p[0] + r * s[0]); \
+      const float *a = (void *)(p[1] + r * s[1]), *b = (void *)(p[2] + r * s[2]), *c = (void *)(p[3] + r * s[3]); \
+      ONE_##A(float, a) ONE_##B(float, b) ONE_##C(float, c) \
+      KD_IVDEP for (int64_t i = 0; i < n; i++) { const float u = AT_##A(a, i), v = AT_##B(b, i), w = AT_##C(c, i); o[i] = expr; } \
+    } \
+  }
+#define PAIR(name, first, then, swapped, expr) \
+  ROWS3(name##_vvv, V, V, V, expr) ROWS3(name##_svv, S, V, V, expr) ROWS3(name##_vsv, V, S, V, expr) ROWS3(name##_vvs, V, V, S, expr) \
+  ROWS3(name##_svs, S, V, S, expr) ROWS3(name##_vss, V, S, S, expr)
+/* name, first, then, swapped (-1: either way), expr */
+#define PAIRS(X) \
+  X(mul_add, MUL, ADD, -1, u * v + w) X(mul_sub, MUL, SUB, 0, u * v - w) X(sub_of_mul, MUL, SUB, 1, w - u * v) X(mul_mul, MUL, MUL, -1, (u * v) * w) \
+  X(sub_mul, SUB, MUL, -1, (u - v) * w) X(add_mul, ADD, MUL, -1, (u + v) * w) X(add_add, ADD, ADD, -1, (u + v) + w) X(sub_sub, SUB, SUB, 0, (u - v) - w)
+PAIRS(PAIR)
+
+kd__prim kd__prim_pair(kd_op first, kd_op then, bool swapped, uint32_t repeated) {
+  static const struct { kd_op first, then; int swapped; kd__prim prim[8]; } table[] = {
+#define PAIR_ENTRY(name, first, then, swapped, expr) \
+  { KD_OP_##first, KD_OP_##then, swapped, { name##_vvv, name##_svv, name##_vsv, NULL, name##_vvs, name##_svs, name##_vss, NULL } },
+    PAIRS(PAIR_ENTRY)
+  };
+  for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+    if (table[i].first == first && table[i].then == then && (table[i].swapped < 0 || table[i].swapped == (int)swapped)) return table[i].prim[repeated & 7];
+  return NULL;
+}
+
+/* --- reductions ------------------------------------------------------------------------------------------------------------------------ */
+/* Rows shorter than a vector: 16 rows side by side. */
+#define SHORT_ROWS(start, step) \
+  for (; r + 16 <= rows; r += 16) { \
+    const float *q = (const void *)(p[1] + r * s[1]); \
+    float lane[16]; \
+    for (int l = 0; l < 16; l++) lane[l] = (start) ? 0.0f : q[l * stride]; \
+    for (int64_t j = (start) ? 0 : 1; j < n; j++) \
+      for (int l = 0; l < 16; l++) { const float m = lane[l], x = q[l * stride + j]; lane[l] = step; } \
+    for (int l = 0; l < 16; l++) *(float *)(void *)(p[0] + (r + l) * s[0]) = lane[l]; \
+  }
+
+KD_CLONES static void sum_rows(int64_t rows, int64_t n, char *const *p, const int64_t *s) {
+  int64_t r = 0, stride = s[1] / 4;
+  if (n < 16) SHORT_ROWS(1, m + x)
+  for (; r < rows; r++) {
+    const float *q = (const void *)(p[1] + r * s[1]);
+    kd__v16 s0 = { 0 }, s1 = { 0 }, s2 = { 0 }, s3 = { 0 };
+    int64_t i = 0;
+    for (; i + 64 <= n; i += 64) s0 += KD__LOAD16(q + i), s1 += KD__LOAD16(q + i + 16), s2 += KD__LOAD16(q + i + 32), s3 += KD__LOAD16(q + i + 48);
+    for (; i + 16 <= n; i += 16) s0 += KD__LOAD16(q + i);
+    s0 = (s0 + s1) + (s2 + s3);
+    float sum = KD__SUM16(s0), tail = 0;
+    for (; i < n; i++) tail += q[i];
+    *(float *)(void *)(p[0] + r * s[0]) = sum + tail;
+  }
+}
+
+/* The sum of products of two operands. */
+KD_CLONES static void dot_rows(int64_t rows, int64_t n, char *const *p, const int64_t *s) {
+  for (int64_t r = 0; r < rows; r++) {
+    const float *q = (const void *)(p[1] + r * s[1]), *t = (const void *)(p[2] + r * s[2]);
+    kd__v16 s0 = { 0 }, s1 = { 0 }, s2 = { 0 }, s3 = { 0 };
+    int64_t i = 0;
+    for (; i + 64 <= n; i += 64) {
+      s0 += KD__LOAD16(q + i) * KD__LOAD16(t + i), s1 += KD__LOAD16(q + i + 16) * KD__LOAD16(t + i + 16);
+      s2 += KD__LOAD16(q + i + 32) * KD__LOAD16(t + i + 32), s3 += KD__LOAD16(q + i + 48) * KD__LOAD16(t + i + 48);
+    }
+    for (; i + 16 <= n; i += 16) s0 += KD__LOAD16(q + i) * KD__LOAD16(t + i);
+    s0 = (s0 + s1) + (s2 + s3);
+    float sum = KD__SUM16(s0), tail = 0;
+    for (; i < n; i++) tail += q[i] * t[i];
+    *(float *)(void *)(p[0] + r * s[0]) = sum + tail;
+  }
+}
+
+typedef int32_t v16i __attribute__((vector_size(64)));
+#define PICK(m, x, op) \
+  do { \
+    kd__v16 x_ = (x); \
+    v16i k_ = (x_ op (m)) | (x_ != x_); \
+    (m) = (kd__v16)((k_ & (v16i)x_) | (~k_ & (v16i)(m))); \
+  } while (0)
+#define EXTREME_ROWS(name, op, fn) \
+  KD_CLONES static void name(int64_t rows, int64_t n, char *const *p, const int64_t *s) { \
+    int64_t r = 0, stride = s[1] / 4; \
+    if (n < 64) SHORT_ROWS(0, fn(m, x)) \
+    for (; r < rows; r++) { \
+      const float *q = (const void *)(p[1] + r * s[1]); \
+      float m = q[0]; \
+      int64_t i = 0; \
+      if (n >= 64) { \
+        kd__v16 m0 = KD__LOAD16(q), m1 = KD__LOAD16(q + 16), m2 = KD__LOAD16(q + 32), m3 = KD__LOAD16(q + 48); \
+        for (i = 64; i + 64 <= n; i += 64) { \
+          PICK(m0, KD__LOAD16(q + i), op); \
+          PICK(m1, KD__LOAD16(q + i + 16), op); \
+          PICK(m2, KD__LOAD16(q + i + 32), op); \
+          PICK(m3, KD__LOAD16(q + i + 48), op); \
+        } \
+        PICK(m0, m1, op); \
+        PICK(m2, m3, op); \
+        PICK(m0, m2, op); \
+        m = m0[0]; \
+        for (int j = 1; j < 16; j++) m = fn(m, m0[j]); \
+      } \
+      for (; i < n; i++) m = fn(m, q[i]); \
+      *(float *)(void *)(p[0] + r * s[0]) = m; \
+    } \
+  }
+EXTREME_ROWS(max_rows, >, kd__maxf)
+EXTREME_ROWS(min_rows, <, kd__minf)
+
+kd__prim kd__prim_rows(kd_op op) {
+  return op == KD_OP_SUM ? sum_rows : op == KD_OP_REDUCE_MAX ? max_rows : op == KD_OP_REDUCE_MIN ? min_rows : op == KD_OP_MUL ? dot_rows : NULL;
+}
+
+static void sum_cols(int64_t rows, int64_t n, char *const *p, const int64_t *s) { kd__columns(KD_OP_SUM, (void *)p[1], s[1] / 4, rows, n, (void *)p[0]); }
+static void max_cols(int64_t rows, int64_t n, char *const *p, const int64_t *s) { kd__columns(KD_OP_REDUCE_MAX, (void *)p[1], s[1] / 4, rows, n, (void *)p[0]); }
+static void min_cols(int64_t rows, int64_t n, char *const *p, const int64_t *s) { kd__columns(KD_OP_REDUCE_MIN, (void *)p[1], s[1] / 4, rows, n, (void *)p[0]); }
+kd__prim kd__prim_cols(kd_op op) { return op == KD_OP_SUM ? sum_cols : op == KD_OP_REDUCE_MAX ? max_cols : op == KD_OP_REDUCE_MIN ? min_cols : NULL; }
