@@ -35,6 +35,7 @@ struct kd_program {
   kd__arena *again;                              /* of a module that was compiled anew in a run (decide.c); NULL: it lies in `arena` */
   kd__arena scratch;                             /* of what is only looked at while compiling */
   kd_dtype real;
+  int64_t memory_limit;
   bool sealed;                                   /* its texts are those in `source`, whatever the files say by now */
   const char *const *folder; size_t nfolder;     /* where data is looked for */
   const char *const *set; size_t nset;           /* as given, for the run folder */

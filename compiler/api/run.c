@@ -107,7 +107,8 @@ kd_status kd__run(kd_program *p, const kd_run_options *o, bool resume) {
   kd__run_options r = { .seed = o->seed, .threads = o->threads, .deterministic = o->deterministic, .no_dnnl = o->no_dnnl, .winograd = o->winograd,
                         .search = { .folder = p->folder, .nfolder = p->nfolder, .cache = p->session->config.cache },
                         .out = o->out, .resume = resume, .checkpoint_seconds = o->checkpoint_seconds, .checkpoint_steps = o->checkpoint_steps,
-                        .path = p->path, .stdlib = p->stdlib, .version = kd_version(), .source = p->source.v, .nsource = p->source.n, .setting = p->set, .nsetting = p->nset,
+                        .path = p->path, .stdlib = p->stdlib, .version = kd_version(), .source = p->source.v, .nsource = p->source.n, .memory_limit = p->memory_limit,
+                        .setting = p->set, .nsetting = p->nset,
                         .event = o->event ? hear : NULL, .event_ctx = &l, .every_step = o->every_step, .cancel = o->cancel };
   kd__run_error err = { 0 };
   struct kd__last_run *run = calloc(1, sizeof *run);

@@ -120,6 +120,16 @@ static bool is_number(const char *s, const char *limit) {
   return !*end && errno == 0 && v <= strtoull(limit, NULL, 10);
 }
 
+/* "512M" in bytes; 0: it is no size. */
+static int64_t size_of(const char *s) {
+  char *end = NULL;
+  errno = 0;
+  unsigned long long v = s[0] >= '0' && s[0] <= '9' ? strtoull(s, &end, 10) : 0;
+  int shift = v == 0 || errno ? 0 : *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
+  if (v == 0 || errno || end[shift > 0] || v > (unsigned long long)INT64_MAX >> shift) return 0;
+  return (int64_t)(v << shift);
+}
+
 static int choice_of(const char *choices, const char *s) {
   size_t len = strlen(s);
   for (int i = 0; *choices; i++) {
@@ -135,6 +145,10 @@ static bool fits(const option_info *o, const char *v) {
     case NUMBER:
       if (is_number(v, o->value)) return true;
       fprintf(stderr, "kdc: %s takes a whole number from 0 to %s, not `%s`\n", o->name, o->value, v);
+      return false;
+    case SIZE:
+      if (size_of(v) > 0) return true;
+      fprintf(stderr, "kdc: %s takes a size such as 200000, 512M or 2G, not `%s`\n", o->name, v);
       return false;
     case CHOICE:
       if (choice_of(o->value, v) >= 0) return true;
@@ -209,4 +223,5 @@ void args_free(args *a) {
 bool args_flag(const args *a, option o) { return a->given[o].n > 0; }
 const char *args_text(const args *a, option o) { return a->given[o].n ? a->given[o].v[a->given[o].n - 1] : NULL; }
 uint64_t args_number(const args *a, option o, uint64_t otherwise) { return a->given[o].n ? strtoull(args_text(a, o), NULL, 10) : otherwise; }
+int64_t args_size(const args *a, option o) { return a->given[o].n ? size_of(args_text(a, o)) : 0; }
 int args_choice(const args *a, option o) { return a->given[o].n ? choice_of(cli_options[o].value, args_text(a, o)) : 0; }
