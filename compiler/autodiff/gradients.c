@@ -116,6 +116,7 @@ static bool step_back(walk *w, kd_build *b, uint32_t id, struct room *m, kd_grad
   kd_value *d = m->d;
   kd_grad_error inner = { 0 };
   kd__rule r = { .b = *b, .n = w->g->node.v[id], .need = need, .d = d, .have = m->have, .whole = m->whole, .err = &inner, .limit = w->limit };
+  if (r.n.origin) r.b.origin = r.n.origin;       /* a gradient belongs to what it is the gradient of */
   bool arrived = false;
   r.g = &w->adjoint[r.n.out - w->first];
   for (uint32_t i = 0; i < r.n.nout; i++) arrived |= r.g[i] != 0;
@@ -140,7 +141,7 @@ static bool step_back(walk *w, kd_build *b, uint32_t id, struct room *m, kd_grad
   for (uint32_t i = 0; i < r.n.nin; i++)
     if (need[i] && d[i] && m->whole[i]) w->adjoint[r.n.in[i] - w->first] = d[i];
   for (uint32_t i = 0; i < r.n.nin; i++)
-    if (need[i] && d[i] && !m->whole[i]) add_to(w, b, r.n.in[i], d[i]);
+    if (need[i] && d[i] && !m->whole[i]) add_to(w, &r.b, r.n.in[i], d[i]);
   return true;
 }
 

@@ -92,6 +92,8 @@ bool steps_close(steps *s);                                            /* false 
 int cmd_run(const args *a);
 int cmd_check(const args *a);
 int cmd_compile(const args *a);
+int cmd_cost(const args *a);
+int cmd_profile(const args *a);
 int cmd_info(const args *a);
 int cmd_help(const args *a);
 void help_usage(FILE *f, command c);             /* "usage: kdc run [options] FILE" */

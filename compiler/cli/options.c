@@ -103,11 +103,13 @@ static bool unknown_option(const args *a, const char *name, size_t len) {
   return false;
 }
 
+/* All commands with an option of that name: there may be several rows. */
 static bool foreign_option(const args *a, const option_info *o) {
   fprintf(stderr, "kdc: `kdc %s` has no option `%s`; it belongs to", cli_commands[a->command].name, o->name);
   bool first = true;
   for (int i = 0; i < CMD_COUNT; i++)
-    if (o->commands & 1u << i) { fprintf(stderr, "%s `kdc %s`", first ? "" : ",", cli_commands[i].name); first = false; }
+    for (int k = 0; k < OPT_COUNT; k++)
+      if (strcmp(cli_options[k].name, o->name) == 0 && cli_options[k].commands & 1u << i) { fprintf(stderr, "%s `kdc %s`", first ? "" : ",", cli_commands[i].name); first = false; }
   putc('\n', stderr);
   return false;
 }
@@ -177,10 +179,11 @@ static bool add_text(const char ***v, size_t *n, const char *s) {
 static bool take_option(args *a, int argc, char **argv, int *i) {
   const char *s = argv[*i];
   size_t len = strcspn(s, "=");
+  const option_info *foreign = NULL;
   for (int k = 0; k < OPT_COUNT; k++) {
     const option_info *o = &cli_options[k];
     if (strlen(o->name) != len || strncmp(o->name, s, len) != 0) continue;
-    if (!(o->commands & 1u << a->command)) return foreign_option(a, o);
+    if (!(o->commands & 1u << a->command)) { foreign = o; continue; }
     const char *v = s[len] ? s + len + 1 : NULL;
     if (o->kind == FLAG && v) { fprintf(stderr, "kdc: %s takes no value\n", o->name); return false; }
     if (o->kind == FLAG) v = "";
@@ -188,7 +191,7 @@ static bool take_option(args *a, int argc, char **argv, int *i) {
     if (!v) { fprintf(stderr, "kdc: %s needs a value: %s=%s\n", o->name, o->name, o->kind == NUMBER ? "N" : o->value); return false; }
     return (o->kind == FLAG || fits(o, v)) && add_text(&a->given[k].v, &a->given[k].n, v);
   }
-  return unknown_option(a, s, len);
+  return foreign ? foreign_option(a, foreign) : unknown_option(a, s, len);
 }
 
 bool args_parse(int argc, char **argv, args *out) {

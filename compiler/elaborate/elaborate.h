@@ -49,6 +49,11 @@ kd_module *kd__elaborate(kd__arena *a, kd_sink *sink, const kd_syntax *file, con
  * is not known. */
 bool kd__module_report(const kd_module *m, kd_sink *sink, kd_origin o, const char *text);
 
+/* The path of bindings that origin `o` belongs to: "T.stage1.conv1"; "" where it is none's. */
+const char *kd__module_place(const kd_module *m, kd_origin o);
+/* The graph that a plan was made from, as it was elaborated, with what nothing needs. */
+const kd_graph *kd__module_graph(const kd_module *m, uint32_t plan);
+
 /* One definition of a file applied to given tensors, without data or scheme: for tests against reference vectors and for tools.
  * `entry` names an fn or loss of the file; each argument is a tensor input (slot i for arg i) or, with `text`, a value in the language.
  * The graph's results: "loss" (the entry's value, or field `loss` of a record), each other field of a record under its name, and
