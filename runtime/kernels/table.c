@@ -38,6 +38,12 @@ const kd_kernel *kd__kernel_find(const kd_call *c, const kd_kernel_settings *s) 
   return &twins[c->op];
 }
 
+const kd_kernel *kd__kernel_nth(const kd_call *c, const kd_kernel_settings *s, int n) {
+  for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+    if (table[i].op == c->op && table[i].takes(c, s) && n-- == 0) return &table[i];
+  return NULL;
+}
+
 /* The root of the three sizes multiplied is, of a product, m n k; of a convolution, the multiplications divided by the root of the kernel's size. */
 bool kd__call_long(const kd_call *c) {
   double product = 1;
