@@ -45,7 +45,7 @@ static const kd_attr *attribute(const kd_plan_call *c, const char *name) {
 /* Multiplications of a convolution: each element on the side of the channels that come out meets the whole kernel of its channel. */
 static double taps(const kd_plan *p, const kd_plan_call *c) {
   switch (c->op) {
-    case KD_OP_CONV: return count(out(p, c, 0)) * below(in(p, c, 1));
+    case KD_OP_CONV: case KD_OP_CONV_POST: return count(out(p, c, 0)) * below(in(p, c, 1));
     case KD_OP_CONV_DATA: return count(in(p, c, 0)) * below(in(p, c, 1));
     default: return count(in(p, c, 1)) * below(out(p, c, 0));
   }

@@ -50,7 +50,7 @@ bool kd__call_long(const kd_call *c) {
   for (uint32_t i = 0; i < c->nin + c->nout; i++) {
     int64_t n = kd__count(i < c->nin ? &c->in[i] : &c->out[i - c->nin]);
     if (n >= KD__PAR_MIN) return true;
-    product *= (double)n;
+    if (i < 2 || i >= c->nin) product *= (double)n;
   }
-  return c->op < KD_OP_COUNT && kd__op_info(c->op)->cls == KD_CLASS_CONTRACT && c->nin == 2 && sqrt(product) >= LONG_PRODUCT;
+  return c->op < KD_OP_COUNT && kd__op_info(c->op)->cls == KD_CLASS_CONTRACT && sqrt(product) >= LONG_PRODUCT;
 }
