@@ -54,7 +54,7 @@ suite() {
   failed=$((failed + bad)) passed=$((passed + all - bad))
 }
 
-sh tests/setup.sh build test data
+sh tests/setup.sh build jit test data
 
 if [ $accuracy = yes ]; then
   step build-release build release method_run

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Installs the Debian 12 packages that kdc needs and this machine lacks; does nothing, and needs no network, where all are there.
-#   usage: sh tests/setup.sh build|test|data...
+#   usage: sh tests/setup.sh build|jit|test|data...
 # Exit code: 0 all there, 1 a package could not be installed (its name is printed).
 set -eu
 
 build="cmake ninja-build gcc libc6-dev pkg-config re2c bison zlib1g-dev libjansson-dev libopenblas0-openmp libdnnl-dev"
+jit="llvm-19-dev"                                # kdc builds and works without it, and finds 15 to 19
 test="libcmocka-dev clang libclang-rt-14-dev"
 data="dataset-fashion-mnist"
 
@@ -12,9 +13,10 @@ wanted=
 for group in "$@"; do
   case $group in
     build) wanted="$wanted $build" ;;
+    jit) wanted="$wanted $jit" ;;
     test) wanted="$wanted $test" ;;
     data) wanted="$wanted $data" ;;
-    *) echo "setup.sh: no group '$group': build, test or data" >&2; exit 2 ;;
+    *) echo "setup.sh: no group '$group': build, jit, test or data" >&2; exit 2 ;;
   esac
 done
 

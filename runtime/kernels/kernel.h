@@ -36,7 +36,13 @@ void kd__fault_at(const kd_exec *x, kd_op op, uint32_t origin, int64_t value, in
 /* Winograd's convolutions: where measured to pay, never, or wherever they can. */
 typedef enum kd_winograd { KD_WINOGRAD_AUTO, KD_WINOGRAD_OFF, KD_WINOGRAD_ON } kd_winograd;
 /* What chooses a kernel besides the call itself. The choice is a pure function of (call, settings). */
-typedef struct kd_kernel_settings { int threads; bool deterministic; bool use_dnnl; bool reference; kd_winograd winograd; } kd_kernel_settings;
+typedef struct kd_kernel_settings {
+  int threads;
+  bool deterministic, use_dnnl, reference;
+  kd_winograd winograd;
+  bool jit;                                      /* groups as native code, where the plug-in is there */
+  const char *compiled;                          /* the folder of compiled groups; NULL: none. It changes no result. */
+} kd_kernel_settings;
 
 typedef struct kd_kernel {
   const char *name;                              /* "gemm.openblas", "conv.dnnl", "elem.f32": recorded in the run folder */
@@ -52,9 +58,6 @@ typedef struct kd_kernel {
  * settings->reference picks the twin. Data pointers of the call may be NULL here. */
 const kd_kernel *kd__kernel_find(const kd_call *c, const kd_kernel_settings *s);
 
-/* The i-th kernel in table order that takes the call, without the twin; NULL after the last. For measuring and tests. */
-const kd_kernel *kd__kernel_nth(const kd_call *c, const kd_kernel_settings *s, int i);
-
 /* Is the call long enough for a team to share it? A program without such calls runs faster without a team. */
 bool kd__call_long(const kd_call *c);
 
@@ -69,6 +72,14 @@ void kd__copy_strided(const kd_tensor *from, const kd_tensor *to, const kd_exec 
 /* Runs fn(ctx, y), where y is x with a team of x->threads threads for the kernels that fn calls with it. Teams of several sessions in one
  * process take turns, in the order in which they ask, so that each has the cores to itself; fn must not come back here. */
 void kd__team_run(const kd_exec *x, void (*fn)(void *ctx, const kd_exec *y), void *ctx);
+
+/* Native code for groups (jit.c). Is the plug-in there? What it is, or why not: for `kdc info` and the run folder. */
+bool kd__jit_there(void);
+const char *kd__jit_about(void);
+/* Compiles many groups at once, on two threads, and holds them until kd__jit_drop: preparing a call then finds its code. NULL: nothing to hold. */
+struct kd_group;
+void *kd__jit_hold(const struct kd_group *const *g, size_t n, const kd_kernel_settings *s);
+void kd__jit_drop(void *held);
 
 /* Names and versions of the libraries in use, for `kdc info` and the run folder: "OpenBLAS 0.3.21 (SkylakeX, openmp)". */
 void kd__kernel_libraries(kd__buf *out);
