@@ -87,6 +87,8 @@ typedef void (*kd_writer)(void *ctx, const char *text, size_t n);
 typedef struct kd_compile_options {
   const char *const *set; size_t nset;           /* "path.to.name=value": settings of the program, of equal paths the last; one that fits nothing is an error */
   bool double_precision;                         /* real numbers are f64 */
+  int64_t memory_limit;                          /* bytes that all that is kept and a step may take; 0: none. Where need be, values are made twice rather than kept: the
+                                                  * same results, more time. Working memory of numeric libraries comes on top */
   bool check;                                    /* also try every definition of the file by itself; a file of definitions alone is right */
   const char *dump;                              /* a name of kd_dump_stage: what to print while compiling; NULL: nothing */
   kd_writer dump_to; void *dump_ctx;
@@ -169,6 +171,84 @@ typedef struct kd_parameter {
 KD_API bool kd_parameter_named(const kd_program *p, const char *name, kd_parameter *out);
 /* By number; false past the end. */
 KD_API bool kd_parameter_at(const kd_program *p, size_t i, kd_parameter *out);
+
+/* --- what it costs ---------------------------------------------------------------------------------------------------- */
+/* A table of what a program costs: foretold before anything runs (kd_cost) or measured (kd_profile). Times are seconds, memory is bytes; of one
+ * run of a program of the scheme, such as a training step. It stays whole when the program goes; kd_table_free ends it. */
+typedef struct kd_table kd_table;
+
+typedef struct kd_cost_options {
+  bool measure;                                  /* measure the machine's limits anew, whatever the cache folder knows */
+} kd_cost_options;
+/* Chooses and prepares the kernels of every program and computes nothing. Loads the numeric libraries; measures the machine (under a second)
+ * where the session's cache folder does not know it yet. `run`: how it would run. NULL options are all zero. On failure *out is NULL. */
+KD_API kd_status kd_cost(kd_program *p, const kd_run_options *run, const kd_cost_options *o, kd_table **out);
+
+typedef struct kd_profile_options {
+  int64_t steps;                                 /* to be measured in each stage; 0: 20 */
+  const char *stage;                             /* of this stage alone; NULL: of all */
+  bool trace;                                    /* keep what kd_table_trace writes */
+} kd_profile_options;
+/* Runs the program with every loop cut short (a few steps in each stage before those that are measured) up to its first decision. `run` as for
+ * kd_run; nothing is written: its folder must be NULL. What the run came to is void. */
+KD_API kd_status kd_profile(kd_program *p, const kd_run_options *run, const kd_profile_options *o, kd_table **out);
+KD_API void kd_table_free(kd_table *t);          /* NULL is allowed */
+
+/* The machine and its measured limits: operations and bytes a second for one thread and for the team. */
+typedef struct kd_machine_limits {
+  const char *processor; int threads;
+  double flops[2], l2[2], l3[2], memory[2];      /* [0] one thread, [1] the team */
+  bool measured;                                 /* just now */
+} kd_machine_limits;
+KD_API void kd_table_machine(const kd_table *t, kd_machine_limits *out);
+
+/* One program of the scheme; false past the end. */
+typedef struct kd_program_cost {
+  const char *name, *stage;                      /* "distil.train.128"; stage "": outside of stages */
+  bool trains;                                   /* a training step, or part of one */
+  int64_t runs;                                  /* foretold: planned in all, 0: unknown; measured: how many were */
+  int64_t rows;                                  /* samples of its batch; 0: it has none */
+  double calls, flops, bytes;                    /* kernel calls; operations of direct algorithms; bytes read and written */
+  double seconds;                                /* of one run, with what brings the batch and dispatches */
+  double limit;                                  /* at least so many seconds by the machine's limits */
+  double first;                                  /* measured: the very first run, with the preparation of kernels; else 0 */
+  double dead_flops;                             /* written in the program, and not computed because nothing needs it */
+  int64_t arena, held, scratch, prepared;        /* intermediate values: the memory planned, and in use at its fullest; kernels' work space, and what they prepared */
+} kd_program_cost;
+KD_API bool kd_table_program(const kd_table *t, size_t i, kd_program_cost *out);
+
+typedef enum kd_line_kind {
+  KD_LINE_LAYER,                                 /* what one part of a network, loss or optimizer does, without the parts in it: "T.stage1.conv1"; forward and backward */
+  KD_LINE_KERNEL,                                /* all calls of one kernel for one operator: "conv.dnnl conv_data" */
+  KD_LINE_CALL,                                  /* one call, in order */
+  KD_LINE_OTHER                                  /* what is no kernel: "data", "dispatch", "scheme" */
+} kd_line_kind;
+typedef enum kd_line_state { KD_STATE_NONE, KD_STATE_TRAINED, KD_STATE_FROZEN, KD_STATE_DEAD } kd_line_state;     /* DEAD: never computed; what it would cost */
+
+typedef struct kd_line {
+  const char *name;
+  const char *layer;                             /* KD_LINE_CALL: where it belongs */
+  double calls, flops, bytes, seconds, limit;    /* as of a program */
+  int64_t parameters;                            /* KD_LINE_LAYER: elements */
+  int64_t held;                                  /* bytes of its results that are in use when most are */
+  kd_line_state state;
+} kd_line;
+/* Line i of that kind of program `program`; false past the end. */
+KD_API bool kd_table_line(const kd_table *t, size_t program, kd_line_kind kind, size_t i, kd_line *out);
+
+/* Memory of a run beyond what the process has at its start. */
+typedef struct kd_memory_cost {
+  int64_t kept;                                  /* parameters, states, optimizer states, fields of batches */
+  int64_t arena, scratch, prepared;              /* of the programs: the largest arena, the largest work space, all that kernels prepared */
+  int64_t data;                                  /* batches ahead of the step, orders of samples, data that is decoded in memory */
+  int64_t best;                                  /* copies that `keep best` holds */
+  int64_t compiler;                              /* the compiled program itself */
+  int64_t total;
+} kd_memory_cost;
+KD_API void kd_table_memory(const kd_table *t, kd_memory_cost *out);
+
+/* A Chrome trace (JSON, for chrome://tracing and Perfetto) of what kd_profile kept. */
+KD_API void kd_table_trace(const kd_table *t, kd_writer to, void *ctx);
 
 /* Versions, processor, numeric libraries and the built-in standard library, as lines of text. Loads the numeric libraries. */
 KD_API void kd_info(kd_writer to, void *ctx);

@@ -35,6 +35,7 @@ struct kd_program {
   kd__arena *again;                              /* of a module that was compiled anew in a run (decide.c); NULL: it lies in `arena` */
   kd__arena scratch;                             /* of what is only looked at while compiling */
   kd_dtype real;
+  int64_t memory_limit;
   bool sealed;                                   /* its texts are those in `source`, whatever the files say by now */
   const char *const *folder; size_t nfolder;     /* where data is looked for */
   const char *const *set; size_t nset;           /* as given, for the run folder */
@@ -80,6 +81,8 @@ void kd__compile_take(kd_program *p, kd__arena *arena, kd_module *m);
 void kd__compile_drop(kd_program *p, kd__arena *arena);
 /* kd_compile_file (text NULL) or _text; takes `recorded` over, also where it fails. */
 kd_status kd__compile(kd_session *s, const char *path, const char *text, size_t n, const kd_compile_options *o, kd__settings *recorded, kd_program **out);
+/* The machine's options, without events. */
+kd__run_options kd__run_options_of(const kd_program *p, const kd_run_options *o);
 /* Runs it in `o->out`; `resume`: goes on with the run there. */
 kd_status kd__run(kd_program *p, const kd_run_options *o, bool resume);
 void kd__run_forget(kd_program *p);              /* releases the state of the last run */

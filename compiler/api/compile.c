@@ -24,7 +24,7 @@ static bool sound(kd_session *s, const char *path, const kd_compile_options *o, 
   if (!s || s->closed || !path || !out) return false;
   if (!o) return true;
   if (o->dump && !kd__dump_known(o->dump)) { kd__say(s, KD__SAY_BAD_DUMP, NULL, o->dump); return false; }
-  if (o->dump && !o->dump_to) return false;
+  if ((o->dump && !o->dump_to) || o->memory_limit < 0) return false;
   for (size_t i = 0; i < o->nset; i++) {
     if (!o->set || !o->set[i]) return false;
     const char *eq = strchr(o->set[i], '=');
@@ -56,7 +56,7 @@ static bool dumps(const kd_program *p, const char *stage) { return p->opt.dump &
 static kd_elab_options options(kd_program *p) {
   kd_elab_options o = { .load = kd__text_module, .load_ctx = p, .describe = kd__data_rows, .describe_ctx = p,
                         .weights = p->recorded ? NULL : kd__weights_header, .weights_ctx = p,
-                        .real = p->opt.double_precision ? KD_F64 : KD_F32, .check_definitions = p->opt.check, .seen_ctx = p, .scratch = &p->scratch };
+                        .real = p->opt.double_precision ? KD_F64 : KD_F32, .memory = p->opt.memory_limit, .check_definitions = p->opt.check, .seen_ctx = p, .scratch = &p->scratch };
   o.setting = settings(p, &o.nsetting);
   if (p->recorded) { o.decided = p->recorded->decided; o.ndecided = p->recorded->ndecided; }
   if (p->opt.dump) { o.seen = kd__dump_seen; o.planned = kd__dump_planned; }
@@ -125,6 +125,7 @@ kd_status kd__compile(kd_session *s, const char *path, const char *text, size_t 
   if (!p) { kd__settings_free(recorded); kd__say(s, KD__SAY_NO_MEMORY, NULL); return KD_E_MEMORY; }
   kd_status st = guarded(p, text, n);
   p->real = p->opt.double_precision ? KD_F64 : KD_F32;
+  p->memory_limit = p->opt.memory_limit;
   p->sealed = true;
   p->opt = (kd_compile_options){ 0 };
   if (st == KD_OK && p->module) *out = p;
@@ -172,7 +173,7 @@ kd_status kd__compile_again(kd_program *p, const int64_t *decided, size_t n, kd_
   }
   p->oom.armed = true;
   kd__sink_init(&sink, a);
-  p->opt = (kd_compile_options){ .set = p->set, .nset = p->nset, .double_precision = p->real == KD_F64 };
+  p->opt = (kd_compile_options){ .set = p->set, .nset = p->nset, .double_precision = p->real == KD_F64, .memory_limit = p->memory_limit };
   kd_module *m = anew(p, a, &sink, decided, n);
   p->opt = (kd_compile_options){ 0 };
   for (size_t i = 0; !m && i < sink.diag.n; i++)

@@ -1,6 +1,7 @@
 /* describe.c: a program, and the library itself, in a few lines of text. */
 #include "compiler/api/api.h"
 #include "compiler/api/embed.h"
+#include "compiler/api/table.h"
 #include "runtime/kernels/kernel.h"
 #include <inttypes.h>
 #include <sched.h>
@@ -107,7 +108,7 @@ void kd_program_describe(const kd_program *p, kd_writer to, void *ctx) {
 }
 
 /* --- the library --------------------------------------------------------------------------------------------------------------- */
-static void processor(kd__buf *b) {
+void kd__processor(kd__buf *b) {
   char line[512], *name;
   FILE *f = fopen("/proc/cpuinfo", "r");
   while (f && fgets(line, sizeof line, f))
@@ -120,8 +121,6 @@ static void processor(kd__buf *b) {
   kd__buf_printf(b, "%s%s%s", __builtin_cpu_supports("avx2") ? " avx2" : "", __builtin_cpu_supports("fma") ? " fma" : "",
                  __builtin_cpu_supports("avx512f") ? " avx512f" : "");
 #endif
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) kd__buf_printf(b, ", %d cores to use", CPU_COUNT(&set));
 }
 
 void kd_info(kd_writer to, void *ctx) {
@@ -129,7 +128,9 @@ void kd_info(kd_writer to, void *ctx) {
   char why[256];
   kd__buf b = { 0 };
   kd__buf_printf(&b, "kdc %s\nprocessor: ", kd_version());
-  processor(&b);
+  kd__processor(&b);
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) kd__buf_printf(&b, ", %d cores to use", CPU_COUNT(&set));
   kd__buf_puts(&b, "\nnumeric libraries: ");
   kd__kernel_libraries(&b);
   bool right = kd__kernel_check(why, sizeof why) == KD_OK;

@@ -102,13 +102,20 @@ static kd_status go(kd_program *p, kd_machine **at, kd__run_error *err) {
   return s;
 }
 
+kd__run_options kd__run_options_of(const kd_program *p, const kd_run_options *o) {
+  return (kd__run_options){ .seed = o->seed, .threads = o->threads, .deterministic = o->deterministic, .no_dnnl = o->no_dnnl, .winograd = o->winograd,
+                            .search = { .folder = p->folder, .nfolder = p->nfolder, .cache = p->session->config.cache },
+                            .out = o->out, .checkpoint_seconds = o->checkpoint_seconds, .checkpoint_steps = o->checkpoint_steps, .path = p->path, .stdlib = p->stdlib,
+                            .version = kd_version(), .source = p->source.v, .nsource = p->source.n, .memory_limit = p->memory_limit,
+                            .setting = p->set, .nsetting = p->nset, .every_step = o->every_step, .cancel = o->cancel };
+}
+
 kd_status kd__run(kd_program *p, const kd_run_options *o, bool resume) {
   listener l = { .event = o->event, .ctx = o->event_ctx };
-  kd__run_options r = { .seed = o->seed, .threads = o->threads, .deterministic = o->deterministic, .no_dnnl = o->no_dnnl, .winograd = o->winograd,
-                        .search = { .folder = p->folder, .nfolder = p->nfolder, .cache = p->session->config.cache },
-                        .out = o->out, .resume = resume, .checkpoint_seconds = o->checkpoint_seconds, .checkpoint_steps = o->checkpoint_steps,
-                        .path = p->path, .stdlib = p->stdlib, .version = kd_version(), .source = p->source.v, .nsource = p->source.n, .setting = p->set, .nsetting = p->nset,
-                        .event = o->event ? hear : NULL, .event_ctx = &l, .every_step = o->every_step, .cancel = o->cancel };
+  kd__run_options r = kd__run_options_of(p, o);
+  r.resume = resume;
+  r.event = o->event ? hear : NULL;
+  r.event_ctx = &l;
   kd__run_error err = { 0 };
   struct kd__last_run *run = calloc(1, sizeof *run);
   if (!run) { kd__say(p->session, KD__SAY_NO_MEMORY, NULL); return KD_E_MEMORY; }

@@ -116,6 +116,7 @@ static bool step_back(walk *w, kd_build *b, uint32_t id, struct room *m, kd_grad
   kd_value *d = m->d;
   kd_grad_error inner = { 0 };
   kd__rule r = { .b = *b, .n = w->g->node.v[id], .need = need, .d = d, .have = m->have, .whole = m->whole, .err = &inner, .limit = w->limit };
+  if (r.n.origin) r.b.origin = r.n.origin;       /* a gradient belongs to what it is the gradient of */
   bool arrived = false;
   r.g = &w->adjoint[r.n.out - w->first];
   for (uint32_t i = 0; i < r.n.nout; i++) arrived |= r.g[i] != 0;
@@ -140,11 +141,11 @@ static bool step_back(walk *w, kd_build *b, uint32_t id, struct room *m, kd_grad
   for (uint32_t i = 0; i < r.n.nin; i++)
     if (need[i] && d[i] && m->whole[i]) w->adjoint[r.n.in[i] - w->first] = d[i];
   for (uint32_t i = 0; i < r.n.nin; i++)
-    if (need[i] && d[i] && !m->whole[i]) add_to(w, b, r.n.in[i], d[i]);
+    if (need[i] && d[i] && !m->whole[i]) add_to(w, &r.b, r.n.in[i], d[i]);
   return true;
 }
 
-bool kd__pull_back(kd_graph *g, const kd_value *end, const kd_value *seed, size_t nend, const kd_value *wrt, size_t n, kd_value *grad,
+static bool pull_back(kd_graph *g, const kd_value *end, const kd_value *seed, size_t nend, const kd_value *wrt, size_t n, kd_value *grad,
                    kd_origin origin, const uint8_t *limit, kd_grad_error *err) {
   walk w;
   kd_build b = { g, origin };
@@ -164,6 +165,15 @@ bool kd__pull_back(kd_graph *g, const kd_value *end, const kd_value *seed, size_
   for (size_t i = 0; i < n; i++)
     if (wrt[i] && real(g, wrt[i]) && g->def.v[wrt[i]] <= w.hi) grad[i] = w.adjoint[wrt[i] - w.first];
   return true;
+}
+
+bool kd__pull_back(kd_graph *g, const kd_value *end, const kd_value *seed, size_t nend, const kd_value *wrt, size_t n, kd_value *grad,
+                   kd_origin origin, const uint8_t *limit, kd_grad_error *err) {
+  kd_value (*early)(kd_graph *, kd_op, const kd_value *, uint32_t, const kd_attr *, kd_origin) = g->early;
+  g->early = NULL;
+  bool good = pull_back(g, end, seed, nend, wrt, n, grad, origin, limit, err);
+  g->early = early;
+  return good;
 }
 
 bool kd__gradients_within(kd_graph *g, kd_value loss, const kd_value *wrt, size_t n, kd_value *grad, kd_origin origin, const uint8_t *limit,

@@ -23,7 +23,7 @@ typedef enum option {
 #undef KD_OPTION
   OPT_COUNT
 } option;
-typedef enum option_kind { FLAG, TEXT, LIST, SETTING, NUMBER, CHOICE } option_kind;
+typedef enum option_kind { FLAG, TEXT, LIST, SETTING, NUMBER, SIZE, CHOICE } option_kind;
 
 typedef struct command_info { const char *name, *arguments; int least, most; const char *summary, *text; } command_info;
 typedef struct option_info { const char *name; option_kind kind; const char *value; unsigned commands; const char *text; } option_info;
@@ -44,6 +44,7 @@ void args_free(args *a);
 bool args_flag(const args *a, option o);
 const char *args_text(const args *a, option o);                       /* the last one given, or NULL */
 uint64_t args_number(const args *a, option o, uint64_t otherwise);
+int64_t args_size(const args *a, option o);                             /* in bytes; 0 where nothing is given */
 int args_choice(const args *a, option o);                              /* number of the choice; 0, the first, where nothing is given */
 /* The nearest of n names, or NULL when none is near. */
 const char *nearest(const char *name, const char *const *names, size_t n);
@@ -91,6 +92,8 @@ bool steps_close(steps *s);                                            /* false 
 int cmd_run(const args *a);
 int cmd_check(const args *a);
 int cmd_compile(const args *a);
+int cmd_cost(const args *a);
+int cmd_profile(const args *a);
 int cmd_info(const args *a);
 int cmd_help(const args *a);
 void help_usage(FILE *f, command c);             /* "usage: kdc run [options] FILE" */

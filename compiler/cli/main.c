@@ -3,7 +3,8 @@
 #include <string.h>
 
 static int dispatch(const args *a) {
-  static int (*const run[])(const args *) = { [CMD_RUN] = cmd_run, [CMD_CHECK] = cmd_check, [CMD_COMPILE] = cmd_compile, [CMD_INFO] = cmd_info,
+  static int (*const run[])(const args *) = { [CMD_RUN] = cmd_run, [CMD_CHECK] = cmd_check, [CMD_COMPILE] = cmd_compile, [CMD_COST] = cmd_cost,
+                                              [CMD_PROFILE] = cmd_profile, [CMD_INFO] = cmd_info,
                                               [CMD_HELP] = cmd_help };
   return run[a->command](a);
 }

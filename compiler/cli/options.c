@@ -103,11 +103,13 @@ static bool unknown_option(const args *a, const char *name, size_t len) {
   return false;
 }
 
+/* All commands with an option of that name: there may be several rows. */
 static bool foreign_option(const args *a, const option_info *o) {
   fprintf(stderr, "kdc: `kdc %s` has no option `%s`; it belongs to", cli_commands[a->command].name, o->name);
   bool first = true;
   for (int i = 0; i < CMD_COUNT; i++)
-    if (o->commands & 1u << i) { fprintf(stderr, "%s `kdc %s`", first ? "" : ",", cli_commands[i].name); first = false; }
+    for (int k = 0; k < OPT_COUNT; k++)
+      if (strcmp(cli_options[k].name, o->name) == 0 && cli_options[k].commands & 1u << i) { fprintf(stderr, "%s `kdc %s`", first ? "" : ",", cli_commands[i].name); first = false; }
   putc('\n', stderr);
   return false;
 }
@@ -118,6 +120,16 @@ static bool is_number(const char *s, const char *limit) {
   if (s[0] < '0' || s[0] > '9') return false;
   unsigned long long v = strtoull(s, &end, 10);
   return !*end && errno == 0 && v <= strtoull(limit, NULL, 10);
+}
+
+/* "512M" in bytes; 0: it is no size. */
+static int64_t size_of(const char *s) {
+  char *end = NULL;
+  errno = 0;
+  unsigned long long v = s[0] >= '0' && s[0] <= '9' ? strtoull(s, &end, 10) : 0;
+  int shift = v == 0 || errno ? 0 : *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
+  if (v == 0 || errno || end[shift > 0] || v > (unsigned long long)INT64_MAX >> shift) return 0;
+  return (int64_t)(v << shift);
 }
 
 static int choice_of(const char *choices, const char *s) {
@@ -135,6 +147,10 @@ static bool fits(const option_info *o, const char *v) {
     case NUMBER:
       if (is_number(v, o->value)) return true;
       fprintf(stderr, "kdc: %s takes a whole number from 0 to %s, not `%s`\n", o->name, o->value, v);
+      return false;
+    case SIZE:
+      if (size_of(v) > 0) return true;
+      fprintf(stderr, "kdc: %s takes a size such as 200000, 512M or 2G, not `%s`\n", o->name, v);
       return false;
     case CHOICE:
       if (choice_of(o->value, v) >= 0) return true;
@@ -163,10 +179,11 @@ static bool add_text(const char ***v, size_t *n, const char *s) {
 static bool take_option(args *a, int argc, char **argv, int *i) {
   const char *s = argv[*i];
   size_t len = strcspn(s, "=");
+  const option_info *foreign = NULL;
   for (int k = 0; k < OPT_COUNT; k++) {
     const option_info *o = &cli_options[k];
     if (strlen(o->name) != len || strncmp(o->name, s, len) != 0) continue;
-    if (!(o->commands & 1u << a->command)) return foreign_option(a, o);
+    if (!(o->commands & 1u << a->command)) { foreign = o; continue; }
     const char *v = s[len] ? s + len + 1 : NULL;
     if (o->kind == FLAG && v) { fprintf(stderr, "kdc: %s takes no value\n", o->name); return false; }
     if (o->kind == FLAG) v = "";
@@ -174,7 +191,7 @@ static bool take_option(args *a, int argc, char **argv, int *i) {
     if (!v) { fprintf(stderr, "kdc: %s needs a value: %s=%s\n", o->name, o->name, o->kind == NUMBER ? "N" : o->value); return false; }
     return (o->kind == FLAG || fits(o, v)) && add_text(&a->given[k].v, &a->given[k].n, v);
   }
-  return unknown_option(a, s, len);
+  return foreign ? foreign_option(a, foreign) : unknown_option(a, s, len);
 }
 
 bool args_parse(int argc, char **argv, args *out) {
@@ -209,4 +226,5 @@ void args_free(args *a) {
 bool args_flag(const args *a, option o) { return a->given[o].n > 0; }
 const char *args_text(const args *a, option o) { return a->given[o].n ? a->given[o].v[a->given[o].n - 1] : NULL; }
 uint64_t args_number(const args *a, option o, uint64_t otherwise) { return a->given[o].n ? strtoull(args_text(a, o), NULL, 10) : otherwise; }
+int64_t args_size(const args *a, option o) { return a->given[o].n ? size_of(args_text(a, o)) : 0; }
 int args_choice(const args *a, option o) { return a->given[o].n ? choice_of(cli_options[o].value, args_text(a, o)) : 0; }

@@ -2,6 +2,7 @@
  * tensors without end. Whatever asks for too much is told so once, where it happened, and all else of the file is given up by a jump (everything lies
  * in the arena). */
 #include "compiler/elaborate/elab.h"
+#include "compiler/pass/early.h"
 
 static const int64_t most_work = 4000000;        /* values, statements, items of lists; calls and instructions weigh more (elab.h) */
 
@@ -67,5 +68,6 @@ kd_graph *kd__graph_for(elab *e) {
   kd_graph *g = kd__graph_new(e->a);
   g->refuse = refuse;
   g->refuse_ctx = e;
+  g->early = kd__early;
   return g;
 }

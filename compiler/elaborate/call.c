@@ -40,9 +40,9 @@ static val *run_body(elab *e, scope *in, const def *d, const kd_ast *at) {
   return check_return(e, in, d, v, at);
 }
 
-static frame *push_frame(elab *e, frame *f, const char *what, const kd_ast *at) {
+static frame *push_frame(elab *e, frame *f, const char *what, const place *p, const kd_ast *at) {
   kd__spend(e, KD__CALL_WORK);
-  *f = (frame){ e->frame, what, at->span, e->frame ? e->frame->depth + 1 : 1 };
+  *f = (frame){ e->frame, what, at->span, e->frame ? e->frame->depth + 1 : 1, p };
   frame *kept = kd__arena_copy(e->a, f, sizeof *f);
   frame *up = e->frame;
   e->frame = kept;
@@ -111,7 +111,7 @@ static val *call_def(elab *e, scope *s, def *d, arg *a, uint32_t n, const kd_ast
   scope *in = kd__scope_new(e, d->scope, p);
   in->definition = true;
   labels back = { 0 };
-  frame f, *up = push_frame(e, &f, kd__arena_printf(e->a, "in `%s`, called here", d->name), at);
+  frame f, *up = push_frame(e, &f, kd__arena_printf(e->a, "in `%s`, called here", d->name), p, at);
   val *v = &kd__poison;
   frame *inside = e->frame;
   e->frame = up;                                 /* argument errors belong to the caller */
@@ -129,7 +129,7 @@ static val *call_lambda(elab *e, scope *s, val *f, arg *a, uint32_t n, const kd_
   in->definition = true;
   labels back = { 0 };
   if (!kd__bind_params(e, s, in, l->kid[0], NULL, 0, a, n, &back, at, "fn")) return &kd__poison;
-  frame f2, *up = push_frame(e, &f2, "in a function called here", at);
+  frame f2, *up = push_frame(e, &f2, "in a function called here", in->place, at);
   const char *turns = e->turns;
   rule *rules = e->rules;
   e->turns = "";
@@ -249,7 +249,7 @@ val *kd__run_net(elab *e, scope *s, net *w, arg *a, uint32_t n, const kd_ast *at
   val *v = &kd__poison;
   bool ok = kd__bind_params(e, s, in, w->def->ast->kid[0], w->fixed, w->nfixed, a, n, ap->back, at, w->def->name);
   ok = ok && kd__inputs_in_order(e, in, w->def, ap->back, at);
-  push_frame(e, &f, kd__arena_printf(e->a, "in `%s`, applied here", w->def->name), at);
+  push_frame(e, &f, kd__arena_printf(e->a, "in `%s`, applied here", w->def->name), in->place, at);
   if (ok) v = run_body(e, in, w->def, at);
   e->frame = up; e->loop = loop; e->mode = mode; e->salt = salt; e->over = over_up; e->trial = trial_up; e->rules = rules; e->inside = inside; e->applied = applied;
   if (v->kind == V_POISON) return v;
@@ -301,7 +301,7 @@ val *kd__run_optimizer(elab *e, spec *o, val *param, val *grad, kd_value when, c
   uint64_t loop = e->loop;
   arg *args = kd__arena_copy(e->a, o->args, sizeof(arg) * (o->nargs + 1));   /* arguments are formulas: evaluated at each step */
   e->loop = 0;
-  frame f, *up = push_frame(e, &f, kd__arena_printf(e->a, "in optimizer `%s`, used here", o->def->name), at);
+  frame f, *up = push_frame(e, &f, kd__arena_printf(e->a, "in optimizer `%s`, used here", o->def->name), in->place, at);
   place *outer = e->opt_ctx.place;
   val *r = &kd__poison;
   size_t errors = e->sink->errors;

@@ -175,8 +175,8 @@ typedef struct data_set {
 } data_set;
 
 typedef struct module { const char *name; kd_syntax *syn; scope *scope; int state; const kd_ast *used_at; kd__map *wrt; } module;   /* state: 0 new, 1 loading, 2 ready; wrt: names that it differentiates for */
-typedef struct frame { struct frame *up; const char *what; kd_span at; uint32_t depth; } frame;
-typedef struct origin { kd_span span; frame *frame; } origin;
+typedef struct frame { struct frame *up; const char *what; kd_span at; uint32_t depth; const place *place; } frame;
+typedef struct origin { kd_span span; frame *frame; const place *place; } origin;       /* place: whose body it is in; NULL: none */
 
 /* --- loops (loop.c) ------------------------------------------------------------------------------------------------------------------- */
 /* A loop's body is tried once, with its carries and turn number open: does one body do for all turns? */
@@ -194,6 +194,7 @@ struct elab {
   prog *prog, *init, *probe;
   opening *open;                                   /* the batches of the loops around the statement */
   frame *frame; place *top;
+  const place *outside;                            /* where no frame is: whose formula is being evaluated */
   expect *expect;
   const char *turns;                               /* ".0.2": the turns of the static loops around us in this body: they are part of paths */
   uint64_t turn;                                   /* hash of the turns of a scheme's `repeat` that is written out */

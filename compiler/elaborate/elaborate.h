@@ -28,6 +28,7 @@ typedef struct kd_elab_options {
   void *weights_ctx;
   kd_dtype real;                                 /* KD_F32 or KD_F64 */
   kd_setting *setting; size_t nsetting;
+  int64_t memory;                                /* limit in bytes of what is kept and what a program takes; 0: none */
   int64_t unroll;                                /* loops of at most so many turns are written out; 0: as many as is usual, -1: none (for tests) */
   bool check_definitions;                        /* also elaborate every definition of the file by itself (kdc check) */
   const int64_t *decided; size_t ndecided;        /* what the first decisions of the scheme came to; at the next one the module ends */
@@ -47,6 +48,11 @@ kd_module *kd__elaborate(kd__arena *a, kd_sink *sink, const kd_syntax *file, con
 /* Reports `text` where origin `o` of the module's plans and code stands in the program, with the chain of calls that led there. False: that
  * is not known. */
 bool kd__module_report(const kd_module *m, kd_sink *sink, kd_origin o, const char *text);
+
+/* The path of bindings that origin `o` belongs to: "T.stage1.conv1"; "" where it is none's. */
+const char *kd__module_place(const kd_module *m, kd_origin o);
+/* The graph that a plan was made from, as it was elaborated, with what nothing needs. */
+const kd_graph *kd__module_graph(const kd_module *m, uint32_t plan);
 
 /* One definition of a file applied to given tensors, without data or scheme: for tests against reference vectors and for tools.
  * `entry` names an fn or loss of the file; each argument is a tensor input (slot i for arg i) or, with `text`, a value in the language.

@@ -58,6 +58,7 @@ static val *named(elab *e, binding *b, const kd_ast *type, val *v) {
 static val *eval_formula(elab *e, binding *b) {
   uint64_t loop = e->loop, salt = e->salt;
   frame *up = e->frame;
+  const place *outside = e->outside;
   overlay *around = e->over;
   int8_t mode = e->mode;
   const char *as = b->scope->bound_as;
@@ -70,12 +71,13 @@ static val *eval_formula(elab *e, binding *b) {
   yielded *y = e->yielded;
   e->loop = b->loop; e->turns = b->turns ? b->turns : ""; e->salt = 0; e->frame = NULL; e->over = NULL; e->mode = 0; e->rules = NULL; e->inside = NULL; e->key = NULL;
   e->tryout = NULL; e->loop_turn = NULL; e->yielded = NULL;
+  e->outside = b->scope->place;
   b->scope->bound_as = b->name;
   val *v = kd__eval(e, b->scope, b->expr);
   b->scope->bound_as = as;
   const kd_ast *type = b->type ? b->type : b->at && b->at->kind == KD_AST_BIND && b->at->n ? b->at->kid[0] : NULL;
   if (type && v->kind != V_POISON) v = named(e, b, type, v);
-  e->loop = loop; e->turns = turns; e->salt = salt; e->frame = up; e->over = around; e->mode = mode; e->rules = rules; e->inside = inside; e->key = key;
+  e->loop = loop; e->turns = turns; e->salt = salt; e->frame = up; e->outside = outside; e->over = around; e->mode = mode; e->rules = rules; e->inside = inside; e->key = key;
   e->tryout = outer; e->loop_turn = number; e->yielded = y;
   return v;
 }

@@ -49,14 +49,47 @@ static void note_copy(void *ctx, const kd_plan_note *n) {
   if (at.src) kd__report(c->e->sink, KD_D_FORCED_COPY, at, c->e->slot.v[n->slot].s.name, (double)n->bytes / 1048576.0);
 }
 
-static kd_plan *make_plan(elab *e, const planned *p, const kd_slot *slot, uint32_t nslot) {
+static int64_t kept_bytes(const kd_slot *slot, uint32_t nslot) {
+  int64_t bytes = 0;
+  for (uint32_t i = 0; i < nslot; i++) bytes += kd__type_count(&slot[i].type) * (int64_t)kd__dtype_size((kd_dtype)slot[i].type.dtype);
+  return bytes;
+}
+
+static const char *bytes_text(elab *e, int64_t n) {
+  if (n >= 10 << 20) return kd__arena_printf(e->a, "%lld MiB", (long long)((n + (1 << 20) - 1) >> 20));
+  return n >= 10240 ? kd__arena_printf(e->a, "%lld KiB", (long long)((n + 1023) >> 10)) : kd__arena_printf(e->a, "%lld bytes", (long long)n);
+}
+
+/* Where a program runs: the statement whose code it is. */
+static kd_span place_of(elab *e, const kd_code *code, uint32_t ncode, int64_t plan) {
+  for (uint32_t i = 0; i < ncode; i++)
+    if ((code[i].op == KD_CODE_RUN || code[i].op == KD_CODE_STEP || code[i].op == KD_CODE_LOSS || code[i].op == KD_CODE_EVAL) && code[i].a == plan && code[i].origin)
+      return e->origin.v[code[i].origin].span;
+  return e->file->syn->file->span;
+}
+
+/* Within the limit, if there is one. */
+static kd_plan *plan_within(elab *e, const kd_graph *g, const kd_slot *slot, uint32_t nslot, const char *name, seen_ctx *c, kd_span at) {
+  int64_t kept = kept_bytes(slot, nslot), left = e->opt->memory - kept, least = 0;
+  if (!e->opt->memory) return kd__plan_make(e->a, g, slot, nslot, name, note_copy, c);
+  kd_plan *plan = kd__plan_within(e->a, g, slot, nslot, name, left, &least, note_copy, c);
+  if (plan || !least) return plan;
+  kd_diag *d = kd__err(e, KD_D_MEMORY, at, name, bytes_text(e, least), left > 0 ? kd__arena_printf(e->a, "%s beside %s that are kept", bytes_text(e, left), bytes_text(e, kept))
+                                                                           : kd__arena_printf(e->a, "nothing beside the %s that are kept", bytes_text(e, kept)));
+  bool large = kept + least >= 10 << 20;
+  kd__diag_help(e->sink, d, "take a smaller batch, or allow %lld bytes (--memory-limit=%lld%c)", (long long)(kept + least),
+                (long long)(large ? (kept + least + (1 << 20) - 1) >> 20 : (kept + least + 1023) >> 10), large ? 'M' : 'K');
+  return NULL;
+}
+
+static kd_plan *make_plan(elab *e, const planned *p, const kd_slot *slot, uint32_t nslot, kd_span at) {
   prog whole = { .g = p->g, .name = p->name };
   if (kd__over_budget(e, &whole, e->heaviest.at.src ? e->heaviest.at : e->file->syn->file->span)) return NULL;
   seen_ctx c = { e, p->name, false };
   if (e->opt->seen) e->opt->seen(e->opt->seen_ctx, "graph", p->name, p->g);
   kd_graph *g = kd__pass_all(p->g, check_pass, &c);
   if (c.bad) return NULL;
-  kd_plan *plan = kd__plan_make(e->a, g, slot, nslot, p->name, note_copy, &c);
+  kd_plan *plan = plan_within(e, g, slot, nslot, p->name, &c, at);
   if (plan && e->opt->planned) e->opt->planned(e->opt->seen_ctx, plan, slot);
   return plan;
 }
@@ -204,7 +237,7 @@ kd_module *kd__module_finish(elab *e) {
   m->nplan = (uint32_t)b->plan.n;
   m->plan = KD_NEWN(e->a, kd_plan *, b->plan.n);
   for (size_t i = 0; i < b->plan.n; i++)
-    if (!(m->plan[i] = make_plan(e, &b->plan.v[i], m->slot, m->nslot))) return NULL;
+    if (!(m->plan[i] = make_plan(e, &b->plan.v[i], m->slot, m->nslot, place_of(e, code, ncode, (int64_t)i)))) return NULL;
   warn_left_behind(e, m);
   m->ndataset = (uint32_t)e->data.n;
   m->dataset = KD_NEWN(e->a, kd_dataset, e->data.n);

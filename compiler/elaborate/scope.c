@@ -118,13 +118,14 @@ void kd__draw_as(elab *e, place *p, const char *path) {
 }
 
 kd_origin kd__origin(elab *e, kd_span at) {
+  const place *in = e->frame ? e->frame->place : e->outside;
   if (e->origin.n) {
     const origin *last = &e->origin.v[e->origin.n - 1];
-    if (last->span.src == at.src && last->span.at == at.at && last->span.len == at.len && last->frame == e->frame) return (kd_origin)(e->origin.n - 1);
+    if (last->span.src == at.src && last->span.at == at.at && last->span.len == at.len && last->frame == e->frame && last->place == in) return (kd_origin)(e->origin.n - 1);
   } else {
     KD_PUSH(e->a, e->origin, (origin){ 0 });
   }
-  KD_PUSH(e->a, e->origin, (origin){ at, e->frame });
+  KD_PUSH(e->a, e->origin, (origin){ at, e->frame, in });
   return (kd_origin)(e->origin.n - 1);
 }
 

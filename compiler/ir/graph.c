@@ -116,6 +116,13 @@ kd_value kd__graph_add(kd_graph *g, kd_op op, const kd_value *in, uint32_t nin, 
     assert(err && "operands or attributes do not fit, though the caller claimed so: see `why`");
     return 0;
   }
+  if (g->early && !apart) {
+    kd_value (*early)(kd_graph *, kd_op, const kd_value *, uint32_t, const kd_attr *, kd_origin) = g->early;
+    g->early = NULL;
+    kd_value v = early(g, op, in, nin, attr, origin);
+    g->early = early;
+    if (v) return v;
+  }
   kd_attr settled[KD_MAX_ATTRS];
   int64_t list[KD_MAX_ATTRS][KD_MAX_RANK];
   settle_attrs(info, attr, settled, list);

@@ -41,6 +41,8 @@ typedef struct kd_graph {
   KD_VEC(kd_result) result;
   uint16_t once;                                 /* mark of the nodes being added (see kd_node) */
   bool apart;                                    /* the next node added is new even where an equal one exists: what it holds has a gradient of its own */
+  /* Gives a value that takes the place of a node about to be added, or 0; not asked while it adds nodes itself, nor for nodes of gradients. NULL: none. */
+  kd_value (*early)(struct kd_graph *g, kd_op op, const kd_value *in, uint32_t nin, const kd_attr *attr, kd_origin origin);
   uint32_t *cons; size_t ncons;                  /* hash-cons table (private to graph.c) */
   uint32_t *by_slot; size_t nby_slot;            /* writes by their slot (the same) */
   /* Told where a node does not fit whose maker claimed that it does; does not return. NULL: an assertion. */

@@ -88,6 +88,18 @@ bool kd__shape_conv(const kd__shape_call *c) {
   return true;
 }
 
+bool kd__shape_conv_post(const kd__shape_call *c) {
+  kd__shape_call first = *c;
+  int64_t bias = kd__shape_int(c, "bias"), relu = kd__shape_int(c, "relu");
+  if (bias < 0 || bias > 1 || relu < 0 || relu > 1) return kd__no(c, "bias and relu are 0 or 1");
+  if (c->nin < 2 + bias || c->nin > 3 + bias) return kd__no(c, "%u operands; a convolution, its bias and one more have %d or %d", c->nin, (int)(2 + bias), (int)(3 + bias));
+  first.nin = 2;
+  if (!kd__shape_conv(&first) || !kd__need_one_dtype(c, 0)) return false;
+  if (bias && (c->in[2]->rank != 1 || c->in[2]->dim[0] != c->out->dim[1])) return kd__no(c, "operand 3 is not one value for each of %lld channels", (long long)c->out->dim[1]);
+  if (c->nin == 3 + bias && !kd__same_shape(c->in[2 + bias], c->out)) return kd__no(c, "operand %d has not the shape of the result", (int)(3 + bias));
+  return true;
+}
+
 bool kd__shape_conv_data(const kd__shape_call *c) {
   const kd_type *g = c->in[0], *k = c->in[1];
   const int64_t *size;

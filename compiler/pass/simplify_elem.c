@@ -215,7 +215,8 @@ static kd_value scaled(kd__simp *s, kd_value v, kd_value f, int64_t to) {
 }
 
 /* A factor for each channel of a convolution, each row or column of a matrix product, or for all: into the operand it belongs to, where that
- * has at most half as many elements as the result, and nobody needs the result without the factor. */
+ * has at most half as many elements as the result (filters as many: what is left after a convolution becomes part of it), and nobody needs the
+ * result without the factor. */
 static kd_value into_operand(kd__simp *s, kd_value product, kd_value f) {
   kd_node n = *kd__node_of(s->g, product);
   int64_t count;
@@ -226,7 +227,8 @@ static kd_value into_operand(kd__simp *s, kd_value product, kd_value f) {
   for (int i = 1; i >= 0; i--) {
     uint32_t of = n.op == KD_OP_CONV ? 1 : last - 1 + (uint32_t)i;     /* the axis of the result that comes from operand i */
     if ((n.op == KD_OP_CONV && i == 0) || (axes && axes != 1u << of)) continue;
-    if (2 * kd__type_count(kd__type_of(s->g, n.in[i])) > kd__type_count(kd__type_of(s->g, product))) continue;
+    int64_t times = n.op == KD_OP_CONV ? 1 : 2;
+    if (times * kd__type_count(kd__type_of(s->g, n.in[i])) > kd__type_count(kd__type_of(s->g, product))) continue;
     kd_value in[2] = { n.in[0], n.in[1] };
     in[i] = scaled(s, in[i], f, n.op == KD_OP_CONV ? 0 : of);
     return kd__simp_add(s, (kd_op)n.op, in, 2, n.attr);

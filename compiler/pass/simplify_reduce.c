@@ -140,6 +140,8 @@ kd_value kd__simp_reduce(kd__simp *s, const kd__term *t) {
   if (reduced == 0) return t->in[0];
   if (elements(&x, reduced) == 1 && t->op != KD_OP_LOGSUMEXP) return kd__simp_reshape(s, t->in[0], t->type.dim, t->type.rank);
   if (total && (v = sum(s, t, reduced))) return v;
+  if (total && t->type.dtype == KD_F64 && kd__simp_is(s, t->in[0], KD_OP_CAST, &n) && kd__simp_type(s, n.in[0]).dtype == KD_F32)
+    return kd__simp_add(s, KD_OP_CAST, (kd_value[]){ kd__simp_sum(s, KD_OP_SUM, n.in[0], reduced) }, 1, (kd_attr[]){ kd__at(KD_F64) });     /* partial sums are double as it is */
   bool some = elements(&x, reduced) > 0;
   if (pick && some && kd__simp_number(s, t->in[0], &k)) return kd__simp_const(s, k, &t->type);
   if (some && (total || pick) && kd__simp_is(s, t->in[0], KD_OP_BROADCAST, &n)) v = through_broadcast(s, t, &n, reduced);

@@ -145,7 +145,7 @@ bool kd__pl_invert(const kd_node *n, const kd__pl_view *to, const kd_type *type,
 /* --- who wants what --------------------------------------------------------------------------------------------------------- */
 
 bool kd__pl_spatial(kd_op op) {
-  return op == KD_OP_CONV || op == KD_OP_CONV_DATA || op == KD_OP_MAX_POOL || op == KD_OP_SUM_POOL || op == KD_OP_SUM_POOL_DATA;
+  return op == KD_OP_CONV || op == KD_OP_CONV_POST || op == KD_OP_CONV_DATA || op == KD_OP_MAX_POOL || op == KD_OP_SUM_POOL || op == KD_OP_SUM_POOL_DATA;
 }
 
 static bool follows_operand(kd_op op) { return kd__op_info(op)->cls == KD_CLASS_ELEM || kd__op_info(op)->cls == KD_CLASS_NORM || op == KD_OP_PAD; }
@@ -154,6 +154,7 @@ static bool follows_operand(kd_op op) { return kd__op_info(op)->cls == KD_CLASS_
 static bool wants_channels(const kd__planner *p, const kd_node *n, uint32_t i) {
   kd_op op = (kd_op)n->op;
   if (kd__type_of(p->g, n->in[i])->rank < 3) return false;
+  if (op == KD_OP_CONV_POST && i > 1) return true;                               /* what is added lies as the result */
   if (kd__pl_spatial(op)) return i == 0;
   return op == KD_OP_CONV_WEIGHT || (follows_operand(op) && p->channels[n->out]);
 }

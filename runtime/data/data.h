@@ -69,6 +69,8 @@ bool      kd__loader_next(kd_loader *l, kd__batch *out);
 /* Number of the batch that the next call of kd__loader_next brings. */
 int64_t   kd__loader_position(const kd_loader *l);
 void      kd__loader_close(kd_loader *l);
+/* What a loader holds of batches of so many bytes. */
+int64_t   kd__loader_bytes(int64_t batch);
 /* The order of a shuffled pass: order[0 .. n-1] becomes a permutation of 0 .. n-1. */
 void      kd__loader_order(uint64_t seed, uint64_t pass, int64_t *order, int64_t n);
 #endif

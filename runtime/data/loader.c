@@ -140,13 +140,18 @@ static bool add_size(size_t *total, size_t rows, size_t each) {
          !__builtin_add_overflow(*total, bytes / ALIGN * ALIGN, total);
 }
 
+static int64_t depth(int64_t batch) {
+  return batch <= SMALL ? 1 : batch > RING / DEPTH_MIN ? DEPTH_MIN : batch < RING / DEPTH_MAX ? DEPTH_MAX : RING / batch;
+}
+int64_t kd__loader_bytes(int64_t batch) { return depth(batch) * batch; }
+
 /* One block for each buffer: the index, then the fields, each aligned. */
 static bool make_buffers(kd_loader *l) {
   size_t rows = (size_t)(l->batch < l->split->count ? l->batch : l->split->count), total = 0;
   if (!add_size(&total, rows, sizeof(int64_t))) return false;
   for (uint32_t f = 0; f < l->ncolumn; f++)
     if (!add_size(&total, rows, l->column[f]->sample_bytes)) return false;
-  l->depth = total <= SMALL ? 1 : total > RING / DEPTH_MIN ? DEPTH_MIN : total < RING / DEPTH_MAX ? DEPTH_MAX : (int64_t)(RING / total);
+  l->depth = depth((int64_t)total);
   l->ring = calloc((size_t)l->depth, sizeof *l->ring);
   for (int64_t i = 0; i < l->depth; i++) {
     buffer *b = &l->ring[i];

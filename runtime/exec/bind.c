@@ -127,4 +127,5 @@ void kd__bound_close(kd_bound *b) {
 }
 
 size_t kd__bound_scratch(const kd_bound *b) { return b->scratch; }
+bool kd__bound_team(const kd_bound *b) { return b->team; }
 const kd_tensor *kd__bound_result(const kd_bound *b, uint32_t i) { return &b->tensor[b->plan->result[i].tensor]; }

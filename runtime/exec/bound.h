@@ -21,7 +21,8 @@ struct kd_bound {
   size_t scratch;
   bool team;                                     /* some call is worth one */
   const kd_plan_call *faulted;
-  double *seconds;                               /* by call, or NULL */
+  kd_watch *watch;                               /* NULL: nobody looks on */
+  uint32_t first;                                /* number of its first call, for the watch */
 };
 
 /* Runs one call. */
@@ -29,4 +30,6 @@ void kd__bound_call(kd_bound *b, uint32_t i, const kd_exec *x);
 /* bind_loop.c: binds the body of call i, whose operands are there; and releases it. */
 kd_status kd__bind_loop(kd_bound *b, uint32_t i);
 void      kd__loop_close(kd__bound_loop *l);
+/* watch.c */
+double kd__watch_now(void);
 #endif

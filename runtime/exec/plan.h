@@ -70,6 +70,7 @@ typedef struct kd_bound kd_bound;
 /* KD_E_UNAVAILABLE: no kernel for a call; KD_E_USAGE: a tensor lies outside its memory (a broken plan). Everything is released on failure. */
 kd_status kd__plan_bind(const kd_plan *p, const kd_store *s, void *arena, const kd_kernel_settings *set, kd_bound **out);
 size_t    kd__bound_scratch(const kd_bound *b);
+bool      kd__bound_team(const kd_bound *b);     /* is it worth a team of threads? */
 /* Runs every call in order; stops after the call that reports the first fault (x->fault, which must be clear before). */
 void      kd__bound_run(kd_bound *b, const kd_exec *x);                        /* x->scratch at least kd__bound_scratch */
 /* The call that the last run stopped at, or NULL: its `origin` says where in the program. */
@@ -79,7 +80,21 @@ void      kd__bound_close(kd_bound *b);
 const kd_tensor *kd__bound_result(const kd_bound *b, uint32_t i);
 /* The kernels in use, one line each: "gemm.openblas f32 [128,784]x[784,300]". */
 void      kd__bound_describe(const kd_bound *b, kd__buf *out);
-/* Per-call timing for `kdc profile` and tests; off by default. Each run adds the seconds of call i to seconds[i] (ncall of them, owned by
- * the caller); NULL turns it off. */
-void      kd__bound_time(kd_bound *b, double *seconds);
+
+/* --- looking on --------------------------------------------------------------------------------------------------------- */
+/* Calls of a plan and of the bodies in it are numbered: first those of the plan in order, then those of the body of its first loop (and of the
+ * bodies in that), of its second loop, and so on. */
+uint32_t  kd__plan_calls(const kd_plan *p);
+/* Time by call, for `kdc profile` and tests; all arrays are the caller's. `event`: the last runs of calls in order, as many as there is room for.
+ * A loop's time has its body's in it. */
+typedef struct kd_watch_event { uint32_t call; double start, end; } kd_watch_event;            /* seconds of the monotonic clock */
+typedef struct kd_watch {
+  double *seconds; int64_t *times;               /* by call: added to */
+  kd_watch_event *event; size_t nevent, cap;     /* cap 0: none are kept; the first `cap` are */
+} kd_watch;
+/* From now on each run tells the watch; NULL ends it, and then it costs nothing. */
+void      kd__bound_watch(kd_bound *b, kd_watch *w);
+/* All calls in the order of their numbers: `times` is how often one runs in a run of the plan, `kernel` what runs it. */
+typedef void (*kd_each_call)(void *ctx, const kd_plan *p, uint32_t call, double times, const char *kernel);
+void      kd__bound_each(const kd_bound *b, kd_each_call fn, void *ctx);
 #endif

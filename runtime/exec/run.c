@@ -1,12 +1,5 @@
 /* run.c: running a bound plan: a loop over calls, and in them loops over bodies. */
 #include "runtime/exec/bound.h"
-#include <time.h>
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void run_calls(kd_bound *b, const kd_exec *x);
 
@@ -38,16 +31,22 @@ void kd__bound_call(kd_bound *b, uint32_t i, const kd_exec *x) {
   else kd__copy_strided(&c->in[0], &c->out[0], x);
 }
 
+static void run_watched(kd_bound *b, uint32_t i, const kd_exec *x) {
+  kd_watch *w = b->watch;
+  uint32_t k = b->first + i;
+  double start = kd__watch_now();
+  kd__bound_call(b, i, x);
+  double end = kd__watch_now();
+  w->seconds[k] += end - start;
+  w->times[k]++;
+  if (w->nevent < w->cap) w->event[w->nevent++] = (kd_watch_event){ k, start, end };
+}
+
 static void run_calls(kd_bound *b, const kd_exec *x) {
   b->faulted = NULL;
   for (uint32_t i = 0; i < b->plan->ncall; i++) {
-    if (b->seconds) {
-      double start = now();
-      kd__bound_call(b, i, x);
-      b->seconds[i] += now() - start;
-    } else {
-      kd__bound_call(b, i, x);
-    }
+    if (b->watch) run_watched(b, i, x);
+    else kd__bound_call(b, i, x);
     if (!x->fault || !x->fault->set) continue;
     bool inside = b->loop[i] && b->loop[i]->body->faulted;              /* the body's call says more than the loop */
     b->faulted = inside ? b->loop[i]->body->faulted : &b->plan->call[i];
@@ -64,4 +63,3 @@ void kd__bound_run(kd_bound *b, const kd_exec *x) {
 }
 
 const kd_plan_call *kd__bound_faulted(const kd_bound *b) { return b->faulted; }
-void kd__bound_time(kd_bound *b, double *seconds) { b->seconds = seconds; }

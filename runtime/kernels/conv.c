@@ -1,11 +1,15 @@
 /* conv.c: reading a convolution's call. */
 #include "runtime/kernels/conv.h"
 #include "runtime/kernels/nest.h"
+#include "runtime/kernels/par.h"
 
 bool kd__conv_describe(kd__conv *v, const kd_call *c) {
   kd__role first = c->op == KD_OP_CONV_DATA ? KD__Y : KD__X, second = c->op == KD_OP_CONV_WEIGHT ? KD__Y : KD__W;
-  *v = (kd__conv){ .wanted = c->op == KD_OP_CONV ? KD__Y : c->op == KD_OP_CONV_DATA ? KD__X : KD__W, .groups = c->attr[4].u.i };
+  *v = (kd__conv){ .wanted = c->op == KD_OP_CONV_DATA ? KD__X : c->op == KD_OP_CONV_WEIGHT ? KD__W : KD__Y, .groups = c->attr[4].u.i };
   v->t[first] = &c->in[0], v->t[second] = &c->in[1], v->t[v->wanted] = &c->out[0];
+  v->post = c->op == KD_OP_CONV_POST, v->relu = v->post && c->attr[6].u.i;
+  if (v->post && c->attr[5].u.i) v->bias = &c->in[2];
+  if (v->post && c->nin > 2u + (v->bias != NULL)) v->add = &c->in[c->nin - 1];
   const kd_tensor *x = v->t[KD__X], *w = v->t[KD__W], *y = v->t[KD__Y];
   v->spatial = x->rank - 2;
   if (v->spatial < 1 || v->spatial > 3 || kd__count(x) == 0 || kd__count(w) == 0 || kd__count(y) == 0) return false;
@@ -17,6 +21,25 @@ bool kd__conv_describe(kd__conv *v, const kd_call *c) {
     v->pad_lo[i] = there ? c->attr[1].u.list[i] : 0, v->pad_hi[i] = there ? c->attr[2].u.list[i] : 0;
   }
   return true;
+}
+
+KD_CLONES void kd__conv_finish(const float *from, float *to, int64_t rows, int64_t c, const float *bias, const float *add, bool relu) {
+  for (int64_t r = 0; r < rows; r++, from += c, to += c) {
+    if (bias && add) { KD_IVDEP for (int64_t i = 0; i < c; i++) to[i] = from[i] + bias[i] + add[i]; }
+    else if (bias) { KD_IVDEP for (int64_t i = 0; i < c; i++) to[i] = from[i] + bias[i]; }
+    else if (add) { KD_IVDEP for (int64_t i = 0; i < c; i++) to[i] = from[i] + add[i]; }
+    else { KD_IVDEP for (int64_t i = 0; i < c; i++) to[i] = from[i]; }
+    if (relu) { KD_IVDEP for (int64_t i = 0; i < c; i++) to[i] = to[i] < 0 ? 0 : to[i]; }
+    if (add) add += c;
+  }
+}
+
+const float *kd__conv_bias(const kd__conv *v, float *room) {
+  if (!v->bias) return NULL;
+  const float *b = v->bias->data;
+  if (v->bias->stride[0] == 1 || v->cout == 1) return b;
+  for (int64_t i = 0; i < v->cout; i++) room[i] = b[i * v->bias->stride[0]];
+  return room;
 }
 
 void kd__channels_last_strides(const kd_tensor *t, int64_t *stride) {

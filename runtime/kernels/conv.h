@@ -9,11 +9,18 @@ typedef struct kd__conv {
   const kd_tensor *t[KD__ROLES];
   kd__role wanted;
   int spatial;
+  const kd_tensor *bias, *add;                   /* of conv_post, or NULL */
+  bool post, relu;
   int64_t batch, cin, cout, groups;
   int64_t in[3], ker[3], out[3], stride[3], pad_lo[3], pad_hi[3], dilation[3];
 } kd__conv;
 /* False when a size is 0 or there are more than three spatial dimensions. */
 bool kd__conv_describe(kd__conv *v, const kd_call *c);
+
+/* conv_post: `rows` places of c channels from `from` to `to`, + bias + add (as `to` lies; may be `to`) and relu; NULL, false: not. */
+void kd__conv_finish(const float *from, float *to, int64_t rows, int64_t c, const float *bias, const float *add, bool relu);
+/* The bias without gaps: where it lies, or copied to `room`. NULL if there is none. */
+const float *kd__conv_bias(const kd__conv *v, float *room);
 
 /* Does the tensor lie as [B, s..., C] without gaps? */
 bool kd__channels_last(const kd_tensor *t);

@@ -25,8 +25,10 @@ typedef struct state {
   piece part[2];                                 /* the usual piece, and the smaller last one (images = 0: none) */
   int64_t pieces, image[KD__ROLES];              /* elements of one image of x and y */
   turn weights;                                  /* between the call's layout of w and the primitive's; run NULL: they are the same */
-  bool pack[KD__ROLES];
-  size_t at[KD__ROLES], blocked, blocked_size, pads, pad_size, total;   /* byte offsets in scratch */
+  bool pack[KD__ROLES], post, pack_add;          /* post: results go to `raw`, one piece a thread, and on from there */
+  int64_t places, cout;                          /* of an image */
+  size_t add;
+  size_t at[KD__ROLES], blocked, blocked_size, pads, pad_size, raw, raw_size, bias, total;   /* byte offsets in scratch */
 } state;
 
 static size_t reserve(state *s, size_t bytes) {
@@ -167,6 +169,7 @@ static bool make_turn(state *s, const kd__conv *v, const dnnl_memory_desc_t *min
 static int64_t cut_batch(const kd__conv *v, const kd_kernel_settings *s) {
   bool parts = v->wanted == KD__W;
   if (s->deterministic) return kd__min(v->batch, parts ? FIXED_PARTS : FIXED_PIECES);
+  if (v->post) return kd__min(v->batch, kd__max(FIXED_PIECES, 4 * (int64_t)s->threads));       /* small enough to finish in the cache */
   return s->threads < 2 ? 1 : kd__min(v->batch, (parts ? 2 : 4) * (int64_t)s->threads);
 }
 
@@ -203,6 +206,11 @@ static void lay_out(state *s, const kd__conv *v) {
   s->blocked_size = (s->d->f_dnnl_memory_desc_get_size(&s->part[0].desc[KD__W]) + ALIGN - 1) / ALIGN * ALIGN;
   bool parts = v->wanted == KD__W && s->pieces > 1;
   if (s->weights.run || parts) s->blocked = reserve(s, s->blocked_size * (size_t)(parts ? s->pieces : 1));
+  s->post = v->post, s->pack_add = v->add && !kd__channels_last(v->add);
+  s->places = v->out[0] * v->out[1] * v->out[2], s->cout = v->cout;
+  if (s->pack_add) s->add = reserve(s, (size_t)kd__count(v->add) * sizeof(float));
+  if (v->bias) s->bias = reserve(s, (size_t)v->cout * sizeof(float));
+  if (s->post) s->raw_size = ((size_t)(s->part[0].images * s->image[KD__Y]) * sizeof(float) + ALIGN - 1) / ALIGN * ALIGN, s->raw = reserve(s, s->raw_size * (size_t)s->threads);
   s->pads = reserve(s, s->pad_size * (size_t)s->threads);
 }
 
@@ -247,7 +255,7 @@ kd_status kd__conv_dnnl_prepare(kd_call *c, const kd_kernel_settings *s) {
   return c->prepared ? KD_OK : KD_E_MEMORY;
 }
 
-typedef struct job { const state *s; char *data[KD__ROLES], *scratch; } job;
+typedef struct job { const state *s; char *data[KD__ROLES], *scratch; const float *bias, *add; bool relu; } job;
 
 static void run_piece(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
   const job *w = ctx;
@@ -255,16 +263,20 @@ static void run_piece(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
   const kd__dnnl_api *d = s->d;
   int t = kd__par_thread();
   const piece *p = s->part[1].images && begin == s->pieces - 1 ? &s->part[1] : &s->part[0];
+  char *raw = w->scratch + s->raw + (size_t)t * s->raw_size, *to = NULL;
   (void)end, (void)chunk;
   dnnl_exec_arg_t arg[ARGS];
   for (int i = 0; i < ARGS; i++) {
     char *at = i == KD__ROLES ? w->scratch + s->pads + (size_t)t * s->pad_size : w->data[i];
     if (i == KD__X || i == KD__Y) at += begin * s->part[0].images * s->image[i] * (int64_t)sizeof(float);
     if (i == KD__W && s->wanted == KD__W && s->pieces > 1) at += (size_t)begin * s->blocked_size;
+    if (i == KD__Y && s->post) to = at, at = raw;
     d->f_dnnl_memory_set_data_handle(p->mem[t][i], at);
     arg[i] = (dnnl_exec_arg_t){ arg_id(s->wanted, i), p->mem[t][i] };
   }
   d->f_dnnl_primitive_execute(p->run, s->stream[t], ARGS, arg);
+  const float *add = w->add ? w->add + begin * s->part[0].images * s->image[KD__Y] : NULL;
+  if (s->post) kd__conv_finish((float *)raw, (float *)to, p->images * s->places, s->cout, w->bias, add, w->relu);
 }
 
 static void run_turn(void *ctx) {
@@ -306,6 +318,8 @@ void kd__conv_dnnl_run(const kd_call *c, const kd_exec *x) {
     w.data[i] = s->pack[i] ? w.scratch + s->at[i] : v.t[i]->data;
     if (s->pack[i] && i != (int)s->wanted) copy_packed(v.t[i], w.data[i], i == KD__W, false, x);
   }
+  w.bias = kd__conv_bias(&v, (float *)(w.scratch + s->bias)), w.relu = v.relu, w.add = v.add ? v.add->data : NULL;
+  if (s->pack_add) copy_packed(v.add, w.scratch + s->add, false, false, x), w.add = (float *)(w.scratch + s->add);
   bool out = s->wanted == KD__W, parts = out && s->pieces > 1;
   char *plain = w.data[KD__W], *blocked = w.scratch + s->blocked;
   if (s->weights.run) {

@@ -15,8 +15,10 @@ typedef struct work {
   bool dnnl, depthwise, plain, pack[KD__ROLES];  /* plain: 1x1, the operand is its own patch matrix */
   int threads;
   int64_t cg, og, taps, k, places, block, parts, per_part, image[KD__ROLES], wsize;
-  size_t at[KD__ROLES], patch, patch_size, sums, total;
+  size_t at[KD__ROLES], patch, patch_size, sums, raw, add, bias, total;          /* raw: of conv_post, an image of results for each thread */
+  bool pack_add;
   float *data[KD__ROLES], *scratch;
+  const float *to_add, *to_bias;
 } work;
 
 static size_t reserve(work *w, int64_t floats) {
@@ -62,6 +64,10 @@ static void shape_work(work *w, const kd_call *c, const kd_kernel_settings *s) {
     w->patch_size = (size_t)((w->block * w->k + 15) / 16 * 16) * sizeof(float);
     w->total += w->patch_size * (size_t)w->threads;
   }
+  w->pack_add = v->add && !kd__channels_last(v->add);
+  if (v->post) w->raw = reserve(w, w->image[KD__Y] * w->threads);
+  if (w->pack_add) w->add = reserve(w, kd__count(v->add));
+  if (v->bias) w->bias = reserve(w, v->cout);
   /* Depthwise gradients are summed image by image before they join their part. */
   if (v->wanted == KD__W) w->sums = reserve(w, w->wsize * (w->parts + (w->depthwise ? w->threads : 0)));
 }
@@ -124,9 +130,9 @@ static void patches(const work *w, float *x, int64_t begin, int64_t n, float *pa
 }
 
 /* One block of places of one image and one group. */
-static void run_block(const work *w, int64_t image, int64_t group, int64_t begin, int64_t n, float *patch, float *sums, bool first) {
+static void run_block(const work *w, int64_t image, float *result, int64_t group, int64_t begin, int64_t n, float *patch, float *sums, bool first) {
   const kd__conv *v = &w->v;
-  float *x = w->data[KD__X] + image * w->image[KD__X] + group * w->cg, *y = w->data[KD__Y] + image * w->image[KD__Y] + begin * v->cout + group * w->og;
+  float *x = w->data[KD__X] + image * w->image[KD__X] + group * w->cg, *y = result + begin * v->cout + group * w->og;
   float *weights = w->data[KD__W] + group * w->og * w->k, *col = w->plain ? x + begin * v->cin : patch;
   int64_t ldcol = w->plain ? v->cin : w->k;
   if (!w->plain && v->wanted != KD__X) patches(w, x, begin, n, patch, false);
@@ -147,9 +153,9 @@ static void run_block(const work *w, int64_t image, int64_t group, int64_t begin
 KD_CLONES static void multiply_add(float *restrict o, const float *restrict a, const float *restrict b, int64_t n) {
   for (int64_t i = 0; i < n; i++) o[i] += a[i] * b[i];
 }
-static void depthwise_image(const work *w, int64_t image, float *sums) {
+static void depthwise_image(const work *w, int64_t image, float *y, float *sums) {
   const kd__conv *v = &w->v;
-  float *x = w->data[KD__X] + image * w->image[KD__X], *y = w->data[KD__Y] + image * w->image[KD__Y], *weights = w->data[KD__W];
+  float *x = w->data[KD__X] + image * w->image[KD__X], *weights = w->data[KD__W];
   int64_t n = v->cout;
   if (v->wanted == KD__Y) memset(y, 0, (size_t)w->image[KD__Y] * sizeof(float));
   if (v->wanted == KD__W) memset(sums, 0, (size_t)w->wsize * sizeof(float));
@@ -180,16 +186,17 @@ static void run_part(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
   float *mine = (float *)((char *)w->scratch + w->sums) + (w->parts + t) * w->wsize;
   (void)end, (void)chunk;
   for (int64_t image = first; image < last; image++) {
+    float *to = w->data[KD__Y] + image * w->image[KD__Y], *y = v->post ? (float *)((char *)w->scratch + w->raw) + t * w->image[KD__Y] : to;
     if (v->wanted == KD__X && !(w->plain && !w->depthwise))
       memset(w->data[KD__X] + image * w->image[KD__X], 0, (size_t)w->image[KD__X] * sizeof(float));
     if (w->depthwise) {
-      depthwise_image(w, image, mine);
+      depthwise_image(w, image, y, mine);
       for (int64_t i = 0; v->wanted == KD__W && i < w->wsize; i++) sums[i] = image == first ? mine[i] : sums[i] + mine[i];
-      continue;
     }
-    for (int64_t g = 0; g < v->groups; g++)
+    for (int64_t g = 0; g < v->groups && !w->depthwise; g++)
       for (int64_t p = 0; p < w->places; p += w->block)
-        run_block(w, image, g, p, kd__min(w->block, w->places - p), patch, sums, image == first && p == 0);
+        run_block(w, image, y, g, p, kd__min(w->block, w->places - p), patch, sums, image == first && p == 0);
+    if (v->post) kd__conv_finish(y, to, w->places, v->cout, w->to_bias, w->to_add ? w->to_add + image * w->image[KD__Y] : NULL, v->relu);
   }
 }
 
@@ -223,6 +230,14 @@ void kd__conv_im2col_run(const kd_call *c, const kd_exec *x) {
   for (int i = 0; i < KD__ROLES; i++) {
     w.data[i] = w.pack[i] ? (float *)((char *)x->scratch + w.at[i]) : w.v.t[i]->data;
     if (w.pack[i] && i != (int)w.v.wanted) copy_packed(&w, i, false, x);
+  }
+  w.to_bias = kd__conv_bias(&w.v, (float *)((char *)x->scratch + w.bias)), w.to_add = w.v.add ? w.v.add->data : NULL;
+  if (w.pack_add) {
+    int64_t stride[KD_MAX_RANK];
+    kd__channels_last_strides(w.v.add, stride);
+    kd_tensor tight = { (char *)x->scratch + w.add, w.v.add->dim, stride, w.v.add->dtype, w.v.add->rank };
+    kd__copy_strided(w.v.add, &tight, x);
+    w.to_add = tight.data;
   }
   kd__par_library(&team, w.v.wanted == KD__W ? w.parts : w.v.batch, run_part, &w);
   if (w.v.wanted == KD__W) kd__par_for(x, w.wsize, kd__par_chunks(x, w.wsize), 16, add_parts, &w);

@@ -127,41 +127,14 @@ KD_CLONES static void dot_rows(int64_t rows, int64_t n, char *const *p, const in
   }
 }
 
-typedef int32_t v16i __attribute__((vector_size(64)));
-#define PICK(m, x, op) \
-  do { \
-    kd__v16 x_ = (x); \
-    v16i k_ = (x_ op (m)) | (x_ != x_); \
-    (m) = (kd__v16)((k_ & (v16i)x_) | (~k_ & (v16i)(m))); \
-  } while (0)
-#define EXTREME_ROWS(name, op, fn) \
+#define EXTREME_ROWS(name, fn, of) \
   KD_CLONES static void name(int64_t rows, int64_t n, char *const *p, const int64_t *s) { \
     int64_t r = 0, stride = s[1] / 4; \
-    if (n < 64) SHORT_ROWS(0, fn(m, x)) \
-    for (; r < rows; r++) { \
-      const float *q = (const void *)(p[1] + r * s[1]); \
-      float m = q[0]; \
-      int64_t i = 0; \
-      if (n >= 64) { \
-        kd__v16 m0 = KD__LOAD16(q), m1 = KD__LOAD16(q + 16), m2 = KD__LOAD16(q + 32), m3 = KD__LOAD16(q + 48); \
-        for (i = 64; i + 64 <= n; i += 64) { \
-          PICK(m0, KD__LOAD16(q + i), op); \
-          PICK(m1, KD__LOAD16(q + i + 16), op); \
-          PICK(m2, KD__LOAD16(q + i + 32), op); \
-          PICK(m3, KD__LOAD16(q + i + 48), op); \
-        } \
-        PICK(m0, m1, op); \
-        PICK(m2, m3, op); \
-        PICK(m0, m2, op); \
-        m = m0[0]; \
-        for (int j = 1; j < 16; j++) m = fn(m, m0[j]); \
-      } \
-      for (; i < n; i++) m = fn(m, q[i]); \
-      *(float *)(void *)(p[0] + r * s[0]) = m; \
-    } \
+    if (n < 16) SHORT_ROWS(0, fn(x, m)) \
+    for (; r < rows; r++) *(float *)(void *)(p[0] + r * s[0]) = of((const void *)(p[1] + r * s[1]), n); \
   }
-EXTREME_ROWS(max_rows, >, kd__maxf)
-EXTREME_ROWS(min_rows, <, kd__minf)
+EXTREME_ROWS(max_rows, kd__maxf, kd__max_of)
+EXTREME_ROWS(min_rows, kd__minf, kd__min_of)
 
 kd__prim kd__prim_rows(kd_op op) {
   return op == KD_OP_SUM ? sum_rows : op == KD_OP_REDUCE_MAX ? max_rows : op == KD_OP_REDUCE_MIN ? min_rows : op == KD_OP_MUL ? dot_rows : NULL;

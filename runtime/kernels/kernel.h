@@ -58,6 +58,9 @@ typedef struct kd_kernel {
  * settings->reference picks the twin. Data pointers of the call may be NULL here. */
 const kd_kernel *kd__kernel_find(const kd_call *c, const kd_kernel_settings *s);
 
+/* The i-th kernel in table order that takes the call, without the twin; NULL after the last. For measuring and tests. */
+const kd_kernel *kd__kernel_nth(const kd_call *c, const kd_kernel_settings *s, int i);
+
 /* Is the call long enough for a team to share it? A program without such calls runs faster without a team. */
 bool kd__call_long(const kd_call *c);
 

@@ -3,15 +3,6 @@
 #include "runtime/kernels/vec.h"
 #include "runtime/kernels/vmath.h"
 
-typedef int32_t v16i __attribute__((vector_size(64)));
-/* In each lane x where it is larger (op >) or smaller or NaN, else m. */
-#define PICK(m, x, op) \
-  do { \
-    kd__v16 x_ = (x); \
-    v16i k_ = (x_ op (m)) | (x_ != x_); \
-    (m) = (kd__v16)((k_ & (v16i)x_) | (~k_ & (v16i)(m))); \
-  } while (0)
-
 /* --- sum -------------------------------------------------------------------------------------------------------------------------- */
 KD_CLONES static float sum_run(const float *p, int64_t n) {
   kd__v16 s0 = { 0 }, s1 = { 0 }, s2 = { 0 }, s3 = { 0 };
@@ -140,26 +131,7 @@ static void moments_finish(double a, double b, int64_t count, float *first, floa
 
 /* --- maximum and minimum -------------------------------------------------------------------------------------------------------------- */
 #define EXTREME(name, op, fn, none) \
-  KD_CLONES static float name##_run(const float *p, int64_t n) { \
-    float m = p[0]; \
-    int64_t i = 0; \
-    if (n >= 64) { \
-      kd__v16 m0 = KD__LOAD16(p), m1 = KD__LOAD16(p + 16), m2 = KD__LOAD16(p + 32), m3 = KD__LOAD16(p + 48); \
-      for (i = 64; i + 64 <= n; i += 64) { \
-        PICK(m0, KD__LOAD16(p + i), op); \
-        PICK(m1, KD__LOAD16(p + i + 16), op); \
-        PICK(m2, KD__LOAD16(p + i + 32), op); \
-        PICK(m3, KD__LOAD16(p + i + 48), op); \
-      } \
-      PICK(m0, m1, op); \
-      PICK(m2, m3, op); \
-      PICK(m0, m2, op); \
-      m = m0[0]; \
-      for (int j = 1; j < 16; j++) m = fn(m, m0[j]); \
-    } \
-    for (; i < n; i++) m = fn(m, p[i]); \
-    return m; \
-  } \
+  KD_CLONES static float name##_run(const float *p, int64_t n) { return kd__##name##_of(p, n); } \
   static void name##_row(const float *p, int64_t n, double *a, double *b) { \
     (void)b; \
     *a = (double)name##_run(p, n); \

@@ -13,7 +13,8 @@
 #define NAME(x) x##_avx512
 #define TARGET __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")))
 #define KD__SIMD_ROWS 14
-enum { WIDTH_avx512 = 16, ROWS_avx512 = KD__SIMD_ROWS };
+#define WIDTH_HERE 16
+enum { WIDTH_avx512 = WIDTH_HERE, ROWS_avx512 = KD__SIMD_ROWS };
 static const char label_avx512[] = "avx512";
 #include "runtime/kernels/simd_body.h"
 #undef NAME
@@ -22,7 +23,9 @@ static const char label_avx512[] = "avx512";
 #define TARGET __attribute__((target("avx2,fma")))
 #undef KD__SIMD_ROWS
 #define KD__SIMD_ROWS 6
-enum { WIDTH_avx2 = 8, ROWS_avx2 = KD__SIMD_ROWS };
+#undef WIDTH_HERE
+#define WIDTH_HERE 8
+enum { WIDTH_avx2 = WIDTH_HERE, ROWS_avx2 = KD__SIMD_ROWS };
 static const char label_avx2[] = "avx2";
 #include "runtime/kernels/simd_body.h"
 #undef NAME
@@ -32,7 +35,9 @@ static const char label_avx2[] = "avx2";
 #define TARGET
 #undef KD__SIMD_ROWS
 #define KD__SIMD_ROWS 6
-enum { WIDTH_base = 4, ROWS_base = KD__SIMD_ROWS };
+#undef WIDTH_HERE
+#define WIDTH_HERE 4
+enum { WIDTH_base = WIDTH_HERE, ROWS_base = KD__SIMD_ROWS };
 static const char label_base[] = "base";
 #include "runtime/kernels/simd_body.h"
 

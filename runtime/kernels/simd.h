@@ -22,6 +22,8 @@ typedef struct kd__post { const float *bias, *add; bool relu; } kd__post;
 typedef struct kd__simd {
   const char *name;
   void (*mm)(const kd__mm *g, const float *a, const float *b, float *c);
+  /* Columns 0..n-1, at most 32, of B as one panel [k, 32], filled up with zeros; element (p,j) is b[p*row + j*col]. */
+  void (*pack)(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, float *to);
   /* `v` is the tile's row of frequency 0; that of frequency f is f*fs floats on. */
   void (*wino_in)(const kd__tile *t, const float *map, float *v, int64_t fs);            /* 6 x 6 of x: B' x B */
   void (*wino_grad)(const kd__tile *t, const float *map, float *v, int64_t fs);          /* 4 x 4 of dy: A dy A' */

@@ -55,7 +55,7 @@ static const NAME(block) NAME(blocks)[] = { NULL, NAME(block1), NAME(block2), NA
 #undef BLOCK
 
 enum { NAME(KC) = 256 };
-/* `rows` rows of the panel at b, through a tile of their own where C has another form. */
+/* `rows` rows of the panel at b, `n` of its columns, through a tile of their own where C has another form. */
 TARGET static void NAME(rows)(const kd__mm *g, int64_t rows, int64_t n, const float *a, const float *b, float *c) {
   float tile[ROWS * KD__PANEL];
   bool direct = n == KD__PANEL && !g->turned;
@@ -66,31 +66,102 @@ TARGET static void NAME(rows)(const kd__mm *g, int64_t rows, int64_t n, const fl
   }
   if (direct) return;
   int64_t rs = g->turned ? 1 : g->ldc, cs = g->turned ? g->ldc : 1;
-  for (int64_t i = 0; i < rows; i++)
-    for (int64_t j = 0; j < n; j++) c[i * rs + j * cs] = tile[i * KD__PANEL + j] + (g->add ? c[i * rs + j * cs] : 0);
+  for (int64_t j = 0; j < n; j++)
+    for (int64_t i = 0; i < rows; i++) c[i * rs + j * cs] = tile[i * KD__PANEL + j] + (g->add ? c[i * rs + j * cs] : 0);
 }
-/* All rows of one panel, in blocks of nearly equal size. */
-TARGET static void NAME(panel)(const kd__mm *g, int64_t n, const float *a, const float *b, float *c) {
-  int64_t parts = (g->m + ROWS - 1) / ROWS;
-  for (int64_t q = 0, i = 0; q < parts; q++) {
-    int64_t rows = (g->m - i + parts - q - 1) / (parts - q);
-    NAME(rows)(g, rows, n, a + i * g->ars, b, c + i * (g->turned ? 1 : g->ldc));
-    i += rows;
+/* A block of rows of A as NEAR wants it: near itself. Rows or columns that lie a large power of two apart would meet in the same cache lines. */
+TARGET static void NAME(bring)(const float *a, int64_t ars, int64_t aks, int64_t rows, int64_t k, float *near) {
+  if (aks == 1)
+    for (int64_t r = 0; r < rows; r++) memcpy(near + r * (NAME(KC) + 16), a + r * ars, (size_t)k * sizeof *near);
+  else
+    for (int64_t p = 0; p < k; p++, a += aks, near += ROWS) {
+      if (rows < 8) memcpy(near, a, (size_t)rows * sizeof *near);
+      else memcpy(near, a, 8 * sizeof *near), memcpy(near + rows - 8, a + rows - 8, 8 * sizeof *near);         /* two that overlap */
+    }
+}
+/* All rows, in blocks of nearly equal size, by some panels. */
+TARGET static void NAME(panels)(const kd__mm *g, const float *a, const float *b, float *c) {
+  float near[ROWS * (NAME(KC) + 16)];
+  int64_t parts = (g->m + ROWS - 1) / ROWS, next = KD__PANEL * (g->turned ? g->ldc : 1);
+  bool copy = g->n > 2 * KD__PANEL && g->k <= NAME(KC) && (g->aks == 1 ? g->ars % 512 == 0 : g->ars == 1);
+  for (int64_t q = 0, i = 0, rows; q < parts; q++, i += rows) {
+    rows = (g->m - i + parts - q - 1) / (parts - q);
+    kd__mm part = *g;
+    const float *from = a + i * g->ars;
+    if (copy) {
+      NAME(bring)(from, g->ars, g->aks, rows, g->k, near);
+      from = near, part.ars = g->aks == 1 ? NAME(KC) + 16 : 1, part.aks = g->aks == 1 ? 1 : ROWS;
+    }
+    const float *bp = b;
+    float *cp = c + i * (g->turned ? 1 : g->ldc);
+    for (int64_t j = 0; j < g->n; j += KD__PANEL, bp += g->bps, cp += next)
+      NAME(rows)(&part, rows, g->n - j < KD__PANEL ? g->n - j : KD__PANEL, from, bp, cp);
+  }
+}
+/* The last columns, where no more may be read: a panel of them with zeros. */
+TARGET static void NAME(tail)(const kd__mm *g, int64_t n, const float *a, const float *b, float *c) {
+  float tail[NAME(KC) * KD__PANEL] = { 0 };
+  for (int64_t p = 0; p < g->k; p += NAME(KC)) {
+    kd__mm part = *g;
+    part.n = n, part.k = g->k - p < NAME(KC) ? g->k - p : NAME(KC), part.bks = KD__PANEL, part.add = g->add || p > 0;
+    for (int64_t q = 0; q < part.k; q++)
+      memcpy(tail + q * KD__PANEL, b + (p + q) * g->bks, (size_t)n * sizeof *tail);
+    NAME(panels)(&part, a + p * g->aks, tail, c);
   }
 }
 TARGET static void NAME(mm)(const kd__mm *g, const float *a, const float *b, float *c) {
-  int64_t j = 0, to_next = KD__PANEL * (g->turned ? g->ldc : 1);
-  for (; j + KD__PANEL <= g->n || (g->padded && j < g->n); j += KD__PANEL, b += g->bps, c += to_next)
-    NAME(panel)(g, g->n - j < KD__PANEL ? g->n - j : KD__PANEL, a, b, c);
-  if (j >= g->n) return;
-  float tail[NAME(KC) * KD__PANEL];              /* the last columns, where no more may be read: zeros beside them */
-  int64_t n = g->n - j;
-  for (int64_t p = 0; p < g->k; p += NAME(KC)) {
+  int64_t whole = g->padded ? g->n : g->n / KD__PANEL * KD__PANEL, at = whole / KD__PANEL;
+  for (int64_t p = 0; whole && p < g->k; p += g->turned ? g->k : NAME(KC)) {
     kd__mm part = *g;
-    part.k = g->k - p < NAME(KC) ? g->k - p : NAME(KC), part.bks = KD__PANEL, part.add = g->add || p > 0;
-    for (int64_t q = 0; q < part.k; q++)
-      for (int64_t l = 0; l < KD__PANEL; l++) tail[q * KD__PANEL + l] = l < n ? b[(p + q) * g->bks + l] : 0;
-    NAME(panel)(&part, n, a + p * g->aks, tail, c);
+    part.n = whole, part.add = g->add || p > 0;
+    if (!g->turned) part.k = g->k - p < NAME(KC) ? g->k - p : NAME(KC);
+    NAME(panels)(&part, a + p * g->aks, b + p * g->bks, c);
+  }
+  if (whole < g->n) NAME(tail)(g, g->n - whole, a, b + at * g->bps, c + at * KD__PANEL * (g->turned ? g->ldc : 1));
+}
+
+/* --- packing ------------------------------------------------------------------------------------------------------------------------- */
+#if WIDTH_HERE == 16
+#define LOW(x, y) __builtin_shufflevector(x, y, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define HIGH(x, y) __builtin_shufflevector(x, y, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#elif WIDTH_HERE == 8
+#define LOW(x, y) __builtin_shufflevector(x, y, 0, 8, 1, 9, 2, 10, 3, 11)
+#define HIGH(x, y) __builtin_shufflevector(x, y, 4, 12, 5, 13, 6, 14, 7, 15)
+#else
+#define LOW(x, y) __builtin_shufflevector(x, y, 0, 4, 1, 5)
+#define HIGH(x, y) __builtin_shufflevector(x, y, 2, 6, 3, 7)
+#endif
+/* Each round interleaves rows i and i + WIDTH/2; after log2(WIDTH) rounds rows are columns. */
+TARGET static void NAME(turn)(const float *from, int64_t step, float *to) {
+  VEC r[WIDTH], q[WIDTH];
+  UNROLLED
+  for (int i = 0; i < WIDTH; i++) r[i] = LOAD(from + i * step);
+  UNROLLED
+  for (int n = 1; n < WIDTH; n *= 2) {
+    UNROLLED
+    for (int i = 0; i < WIDTH / 2; i++) q[2 * i] = LOW(r[i], r[i + WIDTH / 2]), q[2 * i + 1] = HIGH(r[i], r[i + WIDTH / 2]);
+    UNROLLED
+    for (int i = 0; i < WIDTH; i++) r[i] = q[i];
+  }
+  UNROLLED
+  for (int i = 0; i < WIDTH; i++) STORE(to + i * KD__PANEL, r[i]);
+}
+#undef LOW
+#undef HIGH
+/* One panel of n columns; element (p,j) of B is b[p*row + j*col]. */
+TARGET static void NAME(pack)(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, float *to) {
+  int64_t p = 0;
+  if (n < KD__PANEL) memset(to, 0, (size_t)(k * KD__PANEL) * sizeof *to);
+  if (row == 1)
+    for (; p + WIDTH <= k; p += WIDTH) {
+      int64_t j = 0;
+      for (; j + WIDTH <= n; j += WIDTH) NAME(turn)(b + p + j * col, col, to + p * KD__PANEL + j);
+      for (; j < n; j++)
+        for (int64_t q = p; q < p + WIDTH; q++) to[q * KD__PANEL + j] = b[q + j * col];
+    }
+  for (; p < k; p++) {
+    if (col == 1 && n == KD__PANEL) memcpy(to + p * KD__PANEL, b + p * row, KD__PANEL * sizeof *to);
+    else for (int64_t j = 0; j < n; j++) to[p * KD__PANEL + j] = b[p * row + j * col];
   }
 }
 
@@ -214,7 +285,7 @@ TARGET static void NAME(wino_filter_grad)(const float *u, int64_t fs, float *g) 
   }
 }
 
-static const kd__simd NAME(table) = { NAME(label), NAME(mm), NAME(wino_in), NAME(wino_grad), NAME(wino_out), NAME(wino_filter), NAME(wino_filter_grad) };
+static const kd__simd NAME(table) = { NAME(label), NAME(mm), NAME(pack), NAME(wino_in), NAME(wino_grad), NAME(wino_out), NAME(wino_filter), NAME(wino_filter_grad) };
 #undef VEC
 #undef UVEC
 #undef IVEC

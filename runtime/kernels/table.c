@@ -39,13 +39,19 @@ const kd_kernel *kd__kernel_find(const kd_call *c, const kd_kernel_settings *s) 
   return &twins[c->op];
 }
 
+const kd_kernel *kd__kernel_nth(const kd_call *c, const kd_kernel_settings *s, int n) {
+  for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+    if (table[i].op == c->op && table[i].takes(c, s) && n-- == 0) return &table[i];
+  return NULL;
+}
+
 /* The root of the three sizes multiplied is, of a product, m n k; of a convolution, the multiplications divided by the root of the kernel's size. */
 bool kd__call_long(const kd_call *c) {
   double product = 1;
   for (uint32_t i = 0; i < c->nin + c->nout; i++) {
     int64_t n = kd__count(i < c->nin ? &c->in[i] : &c->out[i - c->nin]);
     if (n >= KD__PAR_MIN) return true;
-    product *= (double)n;
+    if (i < 2 || i >= c->nin) product *= (double)n;
   }
-  return c->op < KD_OP_COUNT && kd__op_info(c->op)->cls == KD_CLASS_CONTRACT && c->nin == 2 && sqrt(product) >= LONG_PRODUCT;
+  return c->op < KD_OP_COUNT && kd__op_info(c->op)->cls == KD_CLASS_CONTRACT && sqrt(product) >= LONG_PRODUCT;
 }

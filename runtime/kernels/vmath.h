@@ -134,6 +134,23 @@ KD_INLINE float kd__erff(float a) {
   return t > 0.927734375f ? big : small;
 }
 
+/* Floats as integers of the same order, NaN at the end that wins: so the largest of many is a reduction that vectorises. */
+KD_INLINE int32_t kd__order(float x, int32_t nan) {
+  int32_t u = (int32_t)kd__bits(x), k = u ^ ((u >> 31) & INT32_MAX), is_nan = (0x7f800000 - (u & INT32_MAX)) >> 31;
+  return (k & ~is_nan) | (nan & is_nan);         /* no branch: GCC would keep it */
+}
+KD_INLINE float kd__from_order(int32_t k) { return kd__from_bits((uint32_t)(k ^ ((k >> 31) & INT32_MAX))); }
+KD_INLINE float kd__max_of(const float *p, int64_t n) {
+  int32_t m = INT32_MIN;
+  for (int64_t i = 0; i < n; i++) { int32_t k = kd__order(p[i], INT32_MAX); m = k > m ? k : m; }
+  return kd__from_order(m);
+}
+KD_INLINE float kd__min_of(const float *p, int64_t n) {
+  int32_t m = INT32_MAX;
+  for (int64_t i = 0; i < n; i++) { int32_t k = kd__order(p[i], INT32_MIN); m = k < m ? k : m; }
+  return kd__from_order(m);
+}
+
 KD_INLINE float kd__maxf(float a, float b) { return ((a > b) | (a != a)) ? a : b; }
 KD_INLINE float kd__minf(float a, float b) { return ((a < b) | (a != a)) ? a : b; }
 KD_INLINE double kd__maxd(double a, double b) { return ((a > b) | (a != a)) ? a : b; }

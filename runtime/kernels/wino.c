@@ -49,6 +49,9 @@ static bool shape(kd__wino *w, const kd_call *c, const kd_kernel_settings *s) {
     w->pack[i] = i != KD__W && !kd__channels_last(v->t[i]);
     if (w->pack[i]) w->at[i] = kd__wino_reserve(w, kd__count(v->t[i]));
   }
+  w->pack_add = v->add && !kd__channels_last(v->add);
+  if (w->pack_add) w->add = kd__wino_reserve(w, kd__count(v->add));
+  if (v->bias) w->bias = kd__wino_reserve(w, v->cout);
   if (v->wanted == KD__W) kd__wino_grad_shape(w);
   else forward_shape(w);
   return true;
@@ -143,6 +146,14 @@ static void run_block(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
   }
 }
 
+static const float *bring_add(const kd__wino *w, float *room, const kd_exec *x) {
+  int64_t stride[KD_MAX_RANK];
+  kd__channels_last_strides(w->v.add, stride);
+  kd_tensor tight = { room, w->v.add->dim, stride, w->v.add->dtype, w->v.add->rank };
+  kd__copy_strided(w->v.add, &tight, x);
+  return room;
+}
+
 void kd__conv_wino_run(const kd_call *c, const kd_exec *x) {
   kd__wino w = *(const kd__wino *)c->prepared;
   kd_exec team = *x;
@@ -152,6 +163,8 @@ void kd__conv_wino_run(const kd_call *c, const kd_exec *x) {
   char *scratch = x->scratch;
   job j = { .w = &w, .weights = w.v.t[KD__W]->data, .filters = (float *)(scratch + w.filters), .work = scratch + w.work };
   j.from = kd__wino_map(&w, w.from, &team, true), j.to = kd__wino_map(&w, w.to, &team, false);
+  j.post = (kd__post){ kd__conv_bias(&w.v, (float *)(scratch + w.bias)), w.v.add ? w.v.add->data : NULL, w.v.relu };
+  if (w.pack_add) j.post.add = bring_add(&w, (float *)(scratch + w.add), &team);
   kd__par_for(&team, w.ci, kd__min(w.ci, 4 * (int64_t)w.threads), 1, filter_range, &j);
   kd__par_for(&team, w.blocks, w.blocks, 1, run_block, &j);
   kd__wino_map_done(&w, w.to, &team);

@@ -17,8 +17,8 @@ typedef struct kd__wino {
   int64_t ci, co, down, across, tiles;           /* tiles: of the whole batch */
   int64_t in_row, out_row;                       /* floats from tile to tile */
   int64_t block, blocks;                         /* tiles worked on together, and how many such blocks */
-  bool pack[KD__ROLES];
-  size_t at[KD__ROLES], filters, work, work_size, total;   /* byte offsets in scratch; work: for each thread (forward), or for all */
+  bool pack[KD__ROLES], pack_add;
+  size_t at[KD__ROLES], add, bias, filters, work, work_size, total;   /* byte offsets in scratch; work: for each thread (forward), or for all */
 } kd__wino;
 
 /* Where tile t begins in a map of height x width with c channels, padded by (py, px); *image: its number. */

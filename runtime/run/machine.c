@@ -30,19 +30,20 @@ static kd_status wrong(kd__run_error *err, kd_status s, const char *text) {
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------------------------------ */
-static kd_status choose_settings(kd_machine *r, kd__run_error *err) {
-  const kd__run_options *o = &r->opt;
+kd_status kd__run_settings(const kd__run_options *o, kd_kernel_settings *out, kd__run_error *err) {
   if (o->threads < 0 || o->threads > THREADS_MAX) return wrong(err, KD_E_USAGE, "the number of threads is 1 to 1024, or 0 for the cores of this machine");
   if (o->winograd < KD_WINOGRAD_AUTO || o->winograd > KD_WINOGRAD_ON) return wrong(err, KD_E_USAGE, "winograd is 0, 1 or 2");
-  int threads = o->threads ? o->threads : kd__cores();
-  r->set = (kd_kernel_settings){ .threads = threads, .deterministic = o->deterministic, .use_dnnl = !o->no_dnnl, .reference = o->reference,
-                                 .winograd = (kd_winograd)o->winograd };
-  r->exec = (kd_exec){ .threads = threads, .deterministic = o->deterministic, .fault = &r->fault };
-  if (!o->reference) {
-    char why[256];
-    kd_status s = kd__kernel_check(why, sizeof why);
-    if (s != KD_OK) return wrong(err, s, why);
-  }
+  *out = (kd_kernel_settings){ .threads = o->threads ? o->threads : kd__cores(), .deterministic = o->deterministic, .use_dnnl = !o->no_dnnl, .reference = o->reference,
+                               .winograd = (kd_winograd)o->winograd };
+  char why[256];
+  kd_status s = o->reference ? KD_OK : kd__kernel_check(why, sizeof why);
+  return s == KD_OK ? s : wrong(err, s, why);
+}
+
+static kd_status choose_settings(kd_machine *r, kd__run_error *err) {
+  kd_status s = kd__run_settings(&r->opt, &r->set, err);
+  if (s != KD_OK) return s;
+  r->exec = (kd_exec){ .threads = r->set.threads, .deterministic = r->set.deterministic, .fault = &r->fault };
   kd__record_machine(r);
   return r->libraries.failed || r->processor.failed ? KD_E_MEMORY : KD_OK;
 }

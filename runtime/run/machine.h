@@ -72,9 +72,6 @@ void      kd__machine_release(kd_machine *r);    /* all but what came of the run
 kd_status kd__module_check(const kd_module *m, kd__run_error *err);
 uint64_t  kd__module_fingerprint(const kd_module *m);
 
-/* --- cores.c ---------------------------------------------------------------------------------------------------------------------------- */
-int       kd__cores(void);                         /* that this process may use: its mask of processors and the control group's share; at least 1 */
-
 /* --- program.c: one plan ------------------------------------------------------------------------------------------------------------ */
 /* What a plan's random draws depend on (operand `key` of code.def; run.h has the whole). */
 typedef enum kd__key { KD__KEY_FIXED, KD__KEY_POSITION, KD__KEY_ANEW } kd__key;

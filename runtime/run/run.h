@@ -46,6 +46,7 @@ typedef struct kd__run_options {
   const char *stdlib;                            /* where its library was read from; NULL: built in */
   const char *version;                           /* of kdc, for the files of the run folder; may be NULL */
   const kd__source_copy *source; size_t nsource;
+  int64_t memory_limit;                          /* that it was compiled with; 0: none */
   const char *const *setting; size_t nsetting;   /* "path=value", as given */
   void (*event)(void *ctx, const kd__event *e);  /* may be NULL; STEP comes at most ten times a second */
   void *event_ctx;
@@ -89,6 +90,27 @@ kd_status kd__checkpoint_decided(const char *folder, int64_t **out, size_t *coun
 /* NULL is allowed. A run that was neither finished nor failed says so in the log. */
 void      kd__machine_close(kd_machine *r);
 
+/* --- measuring ------------------------------------------------------------------------------------------------------------- */
+/* Of one plan: its runs after the first ones, and the seconds in them. `whole` is the instruction that runs it; `data` and `scheme` are what the
+ * machine did from there to the next plan: for batches, and all else. `first`: its very first run, in which kernels are prepared. */
+typedef struct kd__profile_plan { int64_t runs, ran; double whole, data, scheme, first; kd_watch watch; } kd__profile_plan;
+typedef enum kd__profile_kind { KD__PROFILE_PLAN, KD__PROFILE_DATA, KD__PROFILE_SCHEME } kd__profile_kind;
+typedef struct kd__profile_event { kd__profile_kind kind; uint32_t plan; double start, end; } kd__profile_event;
+typedef struct kd__profile {
+  int64_t steps, before;                         /* how many are measured in each stage, and how many run before them */
+  const char *stage;                             /* of this one alone; NULL: of all */
+  size_t events;                                 /* room for so many events of each plan, and of the machine; 0: none are kept */
+  bool found;                                    /* the stage was entered */
+  kd__profile_plan *plan; uint32_t nplan;        /* by plan */
+  kd__profile_event *event; size_t nevent;       /* of the machine */
+} kd__profile;
+/* Runs the program with every loop cut short and measures. It stops at a decision. The machine must be fresh; after this there is nothing to do
+ * but look and close. All but steps, before, stage and events is filled here; kd__profile_free gives it back, also after a failure. */
+kd_status kd__machine_profile(kd_machine *r, kd__profile *p, kd__run_error *err);
+void      kd__profile_free(kd__profile *p);
+/* The plan as it was bound, NULL if it never ran; valid until the machine goes on or is closed. */
+const kd_bound *kd__machine_bound(const kd_machine *r, uint32_t plan);
+
 /* --- what came of it --------------------------------------------------------------------------------------------------------- */
 /* Value of m->report[i]; NaN before it was evaluated. i < m->nreport. */
 double      kd__machine_report(const kd_machine *r, uint32_t i);
@@ -97,6 +119,10 @@ const void *kd__machine_slot(const kd_machine *r, uint32_t slot);
 /* The last error (status KD_OK: none). */
 const kd__run_error *kd__machine_error(const kd_machine *r);
 int         kd__machine_threads(const kd_machine *r);
+/* What chooses the kernels of a run with these options. Loads and tries the numeric libraries. */
+kd_status   kd__run_settings(const kd__run_options *o, kd_kernel_settings *out, kd__run_error *err);
+/* Cores that this process may use: its mask of processors and the control group's share; at least 1. */
+int         kd__cores(void);
 
 /* --- stopping and going on -------------------------------------------------------------------------------------------------------- */
 /* Writes everything that the rest of the run depends on to a safetensors file: the position (as JSON in its metadata), all parameters,

@@ -19,6 +19,7 @@ typedef struct kd__settings {
   double checkpoint_seconds; int64_t checkpoint_steps;
   int64_t *decided; size_t ndecided;             /* at its checkpoint: from kd__checkpoint_decided, of malloc */
   kd_dtype real;
+  int64_t memory_limit;
   const char *processor, *libraries;
   const char **folder; size_t nfolder;           /* where data was looked for */
   kd__source_copy *source; size_t nsource;       /* with their texts from the run folder */

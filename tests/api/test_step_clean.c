@@ -1,6 +1,6 @@
 /* test_step_clean.c: a training step allocates nothing and takes no lock but the thread team's.
  *
- * A program runs with few and with many steps: both must call as often. This program's malloc is the one that all libraries call, too; what oneDNN and
+ * A program runs with 3 steps and with 20: both must call as often, but for a few calls about (the text of an epoch's line is not always as long). This program's malloc is the one that all libraries call, too; what oneDNN and
  * OpenBLAS do inside of a call of theirs is not ours to say, and not counted: dnnl_sgemm packs into memory of its own, dnnl_primitive_execute makes a
  * table of its arguments. Locks are counted on one thread, where there is no team. */
 #include "tests/files/temp.h"
@@ -46,6 +46,7 @@ static void say(void *ctx, const kd_message *m) {
   if (m->severity == KD_ERROR) fputs(m->text, stderr);
 }
 
+enum { FEW = 8 };                                /* less than the 17 more of one a step */
 typedef struct counts { long allocations, locks; } counts;
 
 static counts count(kd_session *s, const char *text, const char *steps, int threads) {
@@ -68,8 +69,8 @@ static void clean(const char *text) {
   for (int threads = 1; threads <= 2; threads++) {
     counts few = count(s, text, "steps=3", threads), many = count(s, text, "steps=20", threads);
     assert_true(few.allocations > 20 && few.locks >= 0);
-    assert_int_equal(few.allocations, many.allocations);
-    if (threads == 1) assert_int_equal(few.locks, many.locks);
+    assert_in_range(many.allocations - few.allocations + FEW, 0, 2 * FEW);
+    if (threads == 1) assert_in_range(many.locks - few.locks + FEW, 0, 2 * FEW);
   }
   kd_session_free(s);
 }

@@ -63,6 +63,14 @@ static void operators(void) {
   }
 }
 
+static void costs(void) {
+  head("What operators cost", "Rows of `runtime/cost/work.def`, for `kdc cost` and `kdc profile`: floating-point operations for each of what is counted, and the bytes that count.",
+       "| operator | counted | operations | bytes |", 4);
+#define KD_WORK(OP, counted, flops, slots, touched) (void)printf("| `%s` | %s | %d | %s |\n", kd__op_info(KD_OP_##OP)->name, #counted, flops, #touched);
+#include "runtime/cost/work.def"
+#undef KD_WORK
+}
+
 static void passes(void) {
   head("Passes", "In the order of the pipeline; `kdc compile --dump=NAME FILE` prints the graph after one.", "| pass | what it does |", 2);
 #define KD_PASS(name, requires, breaks, doc) row(#name, doc, NULL);
@@ -101,6 +109,7 @@ int main(void) {
   ambients();
   passes();
   operators();
+  costs();
   instructions();
   formats();
   diagnostics();

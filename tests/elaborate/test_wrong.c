@@ -2,7 +2,7 @@
  *
  *   == name            (a second word `check`: each definition is also tried by itself)
  *   the program
- *   -- NAME=value ...  (settings, if any)
+ *   -- NAME=value ...  (settings, if any; memory-limit=BYTES is that option)
  *   the diagnostics, to the letter
  *
  * KD_UPDATE_GOLDEN=1 writes what is said now into the files. Every row of diag_elab.def must be said in some case. */
@@ -17,13 +17,14 @@ static bool seen[KD_DIAG_COUNT];
 static size_t ncases;
 
 /* --- running one -------------------------------------------------------------------------------------------------------------- */
-static kd_setting *settings_of(kd__arena *a, const char *line, size_t *n) {
+static kd_setting *settings_of(kd__arena *a, const char *line, size_t *n, int64_t *memory) {
   kd_setting *s = KD_NEWN(a, kd_setting, 16);
   char *text = kd__arena_strndup(a, line, strlen(line));
   for (char *w = strtok(text, " "); w && *n < 16; w = strtok(NULL, " ")) {
     char *eq = strchr(w, '=');
     if (!eq) continue;
     *eq = 0;
+    if (strcmp(w, "memory-limit") == 0) { *memory = strtoll(eq + 1, NULL, 10); continue; }
     s[(*n)++] = (kd_setting){ .path = w, .value = eq + 1 };
   }
   return s;
@@ -36,7 +37,7 @@ static void run_case(const golden_case *c, kd__buf *out) {
   kd__sink_init(&sink, &a);
   kd_elab_options opt = kd_test_options(&a);
   opt.check_definitions = c->check;
-  opt.setting = settings_of(&a, c->settings, &opt.nsetting);
+  opt.setting = settings_of(&a, c->settings, &opt.nsetting, &opt.memory);
   kd_source *src = kd__source_new(&a, kd__arena_printf(&a, "%s.kd", c->name), c->program, c->program_size, 0);
   bool definitions_only;
   kd_module *m = kd__elaborate(&a, &sink, kd__parse(&a, &sink, src), &opt, &definitions_only);

@@ -88,7 +88,11 @@ static void bind_and_run(void **state) {
   void *scratch = aligned_alloc(64, (kd__bound_scratch(r.b) + 127) / 64 * 64);
   kd_exec x = { .threads = 2, .scratch = scratch, .fault = &fault };
   double seconds[4] = { 0 };
-  kd__bound_time(r.b, seconds);
+  int64_t times[4] = { 0 };
+  kd_watch_event event[3];
+  kd_watch watch = { .seconds = seconds, .times = times, .event = event, .cap = 3 };
+  assert_int_equal(kd__plan_calls(&r.plan), 4);
+  kd__bound_watch(r.b, &watch);
   kd__bound_run(r.b, &x);
   assert_null(kd__bound_faulted(r.b));
   const float *g = kd__bound_result(r.b, 0)->data, *w = kd__store_at(&r.store, 0);
@@ -99,8 +103,10 @@ static void bind_and_run(void **state) {
   }
   const kd_tensor *turned = kd__bound_result(r.b, 1);
   assert_ptr_equal((const char *)turned->data + turned->stride[0] * 4, g);
-  for (int k = 0; k < 4; k++) assert_true(seconds[k] > 0);
-  kd__bound_time(r.b, NULL);
+  for (int k = 0; k < 4; k++) assert_true(seconds[k] > 0 && times[k] == 1);
+  assert_int_equal(watch.nevent, 3);             /* no more than there is room for */
+  for (uint32_t k = 0; k < 3; k++) assert_true(event[k].call == k && event[k].end >= event[k].start);
+  kd__bound_watch(r.b, NULL);
   double before = seconds[0];
   kd__bound_run(r.b, &x);
   assert_true(seconds[0] == before);

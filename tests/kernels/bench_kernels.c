@@ -1,6 +1,7 @@
 /* bench_kernels.c: how fast the kernels are at the sizes of a residual net on 28x28 images, batch 128. Not a test: prints milliseconds on one
- * and two threads and the memory traffic. `bench_kernels [WORD [on|off]]`: only the lines whose operator contains
- * WORD, and with or without Winograd's convolutions. */
+ * and two threads and the memory traffic. `bench_kernels [WORD [SHAPE]]`: only the lines whose operator contains WORD and whose operands contain
+ * SHAPE.
+ * Of products and convolutions every kernel is timed that takes the call, not only the one that is chosen. */
 #include "tests/kernels/call.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,11 +13,11 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* d: row-major; n: channels (axis 1) innermost; c: one value a channel, repeated over the other axes; s: one value for all. */
+/* d: row-major; t: the last two axes exchanged; n: channels (axis 1) innermost; c: one value a channel, repeated over the other axes; s: one value for all. */
 static int64_t lay_out(t_tensor *o, char how) {
   int64_t r = o->t.rank, step = 1, memory = 1;
   for (int64_t i = r - 1; i >= 0; i--) {
-    int64_t d = how == 'n' ? (i == r - 1 ? 1 : i == 0 ? 0 : i + 1) : i;
+    int64_t d = how == 'n' ? (i == r - 1 ? 1 : i == 0 ? 0 : i + 1) : how == 't' && i >= r - 2 ? 2 * r - 3 - i : i;
     bool here = (how != 'c' || d == 1) && how != 's';
     o->stride[d] = here ? step : 0;
     if (here) step *= o->dim[d], memory *= o->dim[d];
@@ -24,7 +25,6 @@ static int64_t lay_out(t_tensor *o, char how) {
   return memory * (int64_t)kd__dtype_size((kd_dtype)o->t.dtype);
 }
 
-static kd_winograd winograd;
 typedef struct bench { kd_call call; const kd_kernel *kernel; kd_exec x; double ms; } bench;
 
 static void time_calls(void *ctx, const kd_exec *x) {
@@ -46,14 +46,14 @@ static void time_calls(void *ctx, const kd_exec *x) {
   b->ms = t[n / 2] * 1e3;
 }
 
-/* Creates the kernel for a team and times it. `made`: milliseconds that choosing and preparing took. */
-static double time_on(const t_case *c, const kd_tensor *in, const kd_tensor *out, int threads, bool deterministic, const char **name, double *made) {
+/* Creates kernel `nth` for a team and times it. `made`: milliseconds that choosing and preparing took. False: there are not so many. */
+static bool time_on(const t_case *c, const kd_tensor *in, const kd_tensor *out, int threads, bool deterministic, int nth, const char **name, double *ms, double *made) {
   kd_fault fault = { 0 };
-  bench b = { .call = { c->op, c->nin, c->nout, in, out, c->attr, NULL, NULL }, .x = { .threads = threads, .deterministic = deterministic, .fault = &fault } };
-  kd_kernel_settings set = { .threads = threads, .deterministic = deterministic, .use_dnnl = true, .winograd = winograd };
+  bench b = { .call = { .op = c->op, .nin = c->nin, .nout = c->nout, .in = in, .out = out, .attr = c->attr }, .x = { .threads = threads, .deterministic = deterministic, .fault = &fault } };
+  kd_kernel_settings set = { .threads = threads, .deterministic = deterministic, .use_dnnl = true, .winograd = KD_WINOGRAD_ON };
   double start = now();
-  b.kernel = kd__kernel_find(&b.call, &set);
-  if (b.kernel->prepare && b.kernel->prepare(&b.call, &set) != KD_OK) { *name = "cannot be prepared"; return 0; }
+  if (!(b.kernel = kd__kernel_nth(&b.call, &set, nth))) return false;
+  if (b.kernel->prepare && b.kernel->prepare(&b.call, &set) != KD_OK) { *name = "cannot be prepared"; return true; }
   size_t scratch = b.kernel->scratch ? b.kernel->scratch(&b.call, &set) : 0;
   *made = (now() - start) * 1e3;
   b.x.scratch = aligned_alloc(64, (scratch + 127) / 64 * 64);
@@ -62,7 +62,8 @@ static double time_on(const t_case *c, const kd_tensor *in, const kd_tensor *out
   kd__team_run(&b.x, time_calls, &b);
   if (b.kernel->release) b.kernel->release(b.call.prepared);
   free(b.x.scratch);
-  return b.ms;
+  *ms = b.ms;
+  return true;
 }
 
 static void measure(const char *op, const char *in, const char *out, const char *attrs, const char *layouts) {
@@ -80,9 +81,20 @@ static void measure(const char *op, const char *in, const char *out, const char 
     if (i < c.nin) t_fill(&t[i], &c, i, false, &state);
     operand[i] = t[i].t;
   }
-  double one = time_on(&c, operand, operand + c.nin, 1, false, &name, &made), two = time_on(&c, operand, operand + c.nin, 2, false, &name, &made2);
-  double fixed = time_on(&c, operand, operand + c.nin, 2, true, &name, &made2);
-  printf("%-14s %-52s %-9s %-16s %8.3f %8.3f %8.3f ms %7.1f GB/s %6.2f ms to prepare\n", op, in, layouts, name, one, two, fixed, (double)bytes / two * 1e-6, made);
+  int most = kd__op_info(c.op)->cls == KD_CLASS_CONTRACT ? 8 : 1;
+  double one, two, fixed, flops = 2;
+  if (most > 1) {
+    const kd_type *a = &c.in[0], *y = &c.out[0];
+    for (int d = 0; d < y->rank; d++) flops *= (double)y->dim[d];
+    if (c.op == KD_OP_MATMUL) flops *= (double)a->dim[a->rank - 1];
+    else flops = 0;
+  }
+  for (int k = 0; k < most && time_on(&c, operand, operand + c.nin, 1, false, k, &name, &one, &made); k++) {
+    time_on(&c, operand, operand + c.nin, 2, false, k, &name, &two, &made2);
+    time_on(&c, operand, operand + c.nin, 2, true, k, &name, &fixed, &made2);
+    printf("%-14s %-44s %-5s %-16s %8.4f %8.4f %8.4f ms %7.1f GB/s %6.0f GFLOP/s %6.2f ms to prepare\n", op, in, layouts, name, one, two, fixed, (double)bytes / two * 1e-6,
+           flops / two * 1e-6, made);
+  }
   for (uint32_t i = 0; i < c.nin + c.nout; i++) t_free(&t[i]);
 }
 
@@ -92,9 +104,8 @@ int main(int argc, char **argv) {
 #include "tests/kernels/bench.def"
 #undef BENCH
   };
-  if (argc > 2) winograd = strcmp(argv[2], "on") == 0 ? KD_WINOGRAD_ON : KD_WINOGRAD_OFF;
   printf("%-14s %-52s %-9s %-16s %8s %8s %8s\n", "operator", "operands", "layouts", "kernel", "1", "2", "2 determ.");
   for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
-    if (argc < 2 || strstr(list[i].op, argv[1])) measure(list[i].op, list[i].in, list[i].out, list[i].attrs, list[i].layouts);
+    if ((argc < 2 || strstr(list[i].op, argv[1])) && (argc < 3 || strstr(list[i].in, argv[2]))) measure(list[i].op, list[i].in, list[i].out, list[i].attrs, list[i].layouts);
   return 0;
 }

@@ -1,7 +1,7 @@
 /* test_group.c: the tile interpreter against the naive twin, on groups made at random and on some made by hand; what is a valid group; who may share
  * memory. `test_group SEED [COUNT]`: runs other groups than the usual ones. */
 #include "tests/kernels/call.h"
-#include "tests/kernels/group_random.h"
+#include "tests/kernels/group_list.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -55,8 +55,22 @@ static void test_medium(void **state) { (void)state; many(KD_F32, 5000, count / 
 static void test_large(void **state) { (void)state; many(KD_F32, 200000, count / 10); }
 static void test_double(void **state) { (void)state; many(KD_F64, 3000, count / 4); }
 
+/* Groups of training, in their full size but where the twin would take long. */
+static void test_listed(void **state) {
+  static t_group o;
+  const char *name;
+  int wrong = 0;
+  (void)state;
+  for (uint32_t i = 0; (name = t_group_listed(i, &o)) != NULL; i++) {
+    char why[100] = "";
+    if (!kd__group_valid(&o.g, why, sizeof why)) show(&o, why, i, name), wrong++;
+    else if (o.g.size[0] * (o.g.rank > 2 ? o.g.size[1] : 1) <= 20000) wrong += check_group(&o, i, 2e-5);
+  }
+  assert_int_equal(wrong, 0);
+}
+
 int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(test_small), cmocka_unit_test(test_medium), cmocka_unit_test(test_large), cmocka_unit_test(test_double) };
+  const struct CMUnitTest tests[] = { cmocka_unit_test(test_small), cmocka_unit_test(test_medium), cmocka_unit_test(test_large), cmocka_unit_test(test_double), cmocka_unit_test(test_listed) };
   if (argc > 1) first_seed = strtoull(argv[1], NULL, 10);
   if (argc > 2) count = strtoull(argv[2], NULL, 10);
   return cmocka_run_group_tests(tests, NULL, NULL);

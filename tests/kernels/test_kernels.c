@@ -126,6 +126,19 @@ static void test_element_wise(void **state) {
   assert_int_equal(failures, 0);
 }
 
+/* With what may follow it: bias, another operand, relu. */
+static void post_cases(const char *x, const char *w, const char *y, const char *attrs) {
+  for (int how = 0; how < 8; how++) {
+    char operands[160], all[200], bias[24];
+    snprintf(bias, sizeof bias, "f32[%.*s]", (int)strcspn(w + 4, ","), w + 4);
+    snprintf(operands, sizeof operands, "%s %s %s %s", x, w, how & 1 ? bias : "", how & 2 ? y : "");
+    snprintf(all, sizeof all, "%s bias=%d relu=%d", attrs, how & 1, how >> 2);
+    t_case c;
+    if (!t_parse(&c, "conv_post", operands, y, all)) fail_msg("mistake in case conv_post %s %s", operands, all);
+    check(&c, false, 1e-5);
+  }
+}
+
 /* A convolution, the gradient of its operand and that of its weights. */
 static void conv_cases(const char *x, const char *w, const char *y, const char *attrs) {
   static const char *const name[] = { "conv", "conv_data", "conv_weight" };
@@ -145,7 +158,7 @@ static void test_convolutions(void **state) {
   (void)state;
   failures = 0;
 #define CASE(op, in, out, attrs, tol)
-#define CONV(x, w, y, attrs) conv_cases(x, w, y, attrs);
+#define CONV(x, w, y, attrs) conv_cases(x, w, y, attrs), post_cases(x, w, y, attrs);
 #include "tests/kernels/cases.def"
 #undef CASE
 #undef CONV

@@ -114,12 +114,27 @@ static void same_bits_on_any_team(void **state) {
   static float one[4][30 * 40 * 60];
   for (int threads = 1; threads <= 3; threads++) {
     bind(&t, threads);
-    double *seconds = calloc(t.r.plan->ncall, sizeof *seconds);
-    kd__bound_time(t.b, seconds);
+    uint32_t calls = kd__plan_calls(t.r.plan);
+    double *seconds = calloc(calls, sizeof *seconds);
+    int64_t *times = calloc(calls, sizeof *times);
+    kd__bound_watch(t.b, &(kd_watch){ .seconds = seconds, .times = times });
     run(&t, threads), run(&t, threads);
     assert_null(kd__bound_faulted(t.b));
-    for (uint32_t i = 0; i < t.r.plan->ncall; i++) assert_true(t.r.plan->call[i].op != KD_OP_LOOP || seconds[i] > 0);
+    kd__bound_watch(t.b, NULL);
+    for (uint32_t i = 0, body = t.r.plan->ncall; i < t.r.plan->ncall; i++) {
+      const kd_plan_loop *l = t.r.plan->call[i].loop;
+      double inside = 0;
+      assert_int_equal(times[i], 2);
+      if (!l) continue;
+      for (uint32_t k = 0; k < l->body->ncall; k++) {
+        assert_int_equal(times[body + k], 2 * l->times);
+        inside += seconds[body + k];
+      }
+      assert_true(inside > 0 && seconds[i] >= inside);
+      body += kd__plan_calls(l->body);
+    }
     free(seconds);
+    free(times);
     for (uint32_t k = 0; k < 4; k++) {
       const kd_tensor *v = kd__bound_result(t.b, k);
       size_t n = 1;

@@ -13,6 +13,22 @@ static kd__ref_window window_of(const kd_call *c, const kd__ref_vol *w) {
   return r;
 }
 
+/* What comes after the sum: a bias of the channel, another operand, relu. */
+static double finish(const kd_call *c, double v, const int64_t *i) {
+  if (c->op != KD_OP_CONV_POST) return v;
+  uint32_t next = 2;
+  if (c->attr[5].u.i) {
+    const kd_tensor *b = &c->in[next++];
+    v += kd__ref_load(b, i[1] * b->stride[0]);
+  }
+  if (next < c->nin) {
+    kd__ref_vol add = kd__ref_volume(&c->in[next]);
+    v += kd__ref_load(add.t, kd__ref_vat(&add, i[0], i[1], i + 2));
+  }
+  return c->attr[6].u.i && v < 0 ? 0 : v;
+}
+
+void kd__ref_conv_post(const kd_call *c, const kd_exec *x) { kd__ref_conv(c, x); }
 void kd__ref_conv(const kd_call *c, const kd_exec *x) {
   (void)x;
   kd__ref_vol in = kd__ref_volume(&c->in[0]), w = kd__ref_volume(&c->in[1]), out = kd__ref_volume(&c->out[0]);
@@ -27,7 +43,7 @@ void kd__ref_conv(const kd_call *c, const kd_exec *x) {
       for (int64_t ch = 0; ch < per_in; ch++)
         sum += kd__ref_load(in.t, kd__ref_vat(&in, i[0], first + ch, s)) * kd__ref_load(w.t, kd__ref_vat(&w, i[1], ch, k));
     }
-    kd__ref_store(out.t, kd__ref_vat(&out, i[0], i[1], i + 2), sum);
+    kd__ref_store(out.t, kd__ref_vat(&out, i[0], i[1], i + 2), finish(c, sum, i));
   }
 }
 

@@ -1,0 +1,134 @@
+/* test_simd.c: the loops of simd.h for every instruction set that this processor has, against plain sums in double precision; the sets with fused
+ * multiply-add also against each other, bit for bit. */
+#include "runtime/kernels/simd.h"
+#include "tests/kernels/call.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <math.h>
+#include <cmocka.h>
+
+static float *numbers(int64_t n, uint64_t *state) {
+  float *v = malloc((size_t)(n + 64) * sizeof *v);
+  assert_non_null(v);
+  for (int64_t i = 0; i < n + 64; i++) v[i] = (float)(t_uniform(state) * 2 - 1);
+  return v;
+}
+
+typedef struct shape { int64_t m, n, k; } shape;
+/* how: bit 0 A by columns, 1 B packed, 2 B by columns and packed, 3 added, 4 turned. */
+static void product(const kd__simd *s, shape z, int how, float **result) {
+  uint64_t state = 7;
+  bool by_columns = how & 1, packed = how & 6, b_columns = how & 4, turned = how & 16;
+  int64_t panels = (z.n + KD__PANEL - 1) / KD__PANEL, lda = (by_columns ? z.m : z.k) + 3, ldb = (b_columns ? z.k : z.n) + 2, ldc = (turned ? z.m : z.n) + 1;
+  float *a = numbers(lda * (by_columns ? z.k : z.m), &state), *b = numbers(ldb * (b_columns ? z.n : z.k), &state);
+  float *c = numbers(ldc * (turned ? z.n : z.m), &state), *before = malloc((size_t)(ldc * (turned ? z.n : z.m) + 64) * sizeof *before);
+  float *panel = numbers(panels * KD__PANEL * z.k, &state);
+  memcpy(before, c, (size_t)(ldc * (turned ? z.n : z.m) + 64) * sizeof *before);
+  kd__mm g = { .m = z.m, .n = z.n, .k = z.k, .ars = by_columns ? 1 : lda, .aks = by_columns ? lda : 1, .bps = KD__PANEL, .bks = ldb, .ldc = ldc, .add = how & 8, .turned = turned };
+  if (packed) {
+    for (int64_t j = 0; j < panels; j++) {
+      int64_t n = z.n - j * KD__PANEL < KD__PANEL ? z.n - j * KD__PANEL : KD__PANEL, row = b_columns ? 1 : ldb, col = b_columns ? ldb : 1;
+      s->pack(z.k, n, b + j * KD__PANEL * col, row, col, panel + j * KD__PANEL * z.k);
+    }
+    g.bps = KD__PANEL * z.k, g.bks = KD__PANEL, g.padded = true;
+  }
+  s->mm(&g, a, packed ? panel : b, c);
+  for (int64_t i = 0; i < (turned ? z.n : z.m); i++)
+    for (int64_t j = 0; j < ldc + (i + 1 == (turned ? z.n : z.m) ? 64 : 0); j++) {
+      float got = c[i * ldc + j], was = before[i * ldc + j];
+      if (j >= (turned ? z.m : z.n)) { assert_true(memcmp(&got, &was, sizeof got) == 0); continue; }
+      int64_t row = turned ? j : i, col = turned ? i : j;
+      double want = how & 8 ? was : 0, size = fabs(want);
+      for (int64_t p = 0; p < z.k; p++) {
+        double t = (double)a[by_columns ? p * lda + row : row * lda + p] * b[b_columns ? col * ldb + p : p * ldb + col];
+        want += t, size += fabs(t);
+      }
+      if (fabs(got - want) > 3e-7 * size) fail_msg("%s %lldx%lldx%lld how %d: %g for %g at %lld,%lld", s->name, (long long)z.m, (long long)z.n, (long long)z.k, how, got, want, (long long)row, (long long)col);
+    }
+  free(a), free(b), free(panel), free(before);
+  *result = c;
+}
+
+static void products(void **state) {
+  static const shape shapes[] = { { 1, 1, 1 }, { 14, 32, 9 }, { 15, 33, 17 }, { 29, 31, 256 }, { 5, 70, 257 }, { 43, 101, 600 }, { 3, 64, 1024 }, { 30, 130, 512 }, { 13, 96, 40 } };
+  (void)state;
+  for (size_t q = 0; q < sizeof shapes / sizeof *shapes; q++)
+    for (int how = 0; how < 32; how++) {
+      float *first = NULL, *c;
+      size_t n = (size_t)((how & 16 ? shapes[q].m + 1 : shapes[q].n + 1) * (how & 16 ? shapes[q].n : shapes[q].m));
+      for (int i = 0; kd__simd_nth(i); i++) {
+        product(kd__simd_nth(i), shapes[q], how, &c);
+        if (first && strcmp(kd__simd_nth(i)->name, "base") != 0) assert_memory_equal(first, c, n * sizeof *c);
+        if (first) free(c);
+        else first = c;
+      }
+      free(first);
+    }
+}
+
+enum { C = 16, SIDE = 7 };
+/* One tile of a 3 x 3 window over one channel of sixteen: through the transforms, with bias, residual and relu, and its weight gradient. */
+static void tile(const kd__simd *s, int64_t y0, int64_t x0, float *out, float *grad) {
+  uint64_t state = 3;
+  float *x = numbers(SIDE * SIDE * C, &state), *g = numbers(9 * C, &state), *add = numbers(SIDE * SIDE * C, &state), *bias = numbers(C, &state), *dy = numbers(SIDE * SIDE * C, &state);
+  float v[KD__FREQ * C], u[KD__FREQ * C], w[KD__FREQ * C];
+  kd__tile in = { y0 - 1, x0 - 1, SIDE, SIDE, C }, to = { y0, x0, SIDE, SIDE, C };
+  s->wino_in(&in, x, v, C), s->wino_filter(g, u, C), s->wino_grad(&to, dy, w, C);
+  for (int i = 0; i < KD__FREQ * C; i++) w[i] *= v[i], v[i] *= u[i];             /* channel by channel */
+  s->wino_out(&to, out, v, C, &(kd__post){ bias, add, true });
+  s->wino_filter_grad(w, C, grad);
+  for (int64_t i = y0; i < y0 + 4 && i < SIDE; i++)
+    for (int64_t j = x0; j < x0 + 4 && j < SIDE; j++)
+      for (int c = 0; c < C; c++) {
+        double want = bias[c] + add[(i * SIDE + j) * C + c];
+        for (int a = 0; a < 9; a++) {
+          int64_t yy = i + a / 3 - 1, xx = j + a % 3 - 1;
+          if (yy >= 0 && xx >= 0 && yy < SIDE && xx < SIDE) want += (double)g[a * C + c] * x[(yy * SIDE + xx) * C + c];
+        }
+        assert_float_equal(out[(i * SIDE + j) * C + c], want < 0 ? 0 : want, 5e-6);
+      }
+  for (int a = 0; a < 9; a++)
+    for (int c = 0; c < C; c++) {
+      double want = 0;
+      for (int64_t i = y0; i < y0 + 4 && i < SIDE; i++)
+        for (int64_t j = x0; j < x0 + 4 && j < SIDE; j++) {
+          int64_t yy = i + a / 3 - 1, xx = j + a % 3 - 1;
+          if (yy >= 0 && xx >= 0 && yy < SIDE && xx < SIDE) want += (double)dy[(i * SIDE + j) * C + c] * x[(yy * SIDE + xx) * C + c];
+        }
+      assert_float_equal(grad[a * C + c], want, 1e-5);
+    }
+  free(x), free(g), free(add), free(bias), free(dy);
+}
+static void tiles(void **state) {
+  (void)state;
+  for (int64_t y = 0; y < SIDE; y += 4)
+    for (int64_t x = 0; x < SIDE; x += 4) {
+      static float out[2][SIDE * SIDE * C], grad[2][9 * C];
+      for (int i = 0; kd__simd_nth(i); i++) {
+        memset(out[i > 0], 0, sizeof out[0]);
+        tile(kd__simd_nth(i), y, x, out[i > 0], grad[i > 0]);
+        if (i == 0 || strcmp(kd__simd_nth(i)->name, "base") == 0) continue;
+        assert_memory_equal(out[1], out[0], sizeof out[0]);
+        assert_memory_equal(grad[1], grad[0], sizeof grad[0]);
+      }
+    }
+}
+
+/* What is no number stays none. */
+static void relu_keeps_nan(void **state) {
+  (void)state;
+  for (int i = 0; kd__simd_nth(i); i++) {
+    float v[KD__FREQ * C] = { 0 }, y[16 * C];
+    v[0] = NAN, v[1] = -1, v[2] = 1;
+    kd__simd_nth(i)->wino_out(&(kd__tile){ 0, 0, 4, 4, C }, y, v, C, &(kd__post){ .relu = true });
+    assert_true(isnan(y[0]));
+    assert_true(y[1] == 0 && y[2] > 0);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = { cmocka_unit_test(products), cmocka_unit_test(tiles), cmocka_unit_test(relu_keeps_nan) };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
