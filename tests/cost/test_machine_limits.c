@@ -14,6 +14,7 @@
 static char folder[64];
 static const char name[] = "A processor of the test";
 
+/* The cache folder is made with what it lies in. */
 static char *only_file(void) {
   static char path[400];
   DIR *d = opendir(folder);
@@ -109,8 +110,10 @@ static int drop(const char *path, const struct stat *s, int flag, struct FTW *w)
 int main(void) {
   (void)snprintf(folder, sizeof folder, "/tmp/kd-limits-XXXXXX");
   if (!mkdtemp(folder)) return 2;
+  strcat(folder, "/cache/kdc");
   const struct CMUnitTest tests[] = { cmocka_unit_test(kept), cmocka_unit_test(broken), cmocka_unit_test(nowhere) };
   int bad = cmocka_run_group_tests(tests, NULL, NULL);
+  folder[strlen(folder) - strlen("/cache/kdc")] = 0;
   (void)nftw(folder, drop, 16, FTW_DEPTH | FTW_PHYS);
   return bad;
 }
