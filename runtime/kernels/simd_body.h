@@ -204,30 +204,34 @@ INL void NAME(g3)(const VEC *m, int s, VEC *t, int r) {
 INL bool NAME(whole)(const kd__tile *t, int side) {
   return t->y0 >= 0 && t->x0 >= 0 && t->y0 + side <= t->height && t->x0 + side <= t->width;
 }
-/* One vector of channels of the tile, zeros outside. */
-INL void NAME(gather)(const kd__tile *t, const float *map, int side, VEC *d) {
+/* Where the places of a tile begin, and how much further the next channels lie: outside of the map a place of zeros, and nothing. */
+static const float NAME(zeros)[WIDTH];
+INL void NAME(places)(const kd__tile *t, const float *map, int side, const float **at, int64_t *step) {
   for (int i = 0; i < side; i++)
     for (int j = 0; j < side; j++) {
       int64_t y = t->y0 + i, x = t->x0 + j;
       bool in = y >= 0 && x >= 0 && y < t->height && x < t->width;
-      d[i * side + j] = in ? LOAD(map + (y * t->width + x) * t->c) : (VEC){ 0 };
+      at[i * side + j] = in ? map + (y * t->width + x) * t->c : NAME(zeros);
+      step[i * side + j] = in;
     }
 }
 /* Both dimensions of a tile of side * side vectors, to the 36 rows. */
 #define SPREAD(STEP, side) \
+  const float *place[side * side]; \
+  int64_t step[side * side]; \
+  bool whole = NAME(whole)(t, side); \
+  if (!whole) NAME(places)(t, map, side, place, step); \
   for (int64_t c = 0; c < t->c; c += WIDTH) { \
-    VEC d[side * side], e[KD__TILE_IN * side], q[KD__TILE_IN]; \
-    if (NAME(whole)(t, side)) { \
-      const float *at = map + (t->y0 * t->width + t->x0) * t->c + c; \
-      for (int j = 0; j < side; j++) { \
-        VEC column[side]; \
-        for (int i = 0; i < side; i++) column[i] = LOAD(at + (i * t->width + j) * t->c); \
-        STEP(column, 1, e + j, side); \
-      } \
-    } else { \
-      NAME(gather)(t, map + c, side, d); \
-      for (int j = 0; j < side; j++) STEP(d + j, side, e + j, side); \
+    VEC e[KD__TILE_IN * side], q[KD__TILE_IN]; \
+    const float *at = map + (t->y0 * t->width + t->x0) * t->c + c; \
+    UNROLLED \
+    for (int j = 0; j < side; j++) { \
+      VEC column[side]; \
+      if (whole) for (int i = 0; i < side; i++) column[i] = LOAD(at + (i * t->width + j) * t->c); \
+      else for (int i = 0; i < side; i++) column[i] = LOAD(place[i * side + j] + c * step[i * side + j]); \
+      STEP(column, 1, e + j, side); \
     } \
+    UNROLLED \
     for (int i = 0; i < KD__TILE_IN; i++) { \
       STEP(e + i * side, 1, q, 1); \
       for (int j = 0; j < KD__TILE_IN; j++) STORE(v + (i * KD__TILE_IN + j) * fs + c, q[j]); \

@@ -25,7 +25,8 @@ kd__tile kd__wino_tile(const kd__wino *w, int64_t t, int64_t height, int64_t wid
 static int64_t panels(int64_t n) { return kd__ceil_div(n, KD__PANEL); }
 
 static void forward_shape(kd__wino *w) {
-  int64_t per_tile = KD__FREQ * (w->in_row + w->out_row) * (int64_t)sizeof(float);
+  w->in_row = KD__FREQ * w->ci + KD__WINO_PAD, w->out_row = KD__FREQ * panels(w->co) * KD__PANEL + KD__WINO_PAD;
+  int64_t per_tile = (w->in_row + w->out_row) * (int64_t)sizeof(float);
   w->block = kd__min(BLOCK_MAX, kd__max(BLOCK_MIN, CACHE / per_tile));
   w->blocks = kd__ceil_div(kd__ceil_div(w->tiles, w->block), w->threads) * w->threads;        /* as many for each thread */
   w->block = kd__ceil_div(w->tiles, w->blocks), w->blocks = kd__ceil_div(w->tiles, w->block);
@@ -44,7 +45,6 @@ static bool shape(kd__wino *w, const kd_call *c, const kd_kernel_settings *s) {
   w->ci = v->wanted == KD__X ? v->cout : v->cin, w->co = v->wanted == KD__X ? v->cin : v->cout;
   const int64_t *out = v->wanted == KD__X ? v->in : v->out;
   w->down = kd__ceil_div(out[0], KD__TILE_OUT), w->across = kd__ceil_div(out[1], KD__TILE_OUT), w->tiles = v->batch * w->down * w->across;
-  w->in_row = w->ci + KD__WINO_PAD, w->out_row = panels(w->co) * KD__PANEL + KD__WINO_PAD;
   for (int i = 0; i < KD__ROLES; i++) {
     w->pack[i] = i != KD__W && !kd__channels_last(v->t[i]);
     if (w->pack[i]) w->at[i] = kd__wino_reserve(w, kd__count(v->t[i]));
@@ -129,8 +129,8 @@ static void run_block(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
   bool turned = v->wanted == KD__X;
   const int64_t *in = turned ? v->out : v->in, *out = turned ? v->in : v->out;
   int64_t py = turned ? 2 - v->pad_lo[0] : v->pad_lo[0], px = turned ? 2 - v->pad_lo[1] : v->pad_lo[1], image;
-  int64_t first = begin * w->block, n = kd__min(w->block, w->tiles - first), vs = n * w->in_row, ms = n * w->out_row, us = w->ci * panels(w->co) * KD__PANEL;
-  float *vt = (float *)(j->work + (size_t)kd__par_thread() * w->work_size), *m = vt + KD__FREQ * vs;
+  int64_t first = begin * w->block, n = kd__min(w->block, w->tiles - first), vs = w->ci, ms = panels(w->co) * KD__PANEL, us = w->ci * panels(w->co) * KD__PANEL;
+  float *vt = (float *)(j->work + (size_t)kd__par_thread() * w->work_size), *m = vt + n * w->in_row;
   (void)end, (void)chunk;
   for (int64_t t = 0; t < n; t++) {
     kd__tile tile = kd__wino_tile(w, first + t, in[0], in[1], w->ci, py, px, &image);

@@ -15,7 +15,7 @@ typedef struct kd__wino {
   int threads;
   kd__role from, to;
   int64_t ci, co, down, across, tiles;           /* tiles: of the whole batch */
-  int64_t in_row, out_row;                       /* floats from tile to tile */
+  int64_t in_row, out_row;                       /* floats from tile to tile; all frequencies of a tile lie together, for gradients all tiles of a frequency */
   int64_t block, blocks;                         /* tiles worked on together, and how many such blocks */
   bool pack[KD__ROLES], pack_add;
   size_t at[KD__ROLES], add, bias, filters, work, work_size, total;   /* byte offsets in scratch; work: for each thread (forward), or for all */

@@ -135,7 +135,7 @@ static void post_cases(const char *x, const char *w, const char *y, const char *
     snprintf(all, sizeof all, "%s bias=%d relu=%d", attrs, how & 1, how >> 2);
     t_case c;
     if (!t_parse(&c, "conv_post", operands, y, all)) fail_msg("mistake in case conv_post %s %s", operands, all);
-    check(&c, false, 1e-5);
+    check(&c, false, 5e-5);                      /* what is added may cancel most of the sum */
   }
 }
 
