@@ -28,19 +28,15 @@ static void machine(kd_table *t, const kd_module *m, const kd__profile *f) {
 }
 
 /* --- the table --------------------------------------------------------------------------------------------------------------------- */
-static void one(kd_table *t, const kd_program *p, uint32_t plan, const kd_bound *b, kd__profile_plan *f) {
-  const kd_plan *what = p->module->plan[plan];
+static void one(kd_table *t, const kd_program *p, uint32_t plan, const kd_bound *b, const kd__profile_plan *f) {
+  const kd__profile_run *r = kd__profile_median(f);
   double inside = 0;
-  for (uint32_t k = 0; k < kd__plan_calls(what); k++) {
-    f->watch.seconds[k] /= (double)f->runs;
-    if (k < what->ncall) inside += f->watch.seconds[k];
-  }
-  kd__table_program *to = kd__table_add(t, p, plan, b, f->watch.seconds);
-  double whole = f->whole / (double)f->runs, n = (double)f->runs;
+  for (uint32_t k = 0; k < p->module->plan[plan]->ncall; k++) inside += r->call[k];
+  kd__table_program *to = kd__table_add(t, p, plan, b, r->call);
   kd__table_place(t, &to->c, p->module, plan);
-  kd__table_other(t, to, "data", f->data / n);
-  kd__table_other(t, to, "dispatch", whole > inside ? whole - inside : 0);
-  kd__table_other(t, to, "scheme", f->scheme / n);
+  kd__table_other(t, to, "data", r->data);
+  kd__table_other(t, to, "dispatch", r->whole > inside ? r->whole - inside : 0);
+  kd__table_other(t, to, "scheme", r->scheme);
   kd__table_close(t, to, p->module, plan);
   to->c.runs = f->runs;
   to->c.first = f->first;

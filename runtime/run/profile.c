@@ -48,45 +48,53 @@ static kd_status one(driver *d) {
     d->before = steps > 0 && steps / 2 < d->p->before ? steps / 2 : d->p->before;
     d->at = -1;
   }
-  bool measured = plan && plan->ran >= d->before && wanted(d);
+  bool measured = plan && plan->ran >= d->before && plan->runs < d->p->steps && wanted(d);
+  if (measured) plan->watch.seconds = plan->run[plan->runs].call;
   if (plan && r->bound[c->a]) kd__bound_watch(r->bound[c->a], measured ? &plan->watch : NULL);
   double start = kd__now();
   kd_status s = kd__code_one(r);
   double end = kd__now();
   if (plan) {
     if (plan->ran++ == 0) plan->first = end - start;
-    if (measured) plan->runs++, plan->whole += end - start;
+    if (measured) plan->run[plan->runs++].whole = end - start;
     d->at = c->a;
     d->on = measured;
     if (measured) note(d->p, KD__PROFILE_PLAN, c->a, start, end);
   } else if (d->at >= 0 && d->on) {
-    if (brings_data(c)) d->p->plan[d->at].data += end - start;
-    else d->p->plan[d->at].scheme += end - start;
+    kd__profile_run *run = &d->p->plan[d->at].run[d->p->plan[d->at].runs - 1];
+    if (brings_data(c)) run->data += end - start;
+    else run->scheme += end - start;
     note(d->p, brings_data(c) ? KD__PROFILE_DATA : KD__PROFILE_SCHEME, d->at, start, end);
   }
   return s;
+}
+
+static bool room_of(kd__profile *p, kd__profile_plan *f, size_t calls) {
+  kd_watch *w = &f->watch;
+  size_t n = (size_t)p->steps;
+  f->run = calloc(n + 1, sizeof *f->run);
+  f->calls = calloc(n * calls + 1, sizeof *f->calls);
+  w->times = calloc(calls + 1, sizeof *w->times);
+  w->cap = p->events;
+  w->event = p->events ? malloc(p->events * sizeof *w->event) : NULL;
+  if (!f->run || !f->calls || !w->times || (p->events && !w->event)) return false;
+  for (size_t i = 0; i < n; i++) f->run[i].call = f->calls + i * calls;
+  return true;
 }
 
 static bool get_room(kd__profile *p, const kd_module *m) {
   p->nplan = m->nplan;
   p->plan = calloc(m->nplan + (size_t)1, sizeof *p->plan);
   p->event = p->events ? calloc(p->events, sizeof *p->event) : NULL;
-  if (!p->plan || (p->events && !p->event)) return false;
-  for (uint32_t i = 0; i < m->nplan; i++) {
-    kd_watch *w = &p->plan[i].watch;
-    size_t n = kd__plan_calls(m->plan[i]) + (size_t)1;
-    w->seconds = calloc(n, sizeof *w->seconds);
-    w->times = calloc(n, sizeof *w->times);
-    w->cap = p->events;
-    w->event = p->events ? malloc(p->events * sizeof *w->event) : NULL;
-    if (!w->seconds || !w->times || (p->events && !w->event)) return false;
-  }
-  return true;
+  bool got = p->plan && (!p->events || p->event);
+  for (uint32_t i = 0; i < m->nplan && got; i++) got = room_of(p, &p->plan[i], kd__plan_calls(m->plan[i]));
+  return got;
 }
 
 void kd__profile_free(kd__profile *p) {
   for (uint32_t i = 0; p->plan && i < p->nplan; i++) {
-    free(p->plan[i].watch.seconds);
+    free(p->plan[i].run);
+    free(p->plan[i].calls);
     free(p->plan[i].watch.times);
     free(p->plan[i].watch.event);
   }
@@ -94,6 +102,18 @@ void kd__profile_free(kd__profile *p) {
   free(p->event);
   p->plan = NULL;
   p->event = NULL;
+}
+
+static double length(const kd__profile_run *r) { return r->whole + r->data + r->scheme; }
+
+/* The one that as many are shorter than as longer. */
+const kd__profile_run *kd__profile_median(const kd__profile_plan *p) {
+  for (int64_t i = 0; i < p->runs; i++) {
+    int64_t below = 0;
+    for (int64_t k = 0; k < p->runs; k++) below += length(&p->run[k]) < length(&p->run[i]) || (k < i && length(&p->run[k]) == length(&p->run[i]));
+    if (below == (p->runs - 1) / 2) return &p->run[i];
+  }
+  return &p->run[0];
 }
 
 kd_status kd__machine_profile(kd_machine *r, kd__profile *p, kd__run_error *err) {

@@ -91,9 +91,11 @@ kd_status kd__checkpoint_decided(const char *folder, int64_t **out, size_t *coun
 void      kd__machine_close(kd_machine *r);
 
 /* --- measuring ------------------------------------------------------------------------------------------------------------- */
-/* Of one plan: its runs after the first ones, and the seconds in them. `whole` is the instruction that runs it; `data` and `scheme` are what the
- * machine did from there to the next plan: for batches, and all else. `first`: its very first run, in which kernels are prepared. */
-typedef struct kd__profile_plan { int64_t runs, ran; double whole, data, scheme, first; kd_watch watch; } kd__profile_plan;
+/* Of one run of a plan the seconds: `whole` is the instruction that runs it; `data` and `scheme` are what the machine did from there to the next
+ * plan: for batches, and all else. `call`: by the call's number. */
+typedef struct kd__profile_run { double whole, data, scheme, *call; } kd__profile_run;
+/* Of one plan its runs after the first ones, as many as are to be measured. `first`: its very first run, in which kernels are prepared. */
+typedef struct kd__profile_plan { kd__profile_run *run; int64_t runs, ran; double first, *calls; kd_watch watch; } kd__profile_plan;
 typedef enum kd__profile_kind { KD__PROFILE_PLAN, KD__PROFILE_DATA, KD__PROFILE_SCHEME } kd__profile_kind;
 typedef struct kd__profile_event { kd__profile_kind kind; uint32_t plan; double start, end; } kd__profile_event;
 typedef struct kd__profile {
@@ -108,6 +110,8 @@ typedef struct kd__profile {
  * but look and close. All but steps, before, stage and events is filled here; kd__profile_free gives it back, also after a failure. */
 kd_status kd__machine_profile(kd_machine *r, kd__profile *p, kd__run_error *err);
 void      kd__profile_free(kd__profile *p);
+/* The run of median length of a plan that was measured: other processes disturb some. */
+const kd__profile_run *kd__profile_median(const kd__profile_plan *p);
 /* The plan as it was bound, NULL if it never ran; valid until the machine goes on or is closed. */
 const kd_bound *kd__machine_bound(const kd_machine *r, uint32_t plan);
 
