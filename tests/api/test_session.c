@@ -304,7 +304,7 @@ static void every_allocation_may_fail(void **state) {
   static const char wrong[] = "let a = nothing_like_it\nscheme { stage b: train c minimizing d on e for 1 epochs using f }\n";
   char *everything = with_everything();
   const struct { const char *program; kd_status ends; kd_compile_options o; } cases[] = {
-    { everything, KD_OK, { .check = true } },
+    { everything, KD_OK, { .check = true } }, { everything, KD_E_PROGRAM, { .memory_limit = 1 } },
     { toy_program, KD_OK, { 0 } }, { wrong, KD_E_PROGRAM, { 0 } }, { toy_definitions, KD_OK, { .check = true } },
     { toy_program, KD_OK, { .dump = "tokens", .dump_to = discard } }, { toy_program, KD_OK, { .dump = "plan", .dump_to = discard } },
   };
