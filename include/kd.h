@@ -84,6 +84,10 @@ KD_API void kd_session_free(kd_session *s);
 /* --- compiling -------------------------------------------------------------------------------------------------------- */
 typedef void (*kd_writer)(void *ctx, const char *text, size_t n);
 
+/* What a program computes of a sample that is the same each time it meets it (a frozen teacher's answer) can be kept by the sample's number: nowhere,
+ * in memory, in the session's cache folder, where later runs find it; AUTO: where it pays and there is room, memory first. */
+typedef enum kd_keep { KD_KEEP_AUTO, KD_KEEP_OFF, KD_KEEP_MEMORY, KD_KEEP_DISK } kd_keep;
+
 typedef struct kd_compile_options {
   const char *const *set; size_t nset;           /* "path.to.name=value": settings of the program, of equal paths the last; one that fits nothing is an error */
   bool double_precision;                         /* real numbers are f64 */
@@ -92,6 +96,8 @@ typedef struct kd_compile_options {
   bool check;                                    /* also try every definition of the file by itself; a file of definitions alone is right */
   const char *dump;                              /* a name of kd_dump_stage: what to print while compiling; NULL: nothing */
   kd_writer dump_to; void *dump_ctx;
+  kd_keep keep;
+  uint64_t keep_memory, keep_disk;               /* bytes of it at a time; 0: a quarter of what is free now */
 } kd_compile_options;
 
 typedef struct kd_program kd_program;
@@ -102,7 +108,7 @@ KD_API kd_status kd_compile_file(kd_session *s, const char *path, const kd_compi
 KD_API kd_status kd_compile_text(kd_session *s, const char *path, const char *text, size_t n, const kd_compile_options *o, kd_program **out);
 KD_API void kd_program_free(kd_program *p);      /* NULL is allowed */
 
-/* Names of what can be dumped, in the order in which it is made: "tokens", "ast", "graph", the passes, "plan", "code". NULL past the end. */
+/* Names of what can be dumped, in the order in which it is made: "tokens", "ast", "graph", the passes, "split", "plan", "code". NULL past the end. */
 KD_API const char *kd_dump_stage(size_t i);
 /* What was compiled, in a few lines: stages, parameters by model, memory. */
 KD_API void kd_program_describe(const kd_program *p, kd_writer to, void *ctx);

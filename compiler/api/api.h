@@ -37,6 +37,7 @@ struct kd_program {
   kd_dtype real;
   int64_t memory_limit;
   bool sealed;                                   /* its texts are those in `source`, whatever the files say by now */
+  kd_frozen_options frozen;                      /* with what is free now in place of 0 */
   const char *const *folder; size_t nfolder;     /* where data is looked for */
   const char *const *set; size_t nset;           /* as given, for the run folder */
   kd_compile_options opt;                        /* while compiling; its strings are borrowed */
@@ -62,6 +63,8 @@ const char *kd__text_module(void *ctx, const char *name, const kd_source *near, 
 void kd__text_remember(kd_program *p, const char *shown, const char *text, size_t size);
 kd_status kd__weights_header(void *ctx, const char *file, kd_weights *out, char *why, size_t n);
 bool kd__data_rows(void *ctx, const kd_dataset *d, int64_t *rows, char *why, size_t n);
+/* How many bytes may be kept, where the options leave that open. */
+kd_frozen_options kd__room_for_rows(const kd_session *s, const kd_compile_options *o);
 /* The folders for data files: the config's, the program's own, its `data`, the system's. */
 void kd__data_folders(kd_program *p);
 

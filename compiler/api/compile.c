@@ -14,6 +14,7 @@ static kd_program *begin(kd_session *s, const char *path, const kd_compile_optio
   p->recorded = recorded;
   p->stdlib = recorded ? recorded->stdlib : s->config.stdlib;
   if (o) p->opt = *o;
+  p->frozen = kd__room_for_rows(s, &p->opt);
   kd__arena_init(&p->arena, &s->alloc, &p->oom);
   kd__arena_init(&p->scratch, &s->alloc, &p->oom);
   s->programs++;
@@ -56,7 +57,8 @@ static bool dumps(const kd_program *p, const char *stage) { return p->opt.dump &
 static kd_elab_options options(kd_program *p) {
   kd_elab_options o = { .load = kd__text_module, .load_ctx = p, .describe = kd__data_rows, .describe_ctx = p,
                         .weights = p->recorded ? NULL : kd__weights_header, .weights_ctx = p,
-                        .real = p->opt.double_precision ? KD_F64 : KD_F32, .memory = p->opt.memory_limit, .check_definitions = p->opt.check, .seen_ctx = p, .scratch = &p->scratch };
+                        .real = p->opt.double_precision ? KD_F64 : KD_F32, .memory = p->opt.memory_limit, .check_definitions = p->opt.check, .seen_ctx = p, .scratch = &p->scratch,
+                        .frozen = &p->frozen };
   o.setting = settings(p, &o.nsetting);
   if (p->recorded) { o.decided = p->recorded->decided; o.ndecided = p->recorded->ndecided; }
   if (p->opt.dump) { o.seen = kd__dump_seen; o.planned = kd__dump_planned; }

@@ -82,6 +82,7 @@ static void memory(kd_table *t, const kd_program *p) {
   kd_memory_cost *c = &t->memory;
   for (uint32_t i = 0; i < m->nslot; i++) c->kept += slot_bytes(&m->slot[i]);
   for (uint32_t i = 0; i < m->nstream; i++) c->data += stream_bytes(m, &m->stream[i]) + rows_bytes(p, &m->stream[i]);
+  for (uint32_t i = 0; i < m->nfrozen; i++) if (m->frozen[i].where == KD_KEEPING_MEMORY) c->data += m->frozen[i].rows * m->frozen[i].sample_bytes;
   for (uint32_t i = 0; i < m->ngroup; i++) {
     bool kept = false;
     for (uint32_t k = 0; k < m->ncode; k++) kept = kept || (m->code[k].op == KD_CODE_SNAPSHOT && m->code[k].a == (int64_t)i);
@@ -120,6 +121,7 @@ static void others(costing *c, kd__table_program *to, const kd_module *m, uint32
     const kd_stream *s = runs_plan(&m->code[i], plan) ? batches_around(m, i) : NULL;
     if (!s) continue;
     for (uint32_t k = 0; k < s->nbind; k++) bytes += 2 * (double)slot_bytes(&m->slot[s->bind[k].slot]);
+    for (uint32_t k = 0; k < s->nkept; k++) bytes += (double)slot_bytes(&m->slot[m->kept[s->kept[k].kept].column[s->kept[k].column].slot]);
     break;
   }
   if (bytes > 0) kd__table_other(c->t, to, "data", 1e-6 + bytes / c->t->limits.bytes[KD__ALONE][KD__REACH_MEMORY]);

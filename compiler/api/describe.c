@@ -78,6 +78,26 @@ static void stages(const kd_module *m, bool *chosen, kd__buf *b) {
   }
 }
 
+/* What is the same each time, and kept or for want of room not kept. */
+static void frozen(const kd_module *m, kd__buf *b) {
+  for (uint32_t i = 0; i < m->nfrozen; i++) {
+    const kd_frozen_part *f = &m->frozen[i];
+    if (f->where < KD_KEEPING_ROOM) continue;
+    kd__buf_printf(b, "  %s ", m->plan[f->plan]->name);
+    if (f->where == KD_KEEPING_ROOM) {
+      kd__buf_puts(b, "would keep ");
+      bytes(b, f->want_bytes * f->rows);
+      kd__buf_printf(b, ", and there is no room: %.0f %% of its work is the same each time\n", 100 * f->frozen_flops / f->all_flops);
+      continue;
+    }
+    kd__buf_puts(b, "keeps ");
+    bytes(b, f->sample_bytes * f->rows);
+    kd__buf_printf(b, " %s, %" PRId64 " for each sample", f->where == KD_KEEPING_DISK ? "on disk" : "in memory", f->sample_bytes);
+    if (f->part) kd__buf_printf(b, " (there is no room for all %" PRId64 ")", f->want_bytes);
+    kd__buf_printf(b, ": %.0f %% of its work is done once\n", 100 * f->saved_flops / f->all_flops);
+  }
+}
+
 static void memory(const kd_module *m, kd__buf *b) {
   int64_t kept = 0, arena = 0;
   for (uint32_t i = 0; i < m->nslot; i++) kept += kd__type_count(&m->slot[i].type) * (int64_t)kd__dtype_size((kd_dtype)m->slot[i].type.dtype);
@@ -102,6 +122,7 @@ void kd_program_describe(const kd_program *p, kd_writer to, void *ctx) {
   kd__buf_puts(&b, "  parameters: ");
   owners(m, chosen, &b);
   kd__buf_putc(&b, '\n');
+  frozen(m, &b);
   memory(m, &b);
   free(chosen);
   hand_out(&b, to, ctx);

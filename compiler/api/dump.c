@@ -2,7 +2,7 @@
 #include "compiler/api/api.h"
 #include "compiler/pass/pass.h"
 
-static const char *const before[] = { "tokens", "ast", "graph" }, *const after[] = { "plan", "code" };
+static const char *const before[] = { "tokens", "ast", "graph" }, *const after[] = { "split", "plan", "code" };
 enum { BEFORE = sizeof before / sizeof *before, AFTER = sizeof after / sizeof *after };
 
 const char *kd_dump_stage(size_t i) {

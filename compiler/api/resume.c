@@ -26,6 +26,9 @@ static kd_status load(kd_session *s, const char *folder, kd__settings **out) {
   return refuse(s, KD_E_FORMAT, why);
 }
 
+/* 0 stands for what is free now. */
+static uint64_t room(int64_t bytes) { return bytes < 0 ? 0 : bytes == 0 ? 1 : (uint64_t)bytes; }
+
 static kd_status compile(kd_session *s, const char *folder, kd__settings *set, kd_program **out) {
   const kd__source_copy *text = NULL;
   for (size_t i = 0; i < set->nsource && !text; i++)
@@ -40,7 +43,8 @@ static kd_status compile(kd_session *s, const char *folder, kd__settings *set, k
     kd__settings_free(set);
     return refuse(s, st, why);
   }
-  kd_compile_options c = { .set = set->setting, .nset = set->nsetting, .double_precision = set->real == KD_F64, .memory_limit = set->memory_limit };
+  kd_compile_options c = { .set = set->setting, .nset = set->nsetting, .double_precision = set->real == KD_F64, .memory_limit = set->memory_limit,
+                           .keep = (kd_keep)set->cache, .keep_memory = room(set->cache_memory), .keep_disk = room(set->cache_disk) };
   return kd__compile(s, set->path, text->text, text->size, &c, set, out);
 }
 

@@ -15,6 +15,11 @@ typedef struct kd_setting { const char *path, *value; bool used; } kd_setting;
 typedef struct kd_weight { const char *name, *stored; kd_type type; } kd_weight;
 typedef struct kd_weights { const kd_weight *tensor; size_t n; } kd_weights;             /* sorted by name */
 
+/* What is done about parts of programs that are the same each time. Where rows of samples are kept: nowhere, in memory, in the cache folder, or where it
+ * pays (AUTO); and how many bytes there may be in each at a time. */
+typedef enum kd_cache_mode { KD_CACHE_AUTO, KD_CACHE_OFF, KD_CACHE_MEMORY, KD_CACHE_DISK } kd_cache_mode;
+typedef struct kd_frozen_options { kd_cache_mode mode; int64_t memory, disk; } kd_frozen_options;
+
 typedef struct kd_elab_options {
   /* Text of a library or local module, NULL when there is none: name is a slash-separated path without ".kd" ("logit/kd").
    * `shown` gets the path for messages. `near`: the source that asked. */
@@ -34,6 +39,7 @@ typedef struct kd_elab_options {
   const int64_t *decided; size_t ndecided;        /* what the first decisions of the scheme came to; at the next one the module ends */
   bool tried;                                    /* what follows a decision was checked before */
   kd__arena *scratch;                            /* for that check: empty, and needed until the diagnostics are told; NULL: the module's arena */
+  const kd_frozen_options *frozen;               /* NULL: every program computes all that it computes each time */
   bool other_batch;                              /* another batch size than the program says (elaborate.c) */
   /* Called with each program's graph: stage name of the pipeline ("graph", then each pass), for --dump. May be NULL. */
   void (*seen)(void *ctx, const char *stage, const char *program, const kd_graph *g);

@@ -70,7 +70,7 @@ static kd_span place_of(elab *e, const kd_code *code, uint32_t ncode, int64_t pl
 
 /* Within the limit, if there is one. */
 static kd_plan *plan_within(elab *e, const kd_graph *g, const kd_slot *slot, uint32_t nslot, const char *name, seen_ctx *c, kd_span at) {
-  int64_t kept = kept_bytes(slot, nslot), left = e->opt->memory - kept, least = 0;
+  int64_t kept = kept_bytes(slot, nslot) + e->build->row_bytes, left = e->opt->memory - kept, least = 0;
   if (!e->opt->memory) return kd__plan_make(e->a, g, slot, nslot, name, note_copy, c);
   kd_plan *plan = kd__plan_within(e->a, g, slot, nslot, name, left, &least, note_copy, c);
   if (plan || !least) return plan;
@@ -82,16 +82,26 @@ static kd_plan *plan_within(elab *e, const kd_graph *g, const kd_slot *slot, uin
   return NULL;
 }
 
-static kd_plan *make_plan(elab *e, const planned *p, const kd_slot *slot, uint32_t nslot, kd_span at) {
+/* The graph through all passes. */
+static bool improve(elab *e, planned *p) {
   prog whole = { .g = p->g, .name = p->name };
-  if (kd__over_budget(e, &whole, e->heaviest.at.src ? e->heaviest.at : e->file->syn->file->span)) return NULL;
+  if (kd__over_budget(e, &whole, e->heaviest.at.src ? e->heaviest.at : e->file->syn->file->span)) return false;
   seen_ctx c = { e, p->name, false };
   if (e->opt->seen) e->opt->seen(e->opt->seen_ctx, "graph", p->name, p->g);
-  kd_graph *g = kd__pass_all(p->g, check_pass, &c);
-  if (c.bad) return NULL;
-  kd_plan *plan = plan_within(e, g, slot, nslot, p->name, &c, at);
+  p->improved = kd__pass_all(p->g, check_pass, &c);
+  return !c.bad;
+}
+
+static kd_plan *make_plan(elab *e, const planned *p, const kd_slot *slot, uint32_t nslot, kd_span at) {
+  seen_ctx c = { e, p->name, false };
+  kd_plan *plan = plan_within(e, p->improved, slot, nslot, p->name, &c, at);
   if (plan && e->opt->planned) e->opt->planned(e->opt->seen_ctx, plan, slot);
   return plan;
+}
+
+static bool improve_all(elab *e) {
+  for (size_t i = 0; i < e->build->plan.n; i++) if (!improve(e, &e->build->plan.v[i])) return false;
+  return true;
 }
 
 static const char *base_name(elab *e, const char *path) {
@@ -112,9 +122,10 @@ kd_graph *kd__reset_graph(elab *e, const slots *s) {
 }
 
 /* --- code ---------------------------------------------------------------------------------------------------------------------------- */
-static int64_t *target_of(kd_code *c) {
+int64_t *kd__code_target(kd_code *c) {
   switch (c->op) {
-    case KD_CODE_LOOP: case KD_CODE_NEXT: case KD_CODE_BATCHES: case KD_CODE_MORE: case KD_CODE_BATCH_IF: case KD_CODE_EVERY: return &c->c;
+    case KD_CODE_LOOP: case KD_CODE_NEXT: case KD_CODE_BATCHES: case KD_CODE_MORE: case KD_CODE_BATCH_IF: case KD_CODE_EVERY:
+    case KD_CODE_HOLD: case KD_CODE_KEEP: return &c->c;
     case KD_CODE_JUMP: return &c->a;
     case KD_CODE_JUMP_IF: return &c->b;
     default: return NULL;
@@ -155,7 +166,7 @@ static kd_code *final_code(elab *e, uint32_t init, uint32_t *n) {
   for (size_t i = 0; i < b->code.n; i++) {
     kd_code c = b->code.v[i];
     if (to[i] == to[i + 1]) continue;
-    int64_t *t = target_of(&c);
+    int64_t *t = kd__code_target(&c);
     if (t) *t = to[*t];
     if (c.op == KD_CODE_RUN || c.op == KD_CODE_STEP || c.op == KD_CODE_LOSS || c.op == KD_CODE_EVAL) c.a = plan[c.a];
     code[to[i]] = c;
@@ -225,6 +236,9 @@ kd_module *kd__module_finish(elab *e) {
   for (size_t i = 0; i < e->init->g->write.n; i++) KD_PUSH(e->a, all, e->init->g->write.v[i].slot);
   uint32_t init = kd__add_plan(e, "init", kd__reset_graph(e, &all)), ncode;
   kd_code *code = final_code(e, init, &ncode);
+  if (!improve_all(e)) return NULL;
+  code = kd__frozen_split(e, code, &ncode);          /* what joins operators into larger ones comes after it */
+  if (e->sink->errors) return NULL;
   place_slots(e);
   m->arena = e->a;
   m->name = base_name(e, e->file->syn->src->path);
@@ -255,6 +269,8 @@ kd_module *kd__module_finish(elab *e) {
   m->nload = (uint32_t)b->load.n;
   for (size_t i = 0; i < b->load.n; i++) m->load[i] = b->load.v[i].l;
   m->weights = b->weights.v; m->nweights = (uint32_t)b->weights.n;
+  m->kept = b->rows.v; m->nkept = (uint32_t)b->rows.n;
+  m->frozen = b->parts.v; m->nfrozen = (uint32_t)b->parts.n;
   m->nreg = b->nreg;
   m->report = b->report.v; m->nreport = (uint32_t)b->report.n;
   m->decision = KD_NEWN(e->a, kd_decision, b->decision.n);

@@ -16,7 +16,7 @@ typedef struct models { net **v; size_t n, cap; targets what, except; } models;
 typedef struct freeze_rule { targets what, except; bool on; } freeze_rule;
 
 /* The module under construction. Graphs are planned at the end, when every slot has its place. */
-typedef struct planned { const char *name; kd_graph *g; } planned;
+typedef struct planned { const char *name; kd_graph *g, *improved; } planned;          /* improved: through the passes */
 /* Programs whose slots are known at the end only: initial values set again, parameters copied. */
 typedef struct deferred { size_t load, nload; kd_graph *g; models what, to; const char *how; place *below; const kd_ast *at; frame *frame; } deferred;
 /* Where a carried value comes from. */
@@ -47,6 +47,8 @@ typedef struct mod_build {
   KD_VEC(made_in) made;
   KD_VEC(freeze_rule) frozen;
   KD_VEC(averaged) averaged;
+  KD_VEC(kd_kept) rows; int64_t row_bytes;         /* row_bytes: in memory at a time, at most */
+  KD_VEC(kd_frozen_part) parts;
   KD_VEC(committed) committed;                     /* in the batch at hand */
   KD_VEC(pending) dropped;                         /* of the batch at hand: updates that waited for a step when a program ended */
   uint32_t nreg, ncounter;
@@ -140,6 +142,12 @@ void kd__evaluate(elab *e, scope *s, const kd_ast *n, bool report);
 val *kd__evaluate_value(elab *e, scope *s, const kd_ast *n);
 void kd__resolve(elab *e);                                               /* what was deferred, so far */
 void kd__unhit_rules(elab *e);                                           /* `freeze` that matched nothing */
+
+/* --- frozen.c ----- */
+/* What programs would compute anew each time although it is the same goes into programs of its own, and instructions for them into the code. Graphs have
+ * been through the passes. */
+int64_t *kd__code_target(kd_code *c);                                    /* the instruction's address that is an operand, or NULL (finish.c) */
+kd_code *kd__frozen_split(elab *e, kd_code *code, uint32_t *ncode);
 
 /* --- weights.c ----- */
 size_t kd__loads(elab *e, const kd_ast *at);                             /* a load, still empty, for each network with `from` before a reset: how many */

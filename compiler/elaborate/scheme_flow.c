@@ -15,7 +15,7 @@ uint32_t kd__here(elab *e) { return (uint32_t)e->build->code.n; }
 
 /* A program's name is its address in logs and dumps, so no two share one. */
 uint32_t kd__add_plan(elab *e, const char *name, kd_graph *g) {
-  KD_PUSH(e->a, e->build->plan, (planned){ kd__new_name(e, &e->plan_names, name), g });
+  KD_PUSH(e->a, e->build->plan, (planned){ .name = kd__new_name(e, &e->plan_names, name), .g = g });
   return (uint32_t)e->build->plan.n - 1;
 }
 

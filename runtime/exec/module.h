@@ -52,7 +52,32 @@ typedef struct kd_stream {
   bool shuffle, drop_last;
   struct { uint32_t field; int64_t slot; } *bind; uint32_t nbind;
   int64_t index_slot;                            /* i64 [batch], or -1 */
+  struct { uint32_t kept, column; } *kept; uint32_t nkept;               /* rows of the samples that are kept go to these columns' slots */
 } kd_stream;
+
+/* Values of samples that are the same each time, kept by the sample's number. `plan` makes them for the samples that `fill` brings, in the slots of the
+ * columns, whose leading axis they are; `reads`: the slots beside `fill`'s that it depends on. `makes`: a hash of what it computes. */
+typedef struct kd_kept_column { kd_type type; uint32_t slot; } kd_kept_column;              /* of one sample */
+typedef struct kd_kept {
+  const char *name;
+  uint32_t plan;
+  kd_stream fill;
+  kd_kept_column *column; uint32_t ncolumn;
+  uint32_t *reads; uint32_t nreads;
+  uint64_t makes;
+  bool disk;                                     /* in the cache folder, for later runs too; else in memory */
+} kd_kept;
+
+/* What of a program is the same each time for a sample, and what the compiler has decided about it: for people, and for `kdc cost`. Work is counted for one
+ * sample: `all` is the program's, `frozen` what needs no more than once for each, `saved` what a kept part saves. */
+typedef enum kd_keeping { KD_KEEPING_OFF, KD_KEEPING_LITTLE, KD_KEEPING_ROOM, KD_KEEPING_MEMORY, KD_KEEPING_DISK } kd_keeping;
+typedef struct kd_frozen_part {
+  uint32_t plan;
+  kd_keeping where;                              /* OFF: not wanted; LITTLE: it would not pay; ROOM: there is no room; else where it is kept */
+  bool part;                                     /* not all of it: there is no room for the rest */
+  int64_t rows, sample_bytes, want_bytes;        /* want_bytes: of a sample, if all of it were kept */
+  double all_flops, frozen_flops, saved_flops, passes;
+} kd_frozen_part;
 
 /* Machine instructions (code.def): every operand is an integer; strings and reals go through the module's pools. */
 typedef enum kd_code_op {
@@ -107,5 +132,7 @@ typedef struct kd_module {
   uint32_t nreg;                                 /* host registers (double) that programs' results land in */
   kd_report_row *report; uint32_t nreport;
   kd_decision *decision; uint32_t ndecision;
+  kd_kept *kept; uint32_t nkept;
+  kd_frozen_part *frozen; uint32_t nfrozen;
 } kd_module;
 #endif

@@ -6,9 +6,10 @@
 #define KD_PLAN_H
 #include "runtime/kernels/kernel.h"
 
-typedef enum kd_slot_kind { KD_SLOT_PARAM, KD_SLOT_STATE, KD_SLOT_OPTIMIZER, KD_SLOT_FIELD, KD_SLOT_SCALAR, KD_SLOT_VALUE } kd_slot_kind;
+typedef enum kd_slot_kind { KD_SLOT_PARAM, KD_SLOT_STATE, KD_SLOT_OPTIMIZER, KD_SLOT_FIELD, KD_SLOT_SCALAR, KD_SLOT_VALUE, KD_SLOT_HELD } kd_slot_kind;
 
-/* A named piece of memory that outlives a program. VALUE: what one program of a scheme leaves for a later one. Parameters of one owner lie contiguously in declaration order:
+/* A named piece of memory that outlives a program. VALUE: what one program of a scheme leaves for a later one. HELD: what HOLD
+ * and KEEP instructions make again when a run is gone on with. Parameters of one owner lie contiguously in declaration order:
  * `block` numbers the contiguous region, `offset` is in bytes within it (the module's layout pass sets both; every slot is dense,
  * row-major in its logical axes). A slot may be read under a smaller leading size than stored (last short batch). */
 typedef struct kd_slot {

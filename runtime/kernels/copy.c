@@ -107,3 +107,17 @@ void kd__copy_strided(const kd_tensor *from, const kd_tensor *to, const kd_exec 
     kd__par_for(x, s->count / s->dim[0], chunks, 1, run_rows, &w);
   }
 }
+
+/* --- rows by number ----------------------------------------------------------------------------------------------------------------- */
+typedef struct rows { const char *from; char *to; const int64_t *index; size_t bytes; } rows;
+
+static void run_gather(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
+  const rows *w = ctx;
+  (void)chunk;
+  for (int64_t i = begin; i < end; i++) memcpy(w->to + (size_t)i * w->bytes, w->from + (size_t)w->index[i] * w->bytes, w->bytes);
+}
+
+void kd__copy_rows(const void *from, const int64_t *index, void *to, int64_t n, size_t bytes, const kd_exec *x) {
+  rows w = { from, to, index, bytes };
+  if (n > 0) kd__par_for(x, n, kd__par_chunks(x, n * (int64_t)(bytes / sizeof(float))), 1, run_gather, &w);
+}

@@ -71,6 +71,8 @@ size_t kd__ref_scratch(const kd_call *c, const kd_kernel_settings *s);
 
 /* Copies between any two layouts of one shape and type (what the plan inserts where a view cannot be an alias). */
 void kd__copy_strided(const kd_tensor *from, const kd_tensor *to, const kd_exec *x);
+/* Row i of `to` becomes row index[i] of `from`: n rows of so many bytes, without gaps. */
+void kd__copy_rows(const void *from, const int64_t *index, void *to, int64_t n, size_t bytes, const kd_exec *x);
 
 /* Runs fn(ctx, y), where y is x with a team of x->threads threads for the kernels that fn calls with it. Teams of several sessions in one
  * process take turns, in the order in which they ask, so that each has the cores to itself; fn must not come back here. */

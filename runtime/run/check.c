@@ -5,7 +5,7 @@
 /* What the operand columns of code.def name. */
 typedef enum operand { OPERAND__, OPERAND_stage, OPERAND_plan, OPERAND_first_reg, OPERAND_reg, OPERAND_n, OPERAND_counter, OPERAND_times,
                        OPERAND_begin, OPERAND_end, OPERAND_target, OPERAND_stream, OPERAND_rows, OPERAND_string, OPERAND_group, OPERAND_better, OPERAND_write,
-                       OPERAND_key, OPERAND_slot, OPERAND_decision, OPERAND_load } operand;
+                       OPERAND_key, OPERAND_slot, OPERAND_decision, OPERAND_load, OPERAND_kept } operand;
 typedef struct row { const char *name; operand a, b, c; } row;
 static const row rows[] = {
 #define KD_CODE(ID, a, b, c, doc) [KD_CODE_##ID] = { #ID, OPERAND_##a, OPERAND_##b, OPERAND_##c },
@@ -32,6 +32,7 @@ static bool operand_ok(const kd_module *m, operand o, int64_t v) {
     case OPERAND_slot: limit = m->nslot; break;
     case OPERAND_decision: limit = m->ndecision; break;
     case OPERAND_load: limit = m->nload; break;
+    case OPERAND_kept: limit = m->nkept; break;
   }
   return v >= 0 && v < limit;
 }
@@ -73,6 +74,31 @@ static bool stream_ok(const kd_module *m, const kd_stream *s) {
   }
   if (s->index_slot < 0) return s->index_slot == -1;
   return s->index_slot < m->nslot && m->slot[s->index_slot].type.dtype == KD_I64 && kd__type_count(&m->slot[s->index_slot].type) == s->batch;
+}
+
+/* The slot of a column has a batch of the rows, the plan makes them in it, and streams that bring it are of the same samples. */
+static bool kept_ok(const kd_module *m, const kd_kept *k) {
+  if (k->plan >= m->nplan || !stream_ok(m, &k->fill) || m->dataset[k->fill.dataset].made != KD_MADE_FILES) return false;
+  for (uint32_t i = 0; i < k->ncolumn; i++) {
+    if (k->column[i].slot >= m->nslot) return false;
+    kd_type t = m->slot[k->column[i].slot].type;
+    if (t.rank == 0 || t.dim[0] != k->fill.batch) return false;
+    t.rank--;
+    memmove(t.dim, t.dim + 1, t.rank * sizeof *t.dim);
+    t.dim[t.rank] = 0;
+    if (!kd__type_equal(&t, &k->column[i].type) || kd__type_count(&t) < 1) return false;
+  }
+  for (uint32_t i = 0; i < k->nreads; i++) if (k->reads[i] >= m->nslot) return false;
+  return true;
+}
+
+static bool brings_ok(const kd_module *m, const kd_stream *s) {
+  for (uint32_t i = 0; i < s->nkept; i++) {
+    if (s->kept[i].kept >= m->nkept) return false;
+    const kd_kept *k = &m->kept[s->kept[i].kept];
+    if (s->kept[i].column >= k->ncolumn || k->fill.dataset != s->dataset || k->fill.split != s->split || k->fill.batch != s->batch) return false;
+  }
+  return true;
 }
 
 static bool group_ok(const kd_module *m, const kd_group *g) {
@@ -149,7 +175,8 @@ kd_status kd__module_check(const kd_module *m, kd__run_error *err) {
   if (!waits && last != KD_CODE_HALT && last != KD_CODE_JUMP && last != KD_CODE_FAIL) return broken(err, 0, "end at instruction", m->ncode - 1);
   for (uint32_t i = 0; i < m->ndataset; i++) if (!dataset_ok(m, i)) return broken(err, 0, "data set", i);
   for (uint32_t i = 0; i < m->nappend; i++) if (!write_ok(m, &m->append[i])) return broken(err, 0, "write", i);
-  for (uint32_t i = 0; i < m->nstream; i++) if (!stream_ok(m, &m->stream[i])) return broken(err, 0, "stream", i);
+  for (uint32_t i = 0; i < m->nstream; i++) if (!stream_ok(m, &m->stream[i]) || !brings_ok(m, &m->stream[i])) return broken(err, 0, "stream", i);
+  for (uint32_t i = 0; i < m->nkept; i++) if (!kept_ok(m, &m->kept[i])) return broken(err, 0, "kept rows", i);
   for (uint32_t i = 0; i < m->npass; i++) if (!pass_ok(m, &m->pass[i])) return broken(err, 0, "pass", i);
   for (uint32_t i = 0; i < m->nwhole; i++) if (!stream_ok(m, &m->whole[i])) return broken(err, 0, "split in a slot", i);
   for (uint32_t i = 0; i < m->ngroup; i++) if (!group_ok(m, &m->group[i])) return broken(err, 0, "group", i);
@@ -173,6 +200,7 @@ uint64_t kd__module_fingerprint(const kd_module *m) {
   }
   for (uint32_t i = 0; i < m->nplan; i++) h = kd__hash(m->plan[i]->name, strlen(m->plan[i]->name), kd__mix(h, m->plan[i]->ncall));
   for (uint32_t i = 0; i < m->nstream; i++) h = kd__mix(h, (uint64_t)m->stream[i].batch << 2 | (uint64_t)m->stream[i].shuffle << 1 | m->stream[i].drop_last);
+  for (uint32_t i = 0; i < m->nkept; i++) h = kd__mix(kd__mix(h, m->kept[i].makes), (uint64_t)m->kept[i].fill.batch << 1 | m->kept[i].disk);
   for (uint32_t i = 0; i < m->ndataset; i++) h = kd__mix(h, (uint64_t)m->dataset[i].made << 32 | (uint64_t)(m->dataset[i].key + 1));
   for (uint32_t i = 0; i < m->nappend; i++) h = kd__hash(m->append[i].slot, sizeof(uint32_t) * m->dataset[m->append[i].dataset].split->nfield, kd__mix(h, (uint64_t)m->append[i].mask));
   for (uint32_t i = 0; i < m->ndecision; i++) h = kd__mix(h, m->decision[i].made ? (uint64_t)m->decision[i].value + 1 : 0);

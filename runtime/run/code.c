@@ -172,6 +172,19 @@ static kd_status do_WRITE(kd_machine *r, const kd_code *c) {
   return s;
 }
 
+static kd_status stopped(kd_machine *r) {
+  kd_status s = kd__checkpoint_wanted(r) ? kd__checkpoint_write(r) : KD_OK;
+  return s == KD_OK ? kd__fail(r, KD_E_CANCELLED, 0, "stopped on request") : s;
+}
+
+static kd_status do_HOLD(kd_machine *r, const kd_code *c) { return kd__plan_go(r, (uint32_t)c->a, KD__KEY_FIXED, c->origin); }
+static kd_status do_KEEP(kd_machine *r, const kd_code *c) {
+  kd_status s = kd__kept_open(r, (uint32_t)c->a, c->c, c->origin, false);
+  if (s != KD_E_CANCELLED) return s;
+  r->pos.pc--;                                   /* the instruction is executed when the run is gone on with */
+  return stopped(r);
+}
+
 static kd_status do_FAIL(kd_machine *r, const kd_code *c) { return kd__fail(r, KD_E_DATA, c->origin, "%s", r->m->string[c->a]); }
 
 static kd_status do_DECIDE(kd_machine *r, const kd_code *c) {
@@ -205,10 +218,7 @@ kd_status kd__code_one(kd_machine *r) {
 kd_status kd__code_go(kd_machine *r, int64_t until) {
   kd_status s = KD_OK;
   while (s == KD_OK && !r->ended && !r->waits && r->pos.steps < until) {
-    if (r->opt.cancel && *r->opt.cancel) {
-      s = kd__checkpoint_wanted(r) ? kd__checkpoint_write(r) : KD_OK;
-      return s == KD_OK ? kd__fail(r, KD_E_CANCELLED, 0, "stopped on request") : s;
-    }
+    if (r->opt.cancel && *r->opt.cancel) return stopped(r);
     s = kd__code_one(r);
     if (s == KD_OK && !r->ended && !r->waits && kd__checkpoint_due(r)) s = kd__checkpoint_write(r);
   }

@@ -66,13 +66,14 @@ static kd_status get_memory(kd_machine *r) {
   r->written = calloc(m->ndataset + (size_t)1, sizeof *r->written);
   r->bound = calloc(m->nplan + (size_t)1, sizeof *r->bound);
   r->stream = calloc(m->nstream + (size_t)1, sizeof *r->stream);
+  r->kept = calloc(m->nkept + (size_t)1, sizeof *r->kept);
   r->weights = calloc(m->nweights + (size_t)1, sizeof *r->weights);
   r->best = calloc(m->ngroup + (size_t)1, sizeof *r->best);
   r->reg_name = calloc(m->nreg + (size_t)1, sizeof *r->reg_name);
   r->looping = calloc(m->ncounter + (size_t)1, sizeof *r->looping);
   r->value = calloc(m->nreg + (size_t)1, sizeof *r->value);
   r->kernels = calloc(m->nplan + (size_t)1, sizeof *r->kernels);
-  if (!r->kernels || !r->weights || !r->written || !r->data || !r->bound || !r->stream || !r->best || !r->reg_name || !r->looping || !r->value) return KD_E_MEMORY;
+  if (!r->kernels || !r->kept || !r->weights || !r->written || !r->data || !r->bound || !r->stream || !r->best || !r->reg_name || !r->looping || !r->value) return KD_E_MEMORY;
   if (!kd__position_init(&r->pos, m)) return KD_E_MEMORY;
   kd_status s = kd__store_open(&r->store, m->slot, m->nslot);
   if (s != KD_OK) return s;
@@ -153,6 +154,7 @@ kd_status kd__machine_open(const kd_module *m, const kd__run_options *o, kd_mach
 void kd__machine_release(kd_machine *r) {
   kd__streams_close(r);
   kd__written_close(r);
+  kd__kept_close(r);
   for (uint32_t i = 0; r->bound && i < r->m->nplan; i++) {
     kd__bound_close(r->bound[i]);
     r->bound[i] = NULL;
@@ -206,6 +208,7 @@ void kd__machine_close(kd_machine *r) {
   free(r->data);
   free(r->written);
   free(r->weights);
+  free(r->kept);
   free(r->bound);
   free(r->stream);
   free(r->best);

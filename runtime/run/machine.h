@@ -16,6 +16,8 @@ typedef struct kd__progress {
 
 typedef struct kd__weights_file { char *path; uint64_t hash; } kd__weights_file;        /* path NULL: not looked for yet */
 typedef struct kd__written kd__written;          /* written.c */
+/* Rows that are kept (kept.c), in force for the instructions up to `end`. NULL: none are. */
+typedef struct kd__kept { struct kd__rows *rows; uint64_t key[2]; int64_t end; } kd__kept;
 
 struct kd_machine {
   const kd_module *m;
@@ -29,6 +31,7 @@ struct kd_machine {
   bool waits; int64_t decided;                   /* at a DECIDE that the module was compiled without, and what it came to */
   kd_data **data;                                /* by data set; NULL: no stream reads it */
   kd__written **written;                         /* by data set; NULL: its rows are in files */
+  kd__kept *kept;                                /* by number */
   kd__weights_file *weights;                     /* by file of the module: where it was found, and the hash of its bytes then */
   kd_store store;
   void *arena; size_t arena_size;
@@ -48,6 +51,7 @@ struct kd_machine {
   kd__buf libraries, processor;                  /* the numeric libraries in use, as text */
   kd__buf data_now;                              /* what the data looks like, for checkpoints; made when it is first needed */
   struct { double at; int64_t step; } due;       /* the next checkpoint: time, or steps done in all */
+  bool brief;                                    /* what comes of it does not matter: rows that are kept are those of one batch, again and again */
   bool in_step;                                  /* a training step is at work: errors name it */
   bool ended;                                    /* done or failed: the log has its last line */
   kd__run_error error;
@@ -77,12 +81,16 @@ uint64_t  kd__module_fingerprint(const kd_module *m);
 typedef enum kd__key { KD__KEY_FIXED, KD__KEY_POSITION, KD__KEY_ANEW } kd__key;
 /* Sets the run-time scalars, binds the plan if it is its first time, runs it; a fault is an error. */
 kd_status kd__plan_go(kd_machine *r, uint32_t plan, kd__key key, uint32_t origin);
+/* Binds the plan if it is not bound yet. */
+kd_status kd__plan_ready(kd_machine *r, uint32_t plan, uint32_t origin);
 /* Puts the plan's results in registers from first_reg on. */
 void      kd__results(kd_machine *r, uint32_t plan, int64_t first_reg);
 
 /* --- stream.c ------------------------------------------------------------------------------------------------------------------------- */
 kd_status kd__streams_open(kd_machine *r, kd__run_error *err);      /* data sets; loaders come with their first pass */
 void      kd__streams_close(kd_machine *r);
+/* A loader's batch into the slots that `s` binds. */
+void      kd__stream_fill(kd_machine *r, const kd_stream *s, const kd__batch *b);
 /* The innermost open stream's number, or -1. */
 int64_t   kd__stream_current(const kd_machine *r);
 kd_status kd__stream_begin(kd_machine *r, uint32_t stream, uint32_t origin, bool *any);
@@ -112,6 +120,15 @@ kd_status kd__weights_open(kd_machine *r);
 /* Fills the load's slots. The file must still hold what it held when it was found. */
 kd_status kd__weights_load(kd_machine *r, uint32_t load, uint32_t origin);
 
+/* --- kept.c: values of samples that are the same each time ------------------------------------------------------------------------------- */
+/* The rows of all samples: found in the cache folder, or made now. They are in force up to instruction `end`; rows in force elsewhere go. */
+kd_status kd__kept_open(kd_machine *r, uint32_t kept, int64_t end, uint32_t origin, bool again);
+void      kd__kept_close(kd_machine *r);
+/* Rows of the samples of a batch into their slots. */
+void      kd__kept_bring(kd_machine *r, const kd_stream *s, const int64_t *index, int64_t rows);
+/* What HOLD and KEEP instructions made that are in force where the machine stands now. */
+kd_status kd__kept_resume(kd_machine *r);
+
 /* --- best.c ---------------------------------------------------------------------------------------------------------------------------- */
 size_t    kd__group_bytes(const kd_module *m, uint32_t group);
 kd_status kd__best_keep(kd_machine *r, uint32_t group, bool larger, double value, uint32_t origin);
@@ -124,6 +141,9 @@ void      kd__tell_step(kd_machine *r, int64_t first_reg, int64_t n);
 kd_status kd__tell_epoch(kd_machine *r);
 kd_status kd__tell_say(kd_machine *r, const char *names, int64_t first_reg, int64_t n);
 void      kd__tell_resumed(kd_machine *r, bool anew);      /* to the caller alone */
+/* The rows of a KEEP are there: how many samples they are of, how many of them were found, and the bytes of one. */
+kd_status kd__tell_kept(kd_machine *r, const kd_kept *k, const char *where, int64_t rows, int64_t found, int64_t bytes, double seconds);
+void      kd__tell_only(kd_machine *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));        /* to the caller alone */
 kd_status kd__tell_note(kd_machine *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* --- checkpoint.c --------------------------------------------------------------------------------------------------------------------- */

@@ -118,6 +118,7 @@ const kd__profile_run *kd__profile_median(const kd__profile_plan *p) {
 
 kd_status kd__machine_profile(kd_machine *r, kd__profile *p, kd__run_error *err) {
   driver d = { r, p, p->before, -1, false };
+  r->brief = true;
   kd_status s = get_room(p, r->m) ? KD_OK : kd__fail(r, KD_E_MEMORY, 0, "out of memory for what is measured");
   while (s == KD_OK && !r->ended && !r->waits) {
     if (r->opt.cancel && *r->opt.cancel) s = kd__fail(r, KD_E_CANCELLED, 0, "stopped on request");

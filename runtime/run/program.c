@@ -70,11 +70,11 @@ static kd_status fault(kd_machine *r, uint32_t plan, uint32_t origin) {
                   (long long)f->limit - 1, (long long)f->position);
 }
 
+kd_status kd__plan_ready(kd_machine *r, uint32_t plan, uint32_t origin) { return r->bound[plan] ? KD_OK : bind(r, plan, origin); }
+
 kd_status kd__plan_go(kd_machine *r, uint32_t plan, kd__key key, uint32_t origin) {
-  if (!r->bound[plan]) {
-    kd_status s = bind(r, plan, origin);
-    if (s != KD_OK) return s;
-  }
+  kd_status s = kd__plan_ready(r, plan, origin);
+  if (s != KD_OK) return s;
   set_scalars(r, key);
   r->fault = (kd_fault){ 0 };
   kd__bound_run(r->bound[plan], &r->exec);

@@ -136,6 +136,28 @@ void kd__tell_resumed(kd_machine *r, bool anew) {
   call(r, &e);
 }
 
+void kd__tell_only(kd_machine *r, const char *fmt, ...) {
+  char text[512];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(text, sizeof text, fmt, ap);
+  va_end(ap);
+  kd__event e = event_at(r, KD__EVENT_NOTE, kd__now());
+  e.text = text;
+  call(r, &e);
+}
+
+kd_status kd__tell_kept(kd_machine *r, const kd_kept *k, const char *where, int64_t rows, int64_t found, int64_t bytes, double seconds) {
+  kd__buf b = { 0 };
+  kd__record_begin(r, &b, "kept");
+  kd__buf_puts(&b, ",\"name\":");
+  kd__buf_json(&b, k->name, strlen(k->name));
+  kd__buf_printf(&b, ",\"where\":\"%s\",\"rows\":%lld,\"found\":%lld,\"made\":%lld,\"bytes\":%lld,\"took\":", where, (long long)rows, (long long)found, (long long)(rows - found), (long long)bytes);
+  kd__json_number(&b, (double)(int64_t)(seconds * 1000) / 1000);
+  kd__buf_putc(&b, '}');
+  return kd__record_line(r, &b);
+}
+
 kd_status kd__tell_note(kd_machine *r, const char *fmt, ...) {
   char text[512];
   va_list ap;

@@ -10,7 +10,7 @@ static bool is_ambient(const kd_module *m, uint32_t slot) {
   return false;
 }
 
-bool kd__slot_kept(const kd_module *m, uint32_t slot) { return m->slot[slot].kind != KD_SLOT_FIELD && !is_ambient(m, slot); }
+bool kd__slot_kept(const kd_module *m, uint32_t slot) { return m->slot[slot].kind != KD_SLOT_FIELD && m->slot[slot].kind != KD_SLOT_HELD && !is_ambient(m, slot); }
 
 /* --- the data -------------------------------------------------------------------------------------------------------------- */
 enum { WHOLE = 16 << 20, PIECE = 64 << 10 };     /* columns up to the first are hashed whole, of larger ones as much in pieces */
@@ -177,6 +177,7 @@ kd_status kd__state_read(kd_machine *r, const char *path, int64_t *log, kd__run_
     kd__written_close(r);
     s = kd__written_open(r);
     if (s == KD_OK && r->pos.stage >= 0) s = kd__written_stage(r, r->pos.stage);
+    if (s == KD_OK) s = kd__kept_resume(r);
     if (s == KD_OK) s = kd__streams_resume(r);
     if (s != KD_OK) kd__why(why, sizeof why, s, "%.800s", r->error.text);
   }

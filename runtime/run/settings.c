@@ -163,6 +163,20 @@ static void put_decided(const kd_module *m, kd__buf *b) {
   kd__buf_putc(b, ']');
 }
 
+static const char *const cache_modes[] = { "auto", "off", "memory", "disk" };
+
+/* What was decided follows from the rest. Room that nothing asked for is not written down: what is free differs from run to run. */
+static void put_cache(const kd_machine *r, kd__buf *b) {
+  bool asked = false;
+  for (uint32_t i = 0; i < r->m->nfrozen; i++) asked = asked || r->m->frozen[i].where >= KD_KEEPING_ROOM;
+  kd__buf_printf(b, "{ \"mode\": \"%s\", ", cache_modes[r->opt.cache & 3]);
+  if (asked) kd__buf_printf(b, "\"memory\": %" PRId64 ", \"disk\": %" PRId64, r->opt.cache_memory, r->opt.cache_disk);
+  else kd__buf_puts(b, "\"memory\": null, \"disk\": null");
+  kd__buf_puts(b, ", \"kept\": [");
+  for (uint32_t i = 0; i < r->m->nkept; i++) { kd__buf_puts(b, i ? ", " : ""); put_text(b, r->m->kept[i].name); }
+  kd__buf_puts(b, "] }");
+}
+
 static void put_weights(const kd_machine *r, kd__buf *b) {
   bool any = false;
   kd__buf_putc(b, '[');
@@ -196,6 +210,7 @@ kd_status kd__record_settings(kd_machine *r) {
   put_key(&b, "memory"); kd__buf_printf(&b, "%" PRId64, o->memory_limit);
   put_key(&b, "checkpoint"); kd__buf_puts(&b, "{ \"seconds\": "); kd__json_number(&b, o->checkpoint_seconds);
   kd__buf_printf(&b, ", \"steps\": %" PRId64 " }", o->checkpoint_steps);
+  put_key(&b, "cache"); put_cache(r, &b);
   put_key(&b, "stdlib"); if (o->stdlib) put_text(&b, o->stdlib); else kd__buf_puts(&b, "null");
   put_key(&b, "data"); put_folders(r, &b);
   put_key(&b, "sources"); kd__buf_putc(&b, '['); put_sources(r, &b); kd__buf_putc(&b, ']');
@@ -218,7 +233,7 @@ kd_status kd__record_settings(kd_machine *r) {
 
 void kd__record_machine(kd_machine *r) {
   kd__kernel_libraries(&r->libraries);
-  if (r->opt.out) put_processor(&r->processor);
+  put_processor(&r->processor);
 }
 
 /* --- reading: `ok` is sticky ------------------------------------------------------------------------------------------------------- */
@@ -311,6 +326,12 @@ static void get_plain(reader *r, kd__settings *s) {
   if (!json_is_number(seconds)) r->ok = false;
   s->checkpoint_seconds = json_number_value(seconds);
   s->checkpoint_steps = get_int(r, every, "steps", INT64_MAX);
+  const json_t *cache = json_object_get(r->o, "cache");
+  const char *mode = get_text(r, cache, "mode");
+  while (s->cache < 3 && strcmp(mode, cache_modes[s->cache]) != 0) s->cache++;
+  bool asked = !json_is_null(json_object_get(cache, "memory"));
+  s->cache_memory = asked ? get_int(r, cache, "memory", INT64_MAX) : -1;
+  s->cache_disk = asked ? get_int(r, cache, "disk", INT64_MAX) : -1;
   const char *real = get_text(r, r->o, "real");
   s->real = strcmp(real, kd__dtype_name(KD_F64)) == 0 ? KD_F64 : KD_F32;
   if (strcmp(real, kd__dtype_name(s->real)) != 0) r->ok = false;

@@ -68,11 +68,8 @@ void kd__streams_close(kd_machine *r) {
 
 int64_t kd__stream_current(const kd_machine *r) { return r->pos.nopen ? (int64_t)r->pos.open[r->pos.nopen - 1] : -1; }
 
-/* The next batch into the field slots. */
-static bool bring(kd_machine *r, uint32_t stream) {
-  const kd_stream *s = &r->m->stream[stream];
-  kd__batch b;
-  if (!kd__loader_next(r->stream[stream].loader, &b)) return false;
+void kd__stream_fill(kd_machine *r, const kd_stream *s, const kd__batch *from) {
+  const kd__batch b = *from;
   const kd_split *split = &r->m->dataset[s->dataset].split[s->split];
   for (uint32_t i = 0; i < s->nbind; i++) {
     const kd_type *t = &split->field[s->bind[i].field].type;
@@ -80,6 +77,15 @@ static bool bring(kd_machine *r, uint32_t stream) {
     memcpy(kd__store_at(&r->store, (uint32_t)s->bind[i].slot), b.field[i], bytes);
   }
   if (s->index_slot >= 0) memcpy(kd__store_at(&r->store, (uint32_t)s->index_slot), b.index, (size_t)b.rows * sizeof *b.index);
+}
+
+/* The next batch into the field slots, with what is kept of its samples. */
+static bool bring(kd_machine *r, uint32_t stream) {
+  const kd_stream *s = &r->m->stream[stream];
+  kd__batch b;
+  if (!kd__loader_next(r->stream[stream].loader, &b)) return false;
+  kd__stream_fill(r, s, &b);
+  if (s->nkept) kd__kept_bring(r, s, b.index, b.rows);
   r->stream[stream].rows = b.rows;
   r->pos.stream[stream].batch = b.number;
   return true;
