@@ -44,9 +44,9 @@ static uint32_t add_node(kd__tiling *t, const kd__node *v) {
 /* --- spreading ------------------------------------------------------------------------------------------------------------------------- */
 static uint32_t spread(kd__tiling *t, uint32_t from, uint32_t axes, const kd__node *user) {
   for (uint32_t i = from + 1; i < t->node.n; i++)
-    if (t->node.v[i].expand && t->node.v[i].v.in[0] == from && t->node.v[i].v.axes == axes && t->node.v[i].walk == user->walk) return i;
+    if (t->node.v[i].expand && t->node.v[i].in[0] == from && t->node.v[i].v.axes == axes && t->node.v[i].walk == user->walk) return i;
   const kd__node *f = &t->node.v[from];
-  kd__node v = { .v = { .kind = KD_GROUP_ELEM, .op = KD_OP_STOP, .dtype = f->v.dtype, .in = { from }, .axes = axes }, .nin = 1, .order = user->order,
+  kd__node v = { .v = { .kind = KD_GROUP_ELEM, .op = KD_OP_STOP, .dtype = f->v.dtype, .axes = axes }, .nin = 1, .in = { from }, .order = user->order,
                  .walk = user->walk, .expand = true, .hoisted = f->hoisted, .pair = KD_OP_COUNT, .store = KD__NO_NODE };
   place_in_tile(t, &v);
   return add_node(t, &v);
@@ -54,20 +54,21 @@ static uint32_t spread(kd__tiling *t, uint32_t from, uint32_t axes, const kd__no
 
 /* The nest of an element-wise node: argument 0 its own dense layout. Returns which operands repeat one element along the innermost level. */
 uint32_t kd__elem_mask(const kd__tiling *t, const kd__node *v, kd__tile_level *level, uint32_t *levels) {
-  int64_t stride[4][KD_GROUP_AXES];
+  int64_t stride[KD__TILE_ARGS][KD_GROUP_AXES];
   uint32_t mask = 0;
   memcpy(stride[0], v->stride, sizeof stride[0]);
-  for (uint32_t k = 0; k < v->nin; k++) memcpy(stride[k + 1], t->node.v[v->v.in[k]].stride, sizeof stride[0]);
+  for (uint32_t k = 0; k < v->nin; k++) memcpy(stride[k + 1], t->node.v[v->in[k]].stride, sizeof stride[0]);
   *levels = kd__tiling_nest(t, v->v.axes, 0, v->nin + 1, (const int64_t(*)[KD_GROUP_AXES])stride, level);
   for (uint32_t k = 0; *levels && k < v->nin; k++)
     if (level[0].stride[k + 1] == 0) mask |= 1u << k;
   return mask;
 }
 
+/* The operand whose element type says which primitive it is. */
+static uint32_t typed(const kd__node *v) { return v->v.op == KD_OP_WHERE ? 1 : 0; }
 static bool has_primitive(const kd__tiling *t, const kd__node *v, uint32_t mask) {
-  bool f32 = t->node.v[v->v.in[v->v.op == KD_OP_WHERE ? 1 : 0]].v.dtype == KD_F32;
   if (v->pair != KD_OP_COUNT) return kd__prim_pair((kd_op)v->v.op, v->pair, v->swapped, mask) != NULL;
-  return mask == 0 || (f32 && kd__prim_find((kd_op)v->v.op, mask) != NULL);
+  return mask == 0 || (t->node.v[v->in[typed(v)]].v.dtype == KD_F32 && kd__prim_find((kd_op)v->v.op, mask) != NULL);
 }
 
 /* Spreads operands until the node has a primitive with long inner loops. */
@@ -76,53 +77,77 @@ static void suit(kd__tiling *t, kd__node *v) {
   uint32_t levels, mask = kd__elem_mask(t, v, level, &levels);
   bool good = has_primitive(t, v, mask), hard = !good, rough = !smooth(level, levels);
   for (uint32_t k = 0; k < v->nin; k++) {
-    const kd__node *o = &t->node.v[v->v.in[k]];
+    const kd__node *o = &t->node.v[v->in[k]];
     bool small = o->v.axes != v->v.axes && levels > 1 && level[0].n < 256 && o->hoisted;
-    if (o->v.axes == v->v.axes ? rough && o->view : rough || (hard && bit(mask, k)) || (small && !bit(mask, k))) v->v.in[k] = spread(t, v->v.in[k], v->v.axes, v);
+    if (o->v.axes == v->v.axes ? rough && o->view : rough || (hard && bit(mask, k)) || (small && !bit(mask, k))) v->in[k] = spread(t, v->in[k], v->v.axes, v);
   }
 }
 
 /* --- pairs ------------------------------------------------------------------------------------------------------------------------------- */
-static bool arithmetic(const kd_group_ins *v) { return v->kind == KD_GROUP_ELEM && v->dtype == KD_F32 && (v->op == KD_OP_ADD || v->op == KD_OP_SUB || v->op == KD_OP_MUL); }
+static bool f32_elem(const kd_group *g, uint32_t i) {
+  const kd_group_ins *v = &g->ins[i];
+  return v->kind == KD_GROUP_ELEM && g->ins[v->in[0]].dtype == KD_F32;
+}
 
-/* mate[i]: the instruction whose only reader is i, and that is computed with it; nothing is stored between the two. */
+/* Can instruction m, whose only reader is i as its operand k, be computed with it? */
+static bool joins(const kd__tiling *t, uint32_t m, uint32_t i, uint32_t k) {
+  const kd_group_ins *v = &t->g->ins[i], *w = &t->g->ins[m];
+  if (!f32_elem(t->g, m)) return false;
+  if (v->kind == KD_GROUP_ELEM) return v->dtype == KD_F32 && w->axes == v->axes && kd__prim_pair((kd_op)w->op, (kd_op)v->op, k == 1, 0);
+  if (v->kind != KD_GROUP_REDUCE || v->op != KD_OP_SUM || w->op != KD_OP_MUL) return false;
+  /* a product to be summed: both operands vary along the last axis, in long rows; or one does, and columns are summed */
+  uint32_t axes = kd__tiling_mask(t, w->axes), a = kd__tiling_mask(t, t->g->ins[w->in[0]].axes), b = kd__tiling_mask(t, t->g->ins[w->in[1]].axes);
+  int last = last_axis(t, axes);
+  if (last < 0 || t->p->tile[last] < KD__TILE_SHORT) return false;
+  bool along = !bit(kd__tiling_mask(t, v->over), (uint32_t)last);
+  return bit(a, (uint32_t)last) && bit(b, (uint32_t)last) ? true : along;
+}
+
+/* mate[i]: the instruction that is computed with i; nothing is stored between the two. */
 static void find_pairs(const kd__tiling *t, uint32_t *mate) {
   const kd_group *g = t->g;
   uint32_t *uses = kd__arena_get(t->a, (g->nins + 1) * sizeof *uses), stored = 0;
   for (uint32_t i = 0; i < g->nins; i++)
     for (uint32_t k = 0; k < kd__group_operands(&g->ins[i]); k++) uses[g->ins[i].in[k]]++;
+  for (uint32_t i = 0; i < g->nins; i++) mate[i] = KD__NO_NODE;
   for (uint32_t i = 0; i < g->nins; i++) {
     const kd_group_ins *v = &g->ins[i];
-    mate[i] = KD__NO_NODE;
     if (v->kind == KD_GROUP_STORE) stored = i;
-    for (uint32_t k = 0; arithmetic(v) && k < 2 && mate[i] == KD__NO_NODE; k++) {
+    for (uint32_t k = 0; k < kd__group_operands(v) && k < 2 && mate[i] == KD__NO_NODE; k++) {
       uint32_t m = v->in[k];
-      const kd_group_ins *w = &g->ins[m];
-      if (!arithmetic(w) || uses[m] != 1 || w->axes != v->axes || m < stored || mate[m] != KD__NO_NODE) continue;
-      if (kd__prim_pair((kd_op)w->op, (kd_op)v->op, k == 1, 0)) mate[i] = m;
+      if (uses[m] == 1 && m >= stored && mate[m] == KD__NO_NODE && joins(t, m, i, k)) mate[i] = m;
     }
   }
 }
 
 /* --- nodes ------------------------------------------------------------------------------------------------------------------------------ */
+static void join(kd__node *v, const kd_group_ins *from, const kd_group_ins *w, bool swapped) {
+  v->swapped = swapped;
+  v->in[0] = w->in[0], v->in[1] = w->in[1];
+  v->pair = (kd_op)from->op;
+  if (from->kind == KD_GROUP_REDUCE) v->nin = 2;
+  else if (from->op == KD_OP_WHERE) v->in[2] = from->in[1], v->in[3] = from->in[2], v->nin = 4, v->v.op = w->op;
+  else v->in[2] = from->in[swapped ? 0 : 1], v->nin = 3, v->v.op = w->op;
+}
+
 static void make_node(kd__tiling *t, uint32_t i, uint32_t mate, uint16_t phase, bool whole) {
   const kd_group *g = t->g;
   const kd_group_ins *from = &g->ins[i];
-  kd__node v = { .v = *from, .nin = kd__group_operands(from), .order = i, .pair = KD_OP_COUNT, .store = KD__NO_NODE };
+  kd__node v = { .v = *from, .nin = kd__group_operands(from), .in = { from->in[0], from->in[1], from->in[2] }, .order = i, .pair = KD_OP_COUNT, .store = KD__NO_NODE };
   v.v.axes = kd__tiling_mask(t, from->axes);
   v.v.over = from->kind == KD_GROUP_REDUCE || from->kind == KD_GROUP_IOTA ? kd__tiling_mask(t, from->over) : 0;
   v.final = kd__group_final(g, i);
   v.walk = whole ? 0 : (uint16_t)(phase - (from->kind == KD_GROUP_REDUCE && !v.final));
-  if (mate != KD__NO_NODE) {
-    const kd_group_ins *w = &g->ins[mate];
-    v.swapped = from->in[1] == mate;
-    v.v.in[2] = from->in[v.swapped ? 0 : 1], v.v.in[0] = w->in[0], v.v.in[1] = w->in[1];
-    v.nin = 3, v.v.op = w->op, v.pair = (kd_op)from->op;
-  }
+  if (mate != KD__NO_NODE) join(&v, from, &g->ins[mate], from->in[1] == mate);
   bool still = (v.v.axes & t->multi) == 0 && phase == 0 && t->multi && makes_value(&v) && from->kind != KD_GROUP_REDUCE && from->kind != KD_GROUP_SPREAD;
   for (uint32_t k = 0; k < v.nin; k++) {
-    v.v.in[k] = t->node_of[v.v.in[k]];
-    still = still && t->node.v[v.v.in[k]].hoisted;
+    v.in[k] = t->node_of[v.in[k]];
+    still = still && t->node.v[v.in[k]].hoisted;
+  }
+  if (from->kind == KD_GROUP_REDUCE && v.nin == 2) {        /* the one that varies most comes first */
+    uint32_t x = v.in[0], y = v.in[1];
+    int last = last_axis(t, v.v.axes | v.v.over);
+    if (last >= 0 && !bit(t->node.v[x].v.axes, (uint32_t)last)) v.in[0] = y, v.in[1] = x;
   }
   v.hoisted = still;
   if (from->kind == KD_GROUP_LOAD && in_place(t, v.v.operand, v.v.axes)) v.view = true, place_in_memory(t, &v, v.v.operand);
@@ -151,19 +176,19 @@ static int cost_again(const kd__tiling *t, const kd__node *v, uint16_t phase) {
   if (v->v.kind == KD_GROUP_LOAD || v->v.kind == KD_GROUP_IOTA) return 1;
   if (v->v.kind != KD_GROUP_ELEM || !cheap[v->v.op]) return 100;
   int sum = 1;
-  for (uint32_t k = 0; k < v->nin && sum < 100; k++) sum += cost_again(t, &t->node.v[v->v.in[k]], phase);
+  for (uint32_t k = 0; k < v->nin && sum < 100; k++) sum += cost_again(t, &t->node.v[v->in[k]], phase);
   return sum;
 }
 
 static void need(kd__tiling *t, uint32_t i, uint16_t phase) {
   kd__node *v = &t->node.v[i];
-  if (v->v.kind == KD_GROUP_SPREAD) { need(t, v->v.in[0], phase); return; }
+  if (v->v.kind == KD_GROUP_SPREAD) { need(t, v->in[0], phase); return; }
   if (v->hoisted) phase = 0;
   else if (v->v.kind == KD_GROUP_REDUCE || v->fixed || v->kept) phase = v->walk;
   else if (phase > v->walk && cost_again(t, v, phase) > 3) v->kept = true, phase = v->walk;
   if (v->lists >> phase & 1) return;
   v->lists |= 1ull << phase;
-  for (uint32_t k = 0; k < v->nin; k++) need(t, v->v.in[k], phase);
+  for (uint32_t k = 0; k < v->nin; k++) need(t, v->in[k], phase);
 }
 
 static void choose_phases(kd__tiling *t) {
@@ -176,19 +201,19 @@ static void choose_phases(kd__tiling *t) {
   for (uint32_t i = 0; i < t->node.n; i++) {
     const kd__node *v = &t->node.v[i];
     bool faults = v->v.kind == KD_GROUP_CHECK || v->v.kind == KD_GROUP_GATHER || (v->v.kind == KD_GROUP_ELEM && v->v.dtype == KD_I64 && (v->v.op == KD_OP_IDIV || v->v.op == KD_OP_REM));
-    if (v->v.kind == KD_GROUP_STORE ? !t->node.v[v->v.in[0]].final : faults || v->final) need(t, i, v->walk);
+    if (v->v.kind == KD_GROUP_STORE ? !t->node.v[v->in[0]].final : faults || v->final) need(t, i, v->walk);
   }
   for (uint32_t i = 0; i < t->node.n; i++) t->node.v[i].gone = t->node.v[i].lists == 0;
   for (uint32_t i = 1; i < t->node.n; i++) {     /* a SPREAD comes with its moments */
     kd__node *v = &t->node.v[i];
-    if (v->v.kind == KD_GROUP_SPREAD) v->gone = t->node.v[v->v.in[0]].gone, v->lists = t->node.v[v->v.in[0]].lists;
+    if (v->v.kind == KD_GROUP_SPREAD) v->gone = t->node.v[v->in[0]].gone, v->lists = t->node.v[v->in[0]].lists;
   }
 }
 
 /* --- outputs written at once --------------------------------------------------------------------------------------------------------------- */
 static bool reads_shared(const kd__tiling *t, const kd__node *u, uint32_t out) {
   for (uint32_t k = 0; k < u->nin; k++) {
-    const kd__node *o = &t->node.v[u->v.in[k]];
+    const kd__node *o = &t->node.v[u->in[k]];
     if (o->v.kind == KD_GROUP_LOAD && o->view && kd__group_may_share(t->g, o->v.operand, out)) return true;
   }
   return false;
@@ -198,7 +223,7 @@ static void choose_direct(kd__tiling *t) {
   for (uint32_t i = 0; i < t->node.n; i++) {
     kd__node *s = &t->node.v[i];
     if (s->v.kind != KD_GROUP_STORE || s->gone) continue;
-    uint32_t from = s->v.in[0];
+    uint32_t from = s->in[0];
     kd__node *v = &t->node.v[from];
     bool can = v->v.kind == KD_GROUP_ELEM && !v->expand && !v->final && !v->hoisted && !v->fixed && !v->kept && v->store == KD__NO_NODE;
     can = can && v->v.axes == s->v.axes && (t->multi & ~v->v.axes) == 0 && v->lists == s->lists && in_place(t, t->g->nin + s->v.operand, s->v.axes);

@@ -68,13 +68,13 @@ static int64_t phase_memory(kd__tiling *t, uint64_t list, int64_t floor) {
   int64_t most = floor;
   for (uint32_t i = 0; i < t->node.n; i++) {
     const kd__node *v = &t->node.v[i];
-    for (uint32_t k = 0; (v->lists & list) && !v->gone && k < v->nin; k++) t->node.v[v->v.in[k]].last_use = i;
+    for (uint32_t k = 0; (v->lists & list) && !v->gone && k < v->nin; k++) t->node.v[v->in[k]].last_use = i;
   }
   for (uint32_t i = 0; i < t->node.n; i++) {
     kd__node *v = &t->node.v[i];
     if (!(v->lists & list) || !needs_memory(v) || lasts(t, v)) continue;
     if (v->last_use < i) v->last_use = i;
-    uint32_t made = v->v.kind == KD_GROUP_SPREAD ? v->v.in[0] : i;
+    uint32_t made = v->v.kind == KD_GROUP_SPREAD ? v->in[0] : i;
     int64_t at = floor;
     for (bool again = true; again;) {            /* the lowest place that no living value lies in */
       again = false;
@@ -124,8 +124,8 @@ static void elem_step(const kd__tiling *t, const kd__node *v, kd__tile_step *s, 
   kd__tile_level level[KD_GROUP_AXES];
   uint32_t levels;
   argument(s, stride, 0, v);
-  for (uint32_t k = 0; k < v->nin; k++) argument(s, stride, k + 1, &t->node.v[v->v.in[k]]);
-  const kd__node *a = &t->node.v[v->v.in[v->v.op == KD_OP_WHERE ? 1 : 0]];
+  for (uint32_t k = 0; k < v->nin; k++) argument(s, stride, k + 1, &t->node.v[v->in[k]]);
+  const kd__node *a = &t->node.v[v->in[v->v.op == KD_OP_WHERE && v->pair == KD_OP_COUNT ? 1 : 0]];
   if (v->expand) { s->kind = KD__TILE_COPY; return; }
   uint32_t mask = kd__elem_mask(t, v, level, &levels);
   s->kind = KD__TILE_ELEM, s->op = v->v.op, s->size = (uint8_t)element(a);
@@ -151,7 +151,8 @@ static kd__prim whole_reduction(const kd__tiling *t, const kd__tile_step *s, con
     if (rows ? n->level[0].n > KD__BLOCK_ROW : n->levels < 2) return NULL;
     if (n->levels == 2 && (n->level[1].stride[0] == 0) == rows) return NULL;
     if (!rows && n->level[1].n > KD__BLOCK_ROWS && v->v.op == KD_OP_SUM) return NULL;
-    kd__prim p = rows ? kd__prim_rows((kd_op)v->v.op) : kd__prim_cols((kd_op)v->v.op);
+    kd_op op = s->product ? KD_OP_MUL : (kd_op)v->v.op;
+    kd__prim p = rows ? kd__prim_rows(op) : kd__prim_cols(op);
     if (i && p != prim) return NULL;
     prim = p;
   }
@@ -166,10 +167,10 @@ static const kd__node *spread_of(const kd__tiling *t, uint32_t i) {
 static void final_results(const kd__tiling *t, uint32_t node, kd__tile_final *f) {
   kd__tile_result *r = kd__arena_get(t->a, (t->g->nout + 1) * sizeof *r);
   for (uint32_t i = 0; i < t->node.n; i++) {
-    const kd_group_ins *v = &t->node.v[i].v;
-    bool second = v->kind == KD_GROUP_STORE && v->in[0] != node;
-    if (v->kind != KD_GROUP_STORE || (second && (v->in[0] != node + 1 || !spread_of(t, node)))) continue;
-    r[f->nresult++] = (kd__tile_result){ v->operand, second, t->stride[t->g->nin + v->operand] };
+    const kd__node *v = &t->node.v[i];
+    bool second = v->in[0] != node;
+    if (v->v.kind != KD_GROUP_STORE || (second && (v->in[0] != node + 1 || !spread_of(t, node)))) continue;
+    r[f->nresult++] = (kd__tile_result){ v->v.operand, second, t->stride[t->g->nin + v->v.operand] };
   }
   f->result = r;
 }
@@ -198,27 +199,29 @@ static void final_state(kd__tiling *t, uint32_t i, kd__tile_step *s, int64_t (*s
 }
 
 static void reduce_step(kd__tiling *t, uint32_t i, kd__tile_step *s, int64_t (*stride)[KD_GROUP_AXES]) {
-  const kd__node *v = &t->node.v[i], *o = &t->node.v[v->v.in[0]], *second = spread_of(t, i);
+  const kd__node *v = &t->node.v[i], *o = &t->node.v[v->in[0]], *second = spread_of(t, i);
+  uint32_t domain = v->v.axes | v->v.over;
   s->kind = KD__TILE_REDUCE, s->op = v->v.op, s->final = v->final, s->dtype = v->v.dtype, s->size = (uint8_t)element(v);
   argument(s, stride, 2, o);
   if (v->final) {
     final_state(t, i, s, stride);
-    s->once = t->multi & ~o->v.axes;
+    s->once = t->multi & ~domain;
   } else {
     argument(s, stride, 0, v);
     s->count = v->bytes / element(v);
     s->slot[1] = v->state_slot, s->offset[1] = v->state;
     for (uint32_t a = 0; a < t->p->rank; a++) stride[1][a] = v->stride[a] / element(v) * 8;
     if (second) s->second = true, argument(s, stride, 3, second);
-    s->once = t->p->pieces & ~o->v.axes, s->last = t->p->pieces & o->v.axes;
+    s->once = t->p->pieces & ~domain, s->last = t->p->pieces & domain;
   }
   s->reducer = v->v.dtype == KD_F32 ? kd__reducer_find((kd_op)v->v.op) : NULL;
-  nests(t, s, o->v.axes, (const int64_t(*)[KD_GROUP_AXES])stride);
+  if (v->nin == 2) argument(s, stride, 3, &t->node.v[v->in[1]]), s->product = true;
+  nests(t, s, domain, (const int64_t(*)[KD_GROUP_AXES])stride);
   s->prim = whole_reduction(t, s, v);
 }
 
 static void gather_step(const kd__tiling *t, const kd__node *v, kd__tile_step *s, int64_t (*stride)[KD_GROUP_AXES]) {
-  const kd__node *index = &t->node.v[v->v.in[0]];
+  const kd__node *index = &t->node.v[v->in[0]];
   bool gather = v->v.kind == KD_GROUP_GATHER;
   s->kind = gather ? KD__TILE_GATHER : KD__TILE_CHECK;
   s->limit = v->v.limit, s->origin = v->v.origin, s->size = gather ? (uint8_t)element(v) : 8, s->jump = v->v.step * s->size;
@@ -226,6 +229,8 @@ static void gather_step(const kd__tiling *t, const kd__node *v, kd__tile_step *s
   argument(s, stride, 2, index);
   number_argument(t, s, stride, 3, index->v.axes);
   if (!gather) s->once = t->multi & ~v->v.axes;
+  for (uint32_t a = 0; a < t->p->rank; a++)
+    if (bit(index->v.axes, a) && t->p->tile[a] > 1) s->axis = a, s->ahead = index->view;
 }
 
 static void make_step(kd__tiling *t, uint32_t i, kd__tile_step *s) {
@@ -242,7 +247,7 @@ static void make_step(kd__tiling *t, uint32_t i, kd__tile_step *s) {
     case KD_GROUP_STORE:
       s->kind = KD__TILE_COPY, s->once = t->multi & ~v->v.axes;
       memory_argument(t, s, stride, 0, t->g->nin + v->v.operand, v->v.axes, element(v));
-      argument(s, stride, 1, &t->node.v[v->v.in[0]]);
+      argument(s, stride, 1, &t->node.v[v->in[0]]);
       break;
     case KD_GROUP_GATHER: case KD_GROUP_CHECK: gather_step(t, v, s, stride); break;
     case KD_GROUP_IOTA:

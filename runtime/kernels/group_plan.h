@@ -9,10 +9,11 @@ enum { KD__TILE_SHORT = 32, KD__TILE_FEW = 128 };
 /* An instruction, on merged axes. Beside the group's own there are copies that spread a small value over a larger domain (`expand`). */
 typedef struct kd__node {
   kd_group_ins v;
-  uint32_t nin, order;                           /* order: the instruction's number */
+  uint32_t nin, in[4], order;                    /* operands: nodes; order: the instruction's number */
   uint16_t walk;                                 /* the phase in which it is computed */
   bool final, expand, view, hoisted, fixed, kept, gone;
-  kd_op pair; bool swapped;                      /* ELEM of three operands: `op` of the first two, then `pair`; KD_OP_COUNT: none */
+  /* Two operators at once. ELEM: `op` of the first two operands, then `pair` of that and what follows; REDUCE: the sum of a product. */
+  kd_op pair; bool swapped;                      /* KD_OP_COUNT: none */
   uint64_t lists;                                /* phases that compute it */
   uint32_t store;                                /* the STORE whose output it writes at once */
   /* where its value lies */

@@ -70,12 +70,33 @@ kd__prim kd__prim_find(kd_op op, uint32_t repeated) {
   X(sub_mul, SUB, MUL, -1, (u - v) * w) X(add_mul, ADD, MUL, -1, (u + v) * w) X(add_add, ADD, ADD, -1, (u + v) + w) X(sub_sub, SUB, SUB, 0, (u - v) - w)
 PAIRS(PAIR)
 
+/* A comparison of u and v chooses between c and d. */
+#define ROWS4(name, A, B, P, Q, expr) \
+  KD_CLONES static void name(int64_t rows, int64_t n, char *const *p, const int64_t *s) { \
+    for (int64_t r = 0; r < rows; r++) { \
+      float *o = (void *)(p[0] + r * s[0]); \
+      const float *a = (void *)(p[1] + r * s[1]), *b = (void *)(p[2] + r * s[2]), *c = (void *)(p[3] + r * s[3]), *d = (void *)(p[4] + r * s[4]); \
+      ONE_##A(float, a) ONE_##B(float, b) ONE_##P(float, c) ONE_##Q(float, d) \
+      KD_IVDEP for (int64_t i = 0; i < n; i++) { const float u = AT_##A(a, i), v = AT_##B(b, i), x = AT_##P(c, i), y = AT_##Q(d, i); o[i] = expr ? x : y; } \
+    } \
+  }
+#define CHOICE(name, expr) \
+  ROWS4(name##_svvs, S, V, V, S, expr) ROWS4(name##_vsvs, V, S, V, S, expr) ROWS4(name##_vvvs, V, V, V, S, expr) ROWS4(name##_vvvv, V, V, V, V, expr) \
+  ROWS4(name##_svvv, S, V, V, V, expr) ROWS4(name##_vsvv, V, S, V, V, expr) ROWS4(name##_svsv, S, V, S, V, expr) ROWS4(name##_vssv, V, S, S, V, expr)
+CHOICE(lt_where, (u < v)) CHOICE(le_where, (u <= v))
+static kd__prim choice(kd_op first, uint32_t repeated) {
+  static const kd__prim lt[16] = { lt_where_vvvv, lt_where_svvv, lt_where_vsvv, [5] = lt_where_svsv, lt_where_vssv, [8] = lt_where_vvvs, lt_where_svvs, lt_where_vsvs };
+  static const kd__prim le[16] = { le_where_vvvv, le_where_svvv, le_where_vsvv, [5] = le_where_svsv, le_where_vssv, [8] = le_where_vvvs, le_where_svvs, le_where_vsvs };
+  return first == KD_OP_LT ? lt[repeated & 15] : first == KD_OP_LE ? le[repeated & 15] : NULL;
+}
+
 kd__prim kd__prim_pair(kd_op first, kd_op then, bool swapped, uint32_t repeated) {
   static const struct { kd_op first, then; int swapped; kd__prim prim[8]; } table[] = {
 #define PAIR_ENTRY(name, first, then, swapped, expr) \
   { KD_OP_##first, KD_OP_##then, swapped, { name##_vvv, name##_svv, name##_vsv, NULL, name##_vvs, name##_svs, name##_vss, NULL } },
     PAIRS(PAIR_ENTRY)
   };
+  if (then == KD_OP_WHERE) return swapped ? NULL : choice(first, repeated);
   for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
     if (table[i].first == first && table[i].then == then && (table[i].swapped < 0 || table[i].swapped == (int)swapped)) return table[i].prim[repeated & 7];
   return NULL;
@@ -109,21 +130,47 @@ KD_CLONES static void sum_rows(int64_t rows, int64_t n, char *const *p, const in
   }
 }
 
-/* The sum of products of two operands. */
+/* Sums of products. */
+KD_INLINE float products(const float *q, const float *t, int64_t n) {
+  kd__v16 s0 = { 0 }, s1 = { 0 }, s2 = { 0 }, s3 = { 0 };
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64) {
+    s0 += KD__LOAD16(q + i) * KD__LOAD16(t + i), s1 += KD__LOAD16(q + i + 16) * KD__LOAD16(t + i + 16);
+    s2 += KD__LOAD16(q + i + 32) * KD__LOAD16(t + i + 32), s3 += KD__LOAD16(q + i + 48) * KD__LOAD16(t + i + 48);
+  }
+  for (; i + 16 <= n; i += 16) s0 += KD__LOAD16(q + i) * KD__LOAD16(t + i);
+  s0 = (s0 + s1) + (s2 + s3);
+  float sum = KD__SUM16(s0), tail = 0;
+  for (; i < n; i++) tail += q[i] * t[i];
+  return sum + tail;
+}
+KD_CLONES float kd__sum_products(const float *q, const float *t, int64_t n) { return products(q, t, n); }
 KD_CLONES static void dot_rows(int64_t rows, int64_t n, char *const *p, const int64_t *s) {
-  for (int64_t r = 0; r < rows; r++) {
-    const float *q = (const void *)(p[1] + r * s[1]), *t = (const void *)(p[2] + r * s[2]);
-    kd__v16 s0 = { 0 }, s1 = { 0 }, s2 = { 0 }, s3 = { 0 };
-    int64_t i = 0;
-    for (; i + 64 <= n; i += 64) {
-      s0 += KD__LOAD16(q + i) * KD__LOAD16(t + i), s1 += KD__LOAD16(q + i + 16) * KD__LOAD16(t + i + 16);
-      s2 += KD__LOAD16(q + i + 32) * KD__LOAD16(t + i + 32), s3 += KD__LOAD16(q + i + 48) * KD__LOAD16(t + i + 48);
-    }
-    for (; i + 16 <= n; i += 16) s0 += KD__LOAD16(q + i) * KD__LOAD16(t + i);
-    s0 = (s0 + s1) + (s2 + s3);
-    float sum = KD__SUM16(s0), tail = 0;
-    for (; i < n; i++) tail += q[i] * t[i];
-    *(float *)(void *)(p[0] + r * s[0]) = sum + tail;
+  for (int64_t r = 0; r < rows; r++)
+    *(float *)(void *)(p[0] + r * s[0]) = products((const void *)(p[1] + r * s[1]), (const void *)(p[2] + r * s[2]), n);
+}
+
+/* Column sums of products, 64 columns in registers, then 16. */
+#define STRIPES(width, T) \
+  for (; j + width <= n; j += width) { \
+    kd__v16 a[width / 16] = { { 0 } }; \
+    for (int64_t r = 0; r < rows; r++) \
+      for (int k = 0; k < width / 16; k++) a[k] += KD__LOAD16(p + r * sp + j + 16 * k) * (T); \
+    for (int k = 0; k < width / 16; k++) KD__STORE16(o + j + 16 * k, a[k]); \
+  }
+KD_CLONES void kd__column_products(const float *p, int64_t sp, const float *q, int64_t sq, bool one, int64_t rows, int64_t n, float *o) {
+  int64_t j = 0;
+  if (one) {
+    STRIPES(64, q[r * sq])
+    STRIPES(16, q[r * sq])
+  } else {
+    STRIPES(64, KD__LOAD16(q + r * sq + j + 16 * k))
+    STRIPES(16, KD__LOAD16(q + r * sq + j + 16 * k))
+  }
+  for (; j < n; j++) {
+    float s = 0;
+    for (int64_t r = 0; r < rows; r++) s += p[r * sp + j] * q[r * sq + (one ? 0 : j)];
+    o[j] = s;
   }
 }
 

@@ -63,13 +63,33 @@ static uint32_t crossed(const kd__tiling *t) {
   return m;
 }
 
+/* Sums over an axis, of values that vary along the last one: they want many rows, so that few sums are added to accumulators. */
+static bool sums_columns(const kd__tiling *t) {
+  uint32_t last = t->p->rank - 1;
+  for (uint32_t i = 0; i < t->g->nins; i++)
+    if (t->g->ins[i].kind == KD_GROUP_REDUCE && bit(kd__tiling_mask(t, t->g->ins[i].axes), last)) return true;
+  return false;
+}
+
+/* Many values that are spread over the whole tile fill the cache. */
+static int64_t room_of(const kd__tiling *t) {
+  int small = 0;
+  for (uint32_t i = 0; i < t->g->nins; i++) {
+    const kd_group_ins *v = &t->g->ins[i];
+    small += v->kind == KD_GROUP_LOAD && v->axes && kd__tiling_mask(t, v->axes) != (1u << t->p->rank) - 1;
+  }
+  return t->g->nins > 32 || small > 2 ? TILE / 2 : TILE;
+}
+
 static void choose_tiles(kd__tiling *t) {
   kd__tile_program *p = t->p;
-  int64_t inner = 1, used = 1, reserve = 1, room = t->g->nins > 32 ? TILE / 2 : TILE;
+  int64_t inner = 1, used = 1, reserve = 1, room = room_of(t);
   for (uint32_t a = 0; a < p->rank; a++)
     if (!bit(p->outer, a)) inner = inner > LARGE_TILE ? inner : inner * p->size[a];
   bool whole = inner <= LARGE_TILE;
   if (whole) used = inner;
+  bool columns = !whole && p->rank && sums_columns(t);
+  if (columns) room = 2 * TILE;
   uint32_t cross = p->rank ? crossed(t) : 0;
   for (uint32_t a = 0; a < p->rank; a++)
     if (bit(cross, a) && (!whole || bit(p->outer, a))) reserve *= kd__min(p->size[a], 16);
@@ -77,7 +97,7 @@ static void choose_tiles(kd__tiling *t) {
     bool outer = bit(p->outer, (uint32_t)a), held = bit(cross, (uint32_t)a) && (outer || !whole);
     if (held) reserve /= kd__min(p->size[a], 16);
     int64_t free = kd__max(room / used / reserve, held ? kd__min(16, kd__max(room / used, 1)) : 1);
-    if (!whole && outer) free = kd__min(free, STRIP);
+    if (!whole && (outer || (columns && a == (int)p->rank - 1))) free = kd__min(free, STRIP);
     p->tile[a] = whole && !outer ? p->size[a] : part_of(p->size[a], free);
     if (p->size[a] % p->tile[a] && p->nends == KD__TILE_SPLITS) p->tile[a] = 1;
     p->tiles[a] = kd__ceil_div(p->size[a], p->tile[a]);

@@ -17,6 +17,8 @@ typedef struct state {
   char *memory;
   int64_t pos[KD_GROUP_AXES], lo[KD_GROUP_AXES], hi[KD_GROUP_AXES];      /* in elements */
   uint32_t zero, end, variant;                   /* axes that stand at 0; at their last tile */
+  /* rows that the next tile gathers: they are fetched into the cache while this one is computed, some after each step */
+  struct { const char *index, *table; int64_t index_step, table_step, jump, bytes, left, share; uint64_t limit; } next;
 } state;
 
 /* --- steps ------------------------------------------------------------------------------------------------------------------------------ */
@@ -91,24 +93,27 @@ static void gather_run(const state *t, const kd__tile_step *s, int64_t len, char
   char *q[2] = { p[0], p[1] + k * s->jump };
   copy_run(s->size, len, q, st[0], st[1]);
 }
-static void prefetch_row(const char *row, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i);
+static void fetch_next(state *t) {
+  for (int64_t r = kd__min(t->next.share, t->next.left); r > 0; r--, t->next.left--) {
+    int64_t k = *(const int64_t *)(const void *)t->next.index;
+    bool inside = (uint64_t)k < t->next.limit;
+    for (int64_t i = 0; inside && i < t->next.bytes; i += 64) __builtin_prefetch(t->next.table + k * t->next.jump + i);
+    t->next.index += t->next.index_step, t->next.table += t->next.table_step;
+  }
 }
-static void run_gather(const state *t, const kd__tile_step *s, const kd__tile_nest *n, char **p) {
+static void run_gather(state *t, const kd__tile_step *s, const kd__tile_nest *n, char **p) {
   static const kd__tile_level one = { .n = 1 };
-  enum { AHEAD = 12 };
   const kd__tile_level *l = n->levels ? &n->level[0] : &one, *up = n->levels > 1 ? &n->level[1] : &one;
-  bool rows = l->stride[2] == 0 && l->stride[1] == s->size && up->stride[2] != 0;
   EACH_OUTER(n, 2, 4, p) {
     char *q[4] = { p[0], p[1], p[2], p[3] };
     for (int64_t r = 0; r < up->n; r++) {
-      if (rows && r + AHEAD < up->n) {
-        int64_t k = *(const int64_t *)(const void *)(q[2] + AHEAD * up->stride[2]);
-        if ((uint64_t)k < (uint64_t)s->limit) prefetch_row(q[1] + AHEAD * up->stride[1] + k * s->jump, l->n * s->size);
-      }
       gather_run(t, s, l->n, q, l->stride);
       for (int k = 0; k < 4; k++) q[k] += up->stride[k];
     }
+    int64_t after = t->hi[s->axis] - t->pos[s->axis] - up->n;
+    if (!s->ahead || n->levels != 2 || up->n != t->w->p->tile[s->axis] || after <= 0 || l->stride[2] != 0 || l->stride[1] != s->size) continue;
+    t->next.index = q[2], t->next.table = q[1], t->next.index_step = up->stride[2], t->next.table_step = up->stride[1];
+    t->next.jump = s->jump, t->next.bytes = l->n * s->size, t->next.left = kd__min(after, up->n), t->next.limit = (uint64_t)s->limit;
   }
 }
 
@@ -165,29 +170,42 @@ static void merge_states(const kd__reducer *red, kd_op op, int64_t n, double *a,
   }
 }
 
-static void reduce_row(const kd__tile_step *s, const float *q, int64_t n, double *a) {
+static void reduce_row(const kd__tile_step *s, char *const *p, int64_t n) {
+  double *a = (void *)p[1];
   for (int64_t i = 0; i < n; i += KD__BLOCK_ROW) {
     double c, d;
     int64_t len = kd__min(n - i, KD__BLOCK_ROW);
-    s->reducer->row(q + i, len, &c, &d);
+    const float *q = (const float *)(const void *)p[2] + i;
+    if (s->product) c = (double)kd__sum_products(q, (const float *)(const void *)p[3] + i, len);
+    else s->reducer->row(q, len, &c, &d);
     merge_states(s->reducer, (kd_op)s->op, 1, a, s->count, &c, &d, len);
   }
 }
-static void reduce_cols(const kd__tile_step *s, const float *q, int64_t stride, int64_t rows, int64_t n, double *a) {
-  double c[KD__STRIP], d[KD__STRIP];
+/* Columns: st are the operands' steps from row to row; `one`: the second operand has one element a row. */
+static void reduce_cols(const kd__tile_step *s, char *const *p, const int64_t *st, int64_t rows, int64_t n, bool one) {
+  double c[KD__STRIP], d[KD__STRIP], *a = (void *)p[1];
+  float sum[KD__STRIP];
   for (int64_t r = 0; r < rows; r += KD__BLOCK_ROWS)
     for (int64_t i = 0; i < n; i += KD__STRIP) {
       int64_t h = kd__min(rows - r, KD__BLOCK_ROWS), w = kd__min(n - i, KD__STRIP);
-      s->reducer->cols(q + r * stride + i, stride, h, w, c, d);
+      const float *q = (const void *)(p[2] + r * st[2] + i * 4);
+      if ((kd_op)s->op == KD_OP_SUM) {
+        if (s->product) kd__column_products(q, st[2] / 4, (const void *)(p[3] + r * st[3] + (one ? 0 : i * 4)), st[3] / 4, one, h, w, sum);
+        else kd__columns(KD_OP_SUM, q, st[2] / 4, h, w, sum);
+        for (int64_t j = 0; j < w; j++) a[i + j] += (double)sum[j];
+        continue;
+      }
+      s->reducer->cols(q, st[2] / 4, h, w, c, d);
       merge_states(s->reducer, (kd_op)s->op, w, a + i, s->count, c, d, h);
     }
 }
 static void reduce_f32(const kd__tile_step *s, const kd__tile_nest *n, char **p) {
   static const kd__tile_level one = { .n = 1 };
   const kd__tile_level *l = n->levels ? &n->level[0] : &one, *up = n->levels > 1 ? &n->level[1] : &one;
-  if (l->stride[1] == 0) { EACH_OUTER(n, 1, 3, p) reduce_row(s, (const void *)p[2], l->n, (void *)p[1]); return; }
+  if (l->stride[1] == 0) { EACH_OUTER(n, 1, 4, p) reduce_row(s, p, l->n); return; }
   bool cols = n->levels > 1 && up->stride[1] == 0;
-  EACH_OUTER(n, cols ? 2 : 1, 3, p) reduce_cols(s, (const void *)p[2], cols ? up->stride[2] / 4 : 0, cols ? up->n : 1, l->n, (void *)p[1]);
+  if (!cols) up = &one;
+  EACH_OUTER(n, cols ? 2 : 1, 4, p) reduce_cols(s, p, up->stride, up->n, l->n, l->stride[3] == 0);
 }
 
 static void reduce_f64(const kd__tile_step *s, const kd__tile_nest *n, char **p) {
@@ -233,8 +251,9 @@ static void finish_state(const kd__reducer *red, kd_op op, kd_dtype type, const 
 
 static void run_reduce(const state *t, const kd__tile_step *s, const kd__tile_nest *n, char **p) {
   if (s->prim) {
-    char *q[2] = { p[0], p[2] };
-    int64_t by[2] = { n->levels > 1 ? n->level[1].stride[0] : 0, n->levels > 1 ? n->level[1].stride[2] : 0 };
+    const kd__tile_level *up = &n->level[n->levels > 1];
+    char *q[3] = { p[0], p[2], p[3] };
+    int64_t by[3] = { up->stride[0], up->stride[2], up->stride[3] };
     s->prim(n->levels > 1 ? n->level[1].n : 1, n->level[0].n, q, by);
     return;
   }
@@ -253,13 +272,14 @@ static void run_reduce(const state *t, const kd__tile_step *s, const kd__tile_ne
 }
 
 /* --- tiles ------------------------------------------------------------------------------------------------------------------------------- */
-static void run_list(const state *t, const kd__tile_list *list) {
+static void run_list(state *t, const kd__tile_list *list) {
+  t->next.share = kd__ceil_div(t->next.left ? t->next.left : 16, list->n + 1);
   for (uint32_t i = 0; i < list->n; i++) {
     const kd__tile_step *s = &list->step[i];
     if ((s->once & t->zero) != s->once) continue;
     const kd__tile_nest *n = &s->nest[t->variant];
     char *p[KD__TILE_ARGS];
-    for (uint32_t k = 0; k < 4; k++) p[k] = t->at[s->slot[k]] + s->offset[k];
+    for (uint32_t k = 0; k < KD__TILE_ARGS; k++) p[k] = t->at[s->slot[k]] + s->offset[k];
     switch ((kd__tile_kind)s->kind) {
       case KD__TILE_PRIM: run_prim(s, n, p); break;
       case KD__TILE_ELEM: run_elem(s, n, p); break;
@@ -270,6 +290,7 @@ static void run_list(const state *t, const kd__tile_list *list) {
       case KD__TILE_IOTA: run_iota(t, s, n, p); break;
       case KD__TILE_REDUCE: run_reduce(t, s, n, p); break;
     }
+    if (t->next.left) fetch_next(t);
   }
 }
 

@@ -18,11 +18,15 @@ typedef void (*kd__prim)(int64_t rows, int64_t n, char *const *p, const int64_t 
 /* The primitive for an operator on f32 (of `where`: a bool and two f32) whose operand k repeats one element along a row where bit k of `repeated`
  * is set; NULL: none. */
 kd__prim kd__prim_find(kd_op op, uint32_t repeated);
-/* Of `first` (on operands 1, 2) and then `then` on its result and operand 3, in this order or, where `swapped`, in the other. */
+/* Of `first` (on operands 1, 2) and then `then` on its result and operand 3, in this order or, where `swapped`, in the other; a comparison and then
+ * `where` have four operands. */
 kd__prim kd__prim_pair(kd_op first, kd_op then, bool swapped, uint32_t repeated);
 /* Reductions of f32 that are complete in one tile: of each row (p[0]: one float a row), or of each column (p[0]: n floats). A product of two operands
  * is summed without being stored: op KD_OP_MUL. */
 kd__prim kd__prim_rows(kd_op op);
+float kd__sum_products(const float *p, const float *q, int64_t n);
+/* o[j]: the sum over rows of p[r][j] q[r][j], or of p[r][j] q[r] where `one`. */
+void kd__column_products(const float *p, int64_t sp, const float *q, int64_t sq, bool one, int64_t rows, int64_t n, float *o);
 kd__prim kd__prim_cols(kd_op op);
 
 typedef enum kd__tile_kind { KD__TILE_PRIM, KD__TILE_ELEM, KD__TILE_COPY, KD__TILE_GATHER, KD__TILE_CHECK, KD__TILE_IOTA, KD__TILE_DIVIDE, KD__TILE_REDUCE } kd__tile_kind;
@@ -43,9 +47,10 @@ typedef struct kd__tile_step {
   int64_t limit, jump;
   uint32_t origin;
   const int64_t *number;
+  bool ahead;                                    /* GATHER: indices lie in memory along `axis`, also those of the next tile */
   /* IOTA: the axis. REDUCE: accumulators are argument 1: `count` states, then as many second halves and counts for moments */
   uint32_t axis, last;                           /* last: axes that stand at their end when the reduction is complete */
-  bool final, second;
+  bool final, second, product;                   /* second: argument 3 is the variance; product: operand 3 is multiplied with operand 2 */
   int64_t count;
   const kd__reducer *reducer;
 } kd__tile_step;

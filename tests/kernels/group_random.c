@@ -2,6 +2,7 @@
 #include "tests/kernels/group_random.h"
 #include "tests/kernels/call.h"
 #include <math.h>
+#include <sys/mman.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -297,6 +298,17 @@ static void fill(char *p, kd_dtype t, int64_t n, int64_t limit, uint64_t *state)
     }
 }
 
+/* Large operands on huge pages, as plans have them. */
+static char *room(size_t n) {
+  size_t page = (size_t)2 << 20;
+  if (n < page) return malloc(n);
+  char *p = aligned_alloc(page, (n + page - 1) / page * page);
+#ifdef MADV_HUGEPAGE
+  madvise(p, n, MADV_HUGEPAGE);
+#endif
+  return p;
+}
+
 void t_memory_make(t_memory *m, const t_group *o, uint64_t seed) {
   memset(m, 0, sizeof *m);
   for (uint32_t k = 0; k < o->g.nin + o->g.nout; k++) {
@@ -307,7 +319,7 @@ void t_memory_make(t_memory *m, const t_group *o, uint64_t seed) {
     *t = (kd_tensor){ .dim = m->none, .stride = m->none, .dtype = o->dtype[k] };
     if (!in && o->shares[k - o->g.nin] >= 0) { t->data = m->in[o->shares[k - o->g.nin]].data; continue; }
     m->size[k] = (size_t)((high - low + 1) * size);
-    m->whole[k] = malloc(m->size[k]);
+    m->whole[k] = room(m->size[k]);
     uint64_t state = seed * 64 + k;
     if (in) fill(m->whole[k], (kd_dtype)o->dtype[k], high - low + 1, o->step[k] ? 0 : o->limit[k], &state);
     else memset(m->whole[k], 0x5a, m->size[k]);
