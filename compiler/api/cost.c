@@ -143,7 +143,7 @@ static kd_status bind_all(costing *c, const kd_program *p, const kd_kernel_setti
     if (s != KD_OK) return s;
     int64_t after = anonymous();
     kd__table_program *to = kd__table_add(c->t, p, i, c->bound[i], NULL);
-    to->c.prepared = after > before ? after - before : 0;
+    to->c.prepared = (after > before ? after - before : 0) + (int64_t)kd__bound_kept(c->bound[i]);
     kd__table_place(c->t, &to->c, m, i);
     kd__table_dead(c->t, to, m, i);
     others(c, to, m, i, kd__bound_team(c->bound[i]));

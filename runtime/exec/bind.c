@@ -57,6 +57,19 @@ static bool group_fits(const kd_call *c) {
   return true;
 }
 
+/* Parameters that this plan reads and does not write, while it trains others: what its kernels may keep packed from step to step. A plan that
+ * trains nothing runs now and then, and shall not take memory for it. */
+static const uint64_t *version_of(const kd_bound *b, const kd_plan_tensor *t) {
+  const kd_store *s = b->store;
+  if (!s->version || t->place != KD_IN_SLOT || b->plan->nwrites == 0) return NULL;
+  const kd_slot *slot = &s->slot[t->slot];
+  int64_t size = kd__type_count(&slot->type) * (int64_t)kd__dtype_size((kd_dtype)slot->type.dtype);
+  if ((slot->kind != KD_SLOT_PARAM && slot->kind != KD_SLOT_STATE && slot->kind != KD_SLOT_VALUE) || !inside(t, 0, size)) return NULL;
+  for (uint32_t i = 0; i < b->plan->nwrites; i++)
+    if (b->plan->writes[i] == t->slot) return NULL;
+  return &s->version[t->slot];
+}
+
 static kd_status bind_call(kd_bound *b, uint32_t i, kd_tensor *operand) {
   const kd_plan_call *from = &b->plan->call[i];
   kd_call *c = &b->call[i];
@@ -65,6 +78,10 @@ static kd_status bind_call(kd_bound *b, uint32_t i, kd_tensor *operand) {
   for (uint32_t k = 0; k < from->nin; k++) operand[k] = b->tensor[from->in[k]];
   for (uint32_t k = 0; k < from->nout; k++) operand[from->nin + k] = b->tensor[from->out[k]];
   *c = (kd_call){ .op = from->op, .nin = from->nin, .nout = from->nout, .in = operand, .out = operand + from->nin, .attr = from->attr, .group = from->group };
+  c->version = b->version + (operand - b->operand);
+  bool contraction = from->op < KD_OP_COUNT && kd__op_info(from->op)->cls == KD_CLASS_CONTRACT;
+  for (uint32_t k = 0; contraction && k < from->nin; k++)
+    b->version[operand + k - b->operand] = version_of(b, &b->plan->tensor[from->in[k]]);
   if (from->op == KD_OP_COUNT && (from->nin != 1 || from->nout != 1)) return KD_E_USAGE;
   b->team = b->team || kd__call_long(c);
   if (from->op == KD_OP_COUNT) return KD_OK;
@@ -76,6 +93,7 @@ static kd_status bind_call(kd_bound *b, uint32_t i, kd_tensor *operand) {
   kd_status st = k->prepare ? k->prepare(c, &b->set) : KD_OK;      /* first: the scratch of a prepared call is known at once */
   size_t scratch = st == KD_OK && k->scratch ? k->scratch(c, &b->set) : 0;
   if (scratch > b->scratch) b->scratch = scratch;
+  b->kept += c->kept;
   return st;
 }
 
@@ -96,17 +114,18 @@ static bool allocate(kd_bound *b) {
   for (uint32_t i = 0; i < b->plan->ncall; i++) operands += b->plan->call[i].nin + (size_t)b->plan->call[i].nout;
   b->tensor = calloc(b->plan->ntensor + (size_t)1, sizeof *b->tensor);
   b->operand = calloc(operands, sizeof *b->operand);
+  b->version = calloc(operands, sizeof *b->version);
   b->call = calloc(calls, sizeof *b->call);
   b->kernel = calloc(calls, sizeof *b->kernel);
   b->loop = calloc(calls, sizeof *b->loop);
-  return b->tensor && b->operand && b->call && b->kernel && b->loop;
+  return b->tensor && b->operand && b->version && b->call && b->kernel && b->loop;
 }
 
 kd_status kd__plan_bind(const kd_plan *p, const kd_store *s, void *arena, const kd_kernel_settings *set, kd_bound **out) {
   *out = NULL;
   kd_bound *b = calloc(1, sizeof *b);
   if (!b) return KD_E_MEMORY;
-  b->plan = p, b->set = *set;
+  b->plan = p, b->store = s, b->set = *set;
   kd_status st = allocate(b) ? bind_all(b, s, arena) : KD_E_MEMORY;
   if (st != KD_OK) { kd__bound_close(b); return st; }
   *out = b;
@@ -121,11 +140,13 @@ void kd__bound_close(kd_bound *b) {
   free(b->loop);
   free(b->tensor);
   free(b->operand);
+  free(b->version);
   free(b->call);
   free(b->kernel);
   free(b);
 }
 
 size_t kd__bound_scratch(const kd_bound *b) { return b->scratch; }
+size_t kd__bound_kept(const kd_bound *b) { return b->kept; }
 bool kd__bound_team(const kd_bound *b) { return b->team; }
 const kd_tensor *kd__bound_result(const kd_bound *b, uint32_t i) { return &b->tensor[b->plan->result[i].tensor]; }

@@ -18,7 +18,9 @@ struct kd_bound {
   kd_call *call;
   const kd_kernel **kernel;                      /* by call; NULL: a strided copy */
   kd__bound_loop **loop;                         /* by call; NULL where it is none */
-  size_t scratch;
+  const kd_store *store;
+  const uint64_t **version;                      /* by operand, as `operand`: kernel.h */
+  size_t scratch, kept;
   bool team;                                     /* some call is worth one */
   const kd_plan_call *faulted;
   kd_watch *watch;                               /* NULL: nobody looks on */

@@ -60,10 +60,12 @@ void kd__plan_print(const kd_plan *p, const kd_slot *slots, kd__buf *out);
 
 /* --- running ---------------------------------------------------------------------------------------------------------- */
 /* Memory of all slots of a module, block by block; 64-byte aligned. */
-typedef struct kd_store { const kd_slot *slot; uint32_t nslot; void **block; int64_t *block_size; uint32_t nblock; } kd_store;
+typedef struct kd_store { const kd_slot *slot; uint32_t nslot; void **block; int64_t *block_size; uint32_t nblock; uint64_t *version; } kd_store;
 kd_status kd__store_open(kd_store *s, const kd_slot *slot, uint32_t nslot);    /* zeroed */
 void      kd__store_close(kd_store *s);
 void     *kd__store_at(const kd_store *s, uint32_t slot);
+/* Whoever writes to a slot but by a plan says so: kernels may keep a packed copy of parameters (kernel.h). `version`, by slot, counts. */
+void      kd__store_changed(const kd_store *s, uint32_t slot);
 
 /* A plan bound to a store and an arena: kernels chosen and prepared, pointers resolved. */
 typedef struct kd_bound kd_bound;
@@ -71,6 +73,7 @@ typedef struct kd_bound kd_bound;
 /* KD_E_UNAVAILABLE: no kernel for a call; KD_E_USAGE: a tensor lies outside its memory (a broken plan). Everything is released on failure. */
 kd_status kd__plan_bind(const kd_plan *p, const kd_store *s, void *arena, const kd_kernel_settings *set, kd_bound **out);
 size_t    kd__bound_scratch(const kd_bound *b);
+size_t    kd__bound_kept(const kd_bound *b);     /* bytes of packed copies that its kernels keep */
 bool      kd__bound_team(const kd_bound *b);     /* is it worth a team of threads? */
 /* Runs every call in order; stops after the call that reports the first fault (x->fault, which must be clear before). */
 void      kd__bound_run(kd_bound *b, const kd_exec *x);                        /* x->scratch at least kd__bound_scratch */

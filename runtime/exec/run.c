@@ -60,6 +60,7 @@ void kd__bound_run(kd_bound *b, const kd_exec *x) {
   kd_exec alone = *x;
   alone.threads = 1;
   kd__team_run(b->team ? x : &alone, run_all, b);
+  for (uint32_t i = 0; i < b->plan->nwrites; i++) kd__store_changed(b->store, b->plan->writes[i]);
 }
 
 const kd_plan_call *kd__bound_faulted(const kd_bound *b) { return b->faulted; }

@@ -27,7 +27,8 @@ kd_status kd__store_open(kd_store *s, const kd_slot *slot, uint32_t nslot) {
     if (slot[i].block >= s->nblock) s->nblock = slot[i].block + 1;
   s->block = calloc(s->nblock + (size_t)1, sizeof *s->block);
   s->block_size = calloc(s->nblock + (size_t)1, sizeof *s->block_size);
-  if (!s->block || !s->block_size || !measure(s)) { kd__store_close(s); return KD_E_MEMORY; }
+  s->version = calloc(nslot + (size_t)1, sizeof *s->version);
+  if (!s->block || !s->block_size || !s->version || !measure(s)) { kd__store_close(s); return KD_E_MEMORY; }
   for (uint32_t i = 0; i < s->nblock; i++) {
     s->block[i] = kd__block_get((size_t)s->block_size[i]);
     if (!s->block[i]) { kd__store_close(s); return KD_E_MEMORY; }
@@ -39,9 +40,14 @@ void kd__store_close(kd_store *s) {
   for (uint32_t i = 0; s->block && i < s->nblock; i++) kd__block_free(s->block[i], (size_t)s->block_size[i]);
   free(s->block);
   free(s->block_size);
+  free(s->version);
   *s = (kd_store){ 0 };
 }
 
 void *kd__store_at(const kd_store *s, uint32_t slot) {
   return (char *)s->block[s->slot[slot].block] + s->slot[slot].offset;
+}
+
+void kd__store_changed(const kd_store *s, uint32_t slot) {
+  if (s->version) s->version[slot]++;
 }

@@ -36,6 +36,7 @@ void kd__conv_dnnl_run(const kd_call *c, const kd_exec *x);
 bool kd__conv_wino_takes(const kd_call *c, const kd_kernel_settings *s);
 size_t kd__conv_wino_scratch(const kd_call *c, const kd_kernel_settings *s);
 kd_status kd__conv_wino_prepare(kd_call *c, const kd_kernel_settings *s);
+void kd__conv_wino_release(void *prepared);
 void kd__conv_wino_run(const kd_call *c, const kd_exec *x);
 
 bool kd__conv_im2col_takes(const kd_call *c, const kd_kernel_settings *s);

@@ -25,6 +25,8 @@ typedef struct state {
   piece part[2];                                 /* the usual piece, and the smaller last one (images = 0: none) */
   int64_t pieces, image[KD__ROLES];              /* elements of one image of x and y */
   turn weights;                                  /* between the call's layout of w and the primitive's; run NULL: they are the same */
+  char *kept;                                    /* frozen weights as the primitives want them, and the count that they were made at; else NULL */
+  uint64_t made;
   bool pack[KD__ROLES], post, pack_add;          /* post: results go to `raw`, one piece a thread, and on from there */
   int64_t places, cout;                          /* of an image */
   size_t add;
@@ -126,6 +128,7 @@ void kd__conv_dnnl_release(void *prepared) {
   for (int t = 0; s->stream && t < s->threads; t++)
     if (s->stream[t]) d->f_dnnl_stream_destroy(s->stream[t]);
   free(s->stream);
+  free(s->kept);
   if (s->engine) d->f_dnnl_engine_destroy(s->engine);
   free(s);
 }
@@ -251,8 +254,14 @@ size_t kd__conv_dnnl_scratch(const kd_call *c, const kd_kernel_settings *set) {
   return n;
 }
 kd_status kd__conv_dnnl_prepare(kd_call *c, const kd_kernel_settings *s) {
-  c->prepared = make_state(c, s);
-  return c->prepared ? KD_OK : KD_E_MEMORY;
+  state *made = make_state(c, s);
+  c->prepared = made;
+  if (!made) return KD_E_MEMORY;
+  if (made->wanted == KD__W || !made->weights.run || !c->version || !c->version[1]) return KD_OK;
+  made->kept = aligned_alloc(ALIGN, made->blocked_size);
+  if (!made->kept) { kd__conv_dnnl_release(made); c->prepared = NULL; return KD_E_MEMORY; }
+  c->kept = made->blocked_size;
+  return KD_OK;
 }
 
 typedef struct job { const state *s; char *data[KD__ROLES], *scratch; const float *bias, *add; bool relu; } job;
@@ -308,26 +317,29 @@ static void copy_packed(const kd_tensor *t, char *at, bool weights, bool out, co
 }
 
 void kd__conv_dnnl_run(const kd_call *c, const kd_exec *x) {
-  const state *s = c->prepared;
+  state *s = c->prepared;
   kd__conv v;
   kd__conv_describe(&v, c);
+  uint64_t now = s->kept ? *c->version[1] + 1 : 0;               /* 0: not made yet */
+  bool there = s->kept && s->made == now;
   job w = { .s = s, .scratch = x->scratch };
   kd_exec team = *x;
   if (team.threads > s->threads) team.threads = 1;
   for (int i = 0; i < KD__ROLES; i++) {
     w.data[i] = s->pack[i] ? w.scratch + s->at[i] : v.t[i]->data;
-    if (s->pack[i] && i != (int)s->wanted) copy_packed(v.t[i], w.data[i], i == KD__W, false, x);
+    if (s->pack[i] && i != (int)s->wanted && !(there && i == KD__W)) copy_packed(v.t[i], w.data[i], i == KD__W, false, x);
   }
   w.bias = kd__conv_bias(&v, (float *)(w.scratch + s->bias)), w.relu = v.relu, w.add = v.add ? v.add->data : NULL;
   if (s->pack_add) copy_packed(v.add, w.scratch + s->add, false, false, x), w.add = (float *)(w.scratch + s->add);
   bool out = s->wanted == KD__W, parts = out && s->pieces > 1;
-  char *plain = w.data[KD__W], *blocked = w.scratch + s->blocked;
+  char *plain = w.data[KD__W], *blocked = s->kept ? s->kept : w.scratch + s->blocked;
   if (s->weights.run) {
     s->d->f_dnnl_memory_set_data_handle(s->weights.from, out ? blocked : plain);
     s->d->f_dnnl_memory_set_data_handle(s->weights.to, out ? plain : blocked);
   }
   if (s->weights.run || parts) w.data[KD__W] = blocked;
-  if (s->weights.run && !out) kd__par_alone(run_turn, &w);
+  if (s->weights.run && !out && !there) kd__par_alone(run_turn, &w);
+  s->made = now;
   kd__par_library(&team, s->pieces, run_piece, &w);
   if (parts) {
     int64_t n = (int64_t)(s->blocked_size / sizeof(float));

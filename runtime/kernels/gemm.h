@@ -19,6 +19,7 @@ kd_status kd__matmul_prepare(kd_call *c, const kd_kernel_settings *s);
 bool kd__matmul_panel_takes(const kd_call *c, const kd_kernel_settings *s);
 size_t kd__matmul_panel_scratch(const kd_call *c, const kd_kernel_settings *s);
 kd_status kd__matmul_panel_prepare(kd_call *c, const kd_kernel_settings *s);
+void kd__matmul_panel_release(void *prepared);
 void kd__matmul_panel_run(const kd_call *c, const kd_exec *x);
 void kd__matmul_own_run(const kd_call *c, const kd_exec *x);
 void kd__matmul_run(const kd_call *c, const kd_exec *x);

@@ -1,6 +1,6 @@
 /* kernel.h: what a kernel is: one way to run one operator over strided tensors. Kernels know no graph and no file.
  *
- * A kernel allocates nothing, takes no lock but the thread team's, and cannot fail but by a fault (index out of range).
+ * A kernel allocates nothing but in prepare(), takes no lock but the thread team's, and cannot fail but by a fault (index out of range).
  * Strides are in elements, may be 0 (broadcast), negative, or in any order: a physical layout is nothing but strides. Results have
  * no zero strides. A result may share memory with an operand only where the plan says so (element-wise operators with equal
  * strides; base of scatter_*), and then exactly, never by part. */
@@ -17,6 +17,10 @@ typedef struct kd_call {
   const kd_attr *attr;                           /* as in ops.def */
   void *prepared;                                /* what prepare() made, or NULL */
   const struct kd_group *group;                  /* of `group` (group.h), else NULL */
+  /* By operand, or NULL: where a count stands that changes whenever the operand may have; NULL for operands that change at each run. prepare() may
+   * then allocate room for a packed copy, saying in `kept` how many bytes, and run() renews it when the count is another than that of the copy. */
+  const uint64_t *const *version;
+  size_t kept;
 } kd_call;
 
 /* The first fault of a run; written with an atomic exchange of `set`. Reported after the program ran; its results are then void. */

@@ -15,12 +15,14 @@ enum { ALIGN = 64, ROWS = 14, SMALL = 400000, CHUNK = 1000000, NEAR_PANELS = 12,
 typedef struct side { int64_t row, col, batch[KD_MAX_RANK]; } side;
 typedef struct product {
   const kd__simd *simd;
-  bool swap, pack, turned, copy;                 /* copy: the result lies in no order we can write */
+  bool swap, pack, keep, turned, copy;           /* copy: the result lies in no order we can write */
   enum { BY_PIECE, BY_ITEM, BY_DEPTH } by;       /* how it is shared: pieces of all results, items of the stack, parts of the sums */
   int threads, nbatch;
   int64_t m, n, k, batch, bdim[KD_MAX_RANK], panels, mp, np, mc, nc;     /* mp x np pieces of mc rows and nc panels */
   int64_t parts, depth;                          /* parts of the sums, each of so many terms */
   side a, b, c;
+  float *kept;                                   /* packed B of a frozen operand, and the count that it was made at; else NULL */
+  uint64_t made;
   size_t packed, result, partial, each, total;            /* byte offsets in scratch; each: packed B of one item, floats */
 } product;
 
@@ -48,7 +50,7 @@ static void cut(product *p) {
   int64_t units = kd__ceil_div(p->m, ROWS), want = (int64_t)(flops / CHUNK), best = INT64_MAX;
   p->parts = 1, p->depth = p->k;
   if (p->batch >= 4 * p->threads || (p->batch > 1 && flops < SMALL)) { p->by = BY_ITEM; return; }
-  if (p->batch == 1 && p->k >= 2 * DEEP && p->m * p->n <= 128 * 128) {           /* the same parts for any team: their sums make the bits */
+  if (p->batch == 1 && !p->keep && p->k >= 2 * DEEP && p->m * p->n <= 128 * 128) {           /* the same parts for any team: their sums make the bits */
     p->by = BY_DEPTH, p->parts = kd__min(PARTS, p->k / DEEP), p->depth = kd__ceil_div(kd__ceil_div(p->k, p->parts), DEPTH) * DEPTH;
     p->parts = kd__ceil_div(p->k, p->depth);
     return;
@@ -70,6 +72,9 @@ static size_t reserve(product *p, int64_t floats) {
   return at;
 }
 
+/* A frozen operand that is no stack can be packed once. */
+static bool keeps(const kd_call *c, int i) { return c->version && c->version[i] && c->out[0].rank == 2; }
+
 static void describe(product *p, const kd_call *c, const kd_kernel_settings *s) {
   const kd_tensor *o = &c->out[0];
   int r = o->rank;
@@ -78,10 +83,12 @@ static void describe(product *p, const kd_call *c, const kd_kernel_settings *s) 
   for (int d = 0; d < r - 2; d++) p->bdim[d] = o->dim[d], p->batch *= o->dim[d];
   side a = side_of(&c->in[0], false, m, k), b = side_of(&c->in[1], false, k, n), at = side_of(&c->in[0], true, k, m), bt = side_of(&c->in[1], true, n, k);
   side y = side_of(o, false, m, n), yt = side_of(o, true, n, m);
-  p->swap = cost(n, m, k, packs(&at, n, m, k), yt.col != 1) < cost(m, n, k, packs(&b, m, n, k), y.col != 1);
+  bool keep_a = keeps(c, 0), keep_b = keeps(c, 1);
+  p->swap = cost(n, m, k, !keep_a && packs(&at, n, m, k), yt.col != 1) < cost(m, n, k, !keep_b && packs(&b, m, n, k), y.col != 1);
   p->m = p->swap ? n : m, p->n = p->swap ? m : n;
   p->a = p->swap ? bt : a, p->b = p->swap ? at : b, p->c = p->swap ? yt : y;
-  p->pack = packs(&p->b, p->m, p->n, k);
+  p->keep = p->swap ? keep_a : keep_b;
+  p->pack = p->keep || packs(&p->b, p->m, p->n, k);
   p->turned = p->c.col != 1 && p->c.row == 1;
   p->copy = p->c.col != 1 && p->c.row != 1;
   if (p->copy) {
@@ -92,7 +99,7 @@ static void describe(product *p, const kd_call *c, const kd_kernel_settings *s) 
   p->panels = kd__ceil_div(p->n, KD__PANEL);
   cut(p);
   p->each = p->pack ? (size_t)(p->panels * KD__PANEL * (p->by == BY_DEPTH ? DEPTH : k)) : 0;
-  p->packed = reserve(p, (int64_t)p->each * (p->by == BY_PIECE ? p->batch : p->threads));
+  p->packed = reserve(p, p->keep ? 0 : (int64_t)p->each * (p->by == BY_PIECE ? p->batch : p->threads));
   if (p->parts > 1) p->partial = reserve(p, p->parts * p->m * p->n);
 }
 
@@ -112,7 +119,16 @@ kd_status kd__matmul_panel_prepare(kd_call *c, const kd_kernel_settings *s) {
   if (!p) return KD_E_MEMORY;
   describe(p, c, s);
   c->prepared = p;
+  if (!p->keep) return KD_OK;
+  c->kept = (p->each * sizeof(float) + ALIGN - 1) / ALIGN * ALIGN;
+  p->kept = aligned_alloc(ALIGN, c->kept);
+  if (!p->kept) { free(p); c->prepared = NULL; return KD_E_MEMORY; }
   return KD_OK;
+}
+void kd__matmul_panel_release(void *prepared) {
+  product *p = prepared;
+  if (p) free(p->kept);
+  free(p);
 }
 
 /* --- running -------------------------------------------------------------------------------------------------------------------------- */
@@ -219,7 +235,11 @@ void kd__matmul_panel_run(const kd_call *c, const kd_exec *x) {
     if (p->parts > 1) kd__par_for(&team, p->m, kd__par_chunks(&team, p->m * p->n * p->parts), 1, add_parts, &w);
   } else {
     int64_t panels = p->panels * p->batch, pieces = p->mp * p->np * p->batch;
-    if (p->pack) kd__par_for(&team, panels, p->each < 16384 ? 1 : kd__min(panels, 4 * (int64_t)team.threads), 1, pack_shared, &w);
+    product *own = c->prepared;
+    uint64_t now = p->keep ? *c->version[p->swap ? 0 : 1] + 1 : 0; /* 0: not made yet */
+    if (p->keep) w.packed = p->kept;
+    if (p->pack && (!p->keep || p->made != now)) kd__par_for(&team, panels, p->each < 16384 ? 1 : kd__min(panels, 4 * (int64_t)team.threads), 1, pack_shared, &w);
+    own->made = now;
     kd__par_for(&team, pieces, pieces, 1, run_piece, &w);
   }
   if (!p->copy) return;

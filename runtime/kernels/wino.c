@@ -24,13 +24,15 @@ kd__tile kd__wino_tile(const kd__wino *w, int64_t t, int64_t height, int64_t wid
 
 static int64_t panels(int64_t n) { return kd__ceil_div(n, KD__PANEL); }
 
+static int64_t filter_floats(const kd__wino *w) { return KD__FREQ * w->ci * panels(w->co) * KD__PANEL; }
+
 static void forward_shape(kd__wino *w) {
   w->in_row = KD__FREQ * w->ci + KD__WINO_PAD, w->out_row = KD__FREQ * panels(w->co) * KD__PANEL + KD__WINO_PAD;
   int64_t per_tile = (w->in_row + w->out_row) * (int64_t)sizeof(float);
   w->block = kd__min(BLOCK_MAX, kd__max(BLOCK_MIN, CACHE / per_tile));
   w->blocks = kd__ceil_div(kd__ceil_div(w->tiles, w->block), w->threads) * w->threads;        /* as many for each thread */
   w->block = kd__ceil_div(w->tiles, w->blocks), w->blocks = kd__ceil_div(w->tiles, w->block);
-  w->filters = kd__wino_reserve(w, KD__FREQ * w->ci * panels(w->co) * KD__PANEL);
+  w->filters = kd__wino_reserve(w, filter_floats(w));
   w->work_size = (size_t)(w->block * per_tile);
   w->work = kd__wino_reserve(w, (int64_t)(w->work_size / sizeof(float)) * w->threads);
 }
@@ -79,7 +81,16 @@ kd_status kd__conv_wino_prepare(kd_call *c, const kd_kernel_settings *s) {
   if (!w) return KD_E_MEMORY;
   shape(w, c, s);
   c->prepared = w;
+  if (w->v.wanted == KD__W || !c->version || !c->version[1]) return KD_OK;
+  c->kept = ((size_t)filter_floats(w) * sizeof(float) + ALIGN - 1) / ALIGN * ALIGN;
+  w->kept = aligned_alloc(ALIGN, c->kept);
+  if (!w->kept) { free(w); c->prepared = NULL; return KD_E_MEMORY; }
   return KD_OK;
+}
+void kd__conv_wino_release(void *prepared) {
+  kd__wino *w = prepared;
+  if (w) free(w->kept);
+  free(w);
 }
 
 float *kd__wino_map(const kd__wino *w, kd__role role, const kd_exec *x, bool fill) {
@@ -165,7 +176,11 @@ void kd__conv_wino_run(const kd_call *c, const kd_exec *x) {
   j.from = kd__wino_map(&w, w.from, &team, true), j.to = kd__wino_map(&w, w.to, &team, false);
   j.post = (kd__post){ kd__conv_bias(&w.v, (float *)(scratch + w.bias)), w.v.add ? w.v.add->data : NULL, w.v.relu };
   if (w.pack_add) j.post.add = bring_add(&w, (float *)(scratch + w.add), &team);
-  kd__par_for(&team, w.ci, kd__min(w.ci, 4 * (int64_t)w.threads), 1, filter_range, &j);
+  kd__wino *own = c->prepared;
+  uint64_t now = own->kept ? *c->version[1] + 1 : 0;               /* 0: not made yet */
+  if (own->kept) j.filters = own->kept;
+  if (!own->kept || own->made != now) kd__par_for(&team, w.ci, kd__min(w.ci, 4 * (int64_t)w.threads), 1, filter_range, &j);
+  own->made = now;
   kd__par_for(&team, w.blocks, w.blocks, 1, run_block, &j);
   kd__wino_map_done(&w, w.to, &team);
 }

@@ -20,6 +20,7 @@ static void copy(kd_machine *r, uint32_t group, bool back) {
     size_t bytes = slot_bytes(r->m, g->slot[i]);
     void *slot = kd__store_at(&r->store, g->slot[i]);
     memcpy(back ? slot : kept, back ? kept : slot, bytes);
+    if (back) kd__store_changed(&r->store, g->slot[i]);
     kept += bytes;
   }
 }

@@ -50,6 +50,7 @@ static bool take_slots(const kd_machine *from, kd_machine *to) {
     int64_t t = twin(from->m, i, to->m);
     if (t < 0) return false;
     const kd_type *type = &from->m->slot[i].type;
+    kd__store_changed(&to->store, (uint32_t)t);
     memcpy(kd__store_at(&to->store, (uint32_t)t), kd__store_at(&from->store, i), (size_t)kd__type_count(type) * kd__dtype_size((kd_dtype)type->dtype));
   }
   return true;

@@ -147,6 +147,7 @@ static void take(kd_machine *r, const kd__safetensors *f, kd__arena *a) {
     if (!kd__slot_kept(r->m, i)) continue;
     const kd__st_tensor *t = kd__st_find(f, kd__arena_printf(a, "slot.%s", r->m->slot[i].name));
     memcpy(kd__store_at(&r->store, i), t->data, t->bytes);
+    kd__store_changed(&r->store, i);
   }
   for (uint32_t i = 0; i < r->m->ngroup; i++) {
     if (!r->pos.best[i].kept) continue;

@@ -125,7 +125,7 @@ kd_status kd__weights_load(kd_machine *r, uint32_t load, uint32_t origin) {
   if (s != KD_OK) return kd__fail(r, s, origin, "%s", why);
   s = check(r, l, &f, why, sizeof why);
   for (uint32_t i = 0; i < l->n && s == KD_OK; i++)
-    if (!copy(kd__st_find(&f, l->name[i]), (kd_dtype)r->m->slot[l->slot[i]].type.dtype, kd__store_at(&r->store, l->slot[i])))
+    if (kd__store_changed(&r->store, l->slot[i]), !copy(kd__st_find(&f, l->name[i]), (kd_dtype)r->m->slot[l->slot[i]].type.dtype, kd__store_at(&r->store, l->slot[i])))
       s = kd__why(why, sizeof why, KD_E_MEMORY, "out of memory");
   kd__st_close(&f);
   return s == KD_OK ? record(r, l) : kd__fail(r, s, origin, "%s", why);

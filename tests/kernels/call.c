@@ -192,7 +192,7 @@ static const char *run_call(const t_case *c, const t_tensor *in, t_tensor *out, 
   kd_tensor ti[T_MAX], to[T_MAX];
   for (uint32_t i = 0; i < c->nin; i++) ti[i] = in[i].t;
   for (uint32_t i = 0; i < c->nout; i++) to[i] = out[i].t;
-  kd_call call = { c->op, c->nin, c->nout, ti, to, c->attr, NULL, NULL };
+  kd_call call = { .op = c->op, .nin = c->nin, .nout = c->nout, .in = ti, .out = to, .attr = c->attr };
   kd_fault fault = { 0 };
   kd_exec x = { .threads = s.threads, .deterministic = s.deterministic, .fault = &fault, .team = team };
   if (twin) { kd__ref_run(&call, &x); return "ref"; }

@@ -1,5 +1,6 @@
 /* test_rules.c: what the kernels owe apart from ordinary values: NaN, infinities, ties, bad indices and divisors, copies between any two layouts,
  * and libraries that stay closed until a product needs them. Each row of rules.def goes to the fast kernel and to the twin. */
+#include "runtime/kernels/libs.h"
 #include "tests/kernels/call.h"
 #include <math.h>
 #include <setjmp.h>
@@ -78,7 +79,7 @@ static kd_fault fault_of(const char *op, const char *in, const char *out, const 
   }
   t_make(out_, &c.out[0], T_DENSE, false, &state);
   if (t_count(&in_[1].t) > MOST) ((int64_t *)in_[1].t.data)[t_count(&in_[1].t) - 2] = (int64_t)b[0];
-  kd_call call = { c.op, c.nin, 1, operand, &out_[0].t, c.attr, NULL, NULL };
+  kd_call call = { .op = c.op, .nin = c.nin, .nout = 1, .in = operand, .out = &out_[0].t, .attr = c.attr };
   kd__kernel_find(&call, &set_)->run(&call, &x);
   for (uint32_t i = 0; i < c.nin; i++) t_free(&in_[i]);
   t_free(out_);
@@ -199,6 +200,56 @@ static void worth_a_team(void **state) {
   assert_true(is_long("matmul", "f32[128,64] f32[64,100]", "f32[128,100]"));
 }
 
+/* --- packed copies -------------------------------------------------------------------------------------------------------------------- */
+/* Each kernel that keeps a packed copy of a frozen operand: it works with the copy while the count stays, and renews it when that changes. */
+static int kept_copies(const char *op, const char *in, const char *out, const char *attrs, int which) {
+  t_case c;
+  t_tensor from[T_MAX], now[1], before[1];
+  kd_tensor ti[T_MAX];
+  uint64_t state = 5, count = 3;
+  const uint64_t *version[T_MAX] = { NULL };
+  int found = 0;
+  assert_true(t_parse(&c, op, in, out, attrs));
+  kd_kernel_settings set_ = { .threads = 2, .use_dnnl = true, .winograd = KD_WINOGRAD_ON };
+  version[which] = &count;
+  for (int i = 0;; i++) {
+    for (uint32_t k = 0; k < c.nin; k++) t_make(&from[k], &c.in[k], T_NHWC, false, &state), t_fill(&from[k], &c, k, false, &state), ti[k] = from[k].t;
+    t_make(now, &c.out[0], T_NHWC, false, &state), t_make(before, &c.out[0], T_NHWC, false, &state);
+    kd_call call = { .op = c.op, .nin = c.nin, .nout = 1, .in = ti, .out = &now->t, .attr = c.attr, .version = version };
+    const kd_kernel *k = kd__kernel_nth(&call, &set_, i);
+    if (k && (!k->prepare || k->prepare(&call, &set_) == KD_OK)) {
+      kd_exec x = { .threads = 2, .scratch = aligned_alloc(64, (k->scratch ? k->scratch(&call, &set_) : 0) / 64 * 64 + 128) };
+      k->run(&call, &x);
+      memcpy(before->whole, now->whole, now->size);
+      for (int64_t e = 0; e < t_count(&from[which].t); e++) ((float *)from[which].t.data)[e] *= 2;       /* dense, in some order */
+      k->run(&call, &x);
+      assert_true(t_same_bits(now, before) == (call.kept > 0));
+      count++;
+      k->run(&call, &x);
+      if (call.kept) {
+        float *a = (float *)before->t.data, *b = (float *)now->t.data;
+        for (int64_t e = 0; e < t_count(&now->t); e++) assert_true(b[e] == 2 * a[e]);
+      }
+      found += call.kept > 0;
+      if (k->release) k->release(call.prepared);
+      free(x.scratch);
+    }
+    for (uint32_t q = 0; q < c.nin; q++) t_free(&from[q]);
+    t_free(now), t_free(before);
+    if (!k) return found;
+  }
+}
+static void copies_are_renewed(void **state) {
+  (void)state;
+  int dnnl = kd__dnnl_there();
+  const char *same = "stride=1,1 pad_lo=1,1 pad_hi=1,1 dilation=1,1 groups=1";
+  assert_int_equal(kept_copies("conv", "f32[4,16,8,8] f32[32,16,3,3]", "f32[4,32,8,8]", same, 1), 1 + dnnl);
+  assert_int_equal(kept_copies("conv_post", "f32[4,16,8,8] f32[32,16,3,3]", "f32[4,32,8,8]", "stride=1,1 pad_lo=1,1 pad_hi=1,1 dilation=1,1 groups=1 bias=0 relu=1", 1), 1 + dnnl);
+  assert_int_equal(kept_copies("conv_data", "f32[4,32,8,8] f32[32,16,3,3]", "f32[4,16,8,8]", "stride=1,1 pad_lo=1,1 pad_hi=1,1 dilation=1,1 groups=1 size=8,8", 1), 1 + dnnl);
+  assert_int_equal(kept_copies("matmul", "f32[128,96] f32[96,80]", "f32[128,80]", "", 1), 1);
+  assert_int_equal(kept_copies("matmul", "f32[96,96] f32[96,128]", "f32[96,128]", "", 0), 0);
+}
+
 /* --- libraries -------------------------------------------------------------------------------------------------------------------------- */
 static bool loaded(const char *name) {
   char line[512];
@@ -224,6 +275,6 @@ static void libraries(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = { cmocka_unit_test(corners), cmocka_unit_test(faults), cmocka_unit_test(copies), cmocka_unit_test(accuracy), cmocka_unit_test(worth_a_team),
-                                       cmocka_unit_test(libraries) };
+                                       cmocka_unit_test(libraries), cmocka_unit_test(copies_are_renewed) };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
