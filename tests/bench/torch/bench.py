@@ -30,7 +30,7 @@ def fetch(source, size, shape=None):
     return b.contiguous(memory_format=torch.channels_last) if has("channels_last") else b, y[j]
   return get
 
-def sgd(*nets): return torch.optim.SGD([p for n in nets for p in n.parameters()], .05, momentum=.9, weight_decay=5e-4)
+def sgd(*nets): return torch.optim.SGD([p for n in nets for p in n.parameters()], a.rate or .05, momentum=.9, weight_decay=5e-4)
 
 def go(opt, loss):
   opt.zero_grad(set_to_none=True); loss.backward(); opt.step()

@@ -16,7 +16,7 @@ def arguments():
   p.add_argument("--teacher", type=int, default=1, help="0: its answer is a constant, as a cache would have it")
   p.add_argument("--plain", type=int, default=0, help="1: the student alone, on labels")
   p.add_argument("--check", action="store_true", help="the batches of the run, and the losses")
-  p.add_argument("--rate", type=float, default=0, help="of losses alone with --check: descent by the student's tensors")
+  p.add_argument("--rate", type=float, default=0, help="the rate of descent instead of the usual one, which is 0 for losses alone")
   p.add_argument("--set", action="append", default=[], help="sizes of a loss alone: name=number")
   a = p.parse_args()
   a.variant = [] if a.variant == "eager" else a.variant.split("+")
