@@ -93,6 +93,7 @@ typedef struct kd_compile_options {
   bool double_precision;                         /* real numbers are f64 */
   int64_t memory_limit;                          /* bytes that all that is kept and a step may take; 0: none. Where need be, values are made twice rather than kept: the
                                                   * same results, more time. Working memory of numeric libraries comes on top */
+  bool no_fuse;                                  /* operators one by one, not several in one walk over memory */
   bool check;                                    /* also try every definition of the file by itself; a file of definitions alone is right */
   const char *dump;                              /* a name of kd_dump_stage: what to print while compiling; NULL: nothing */
   kd_writer dump_to; void *dump_ctx;

@@ -36,6 +36,7 @@ struct kd_program {
   kd__arena scratch;                             /* of what is only looked at while compiling */
   kd_dtype real;
   int64_t memory_limit;
+  bool no_fuse;
   bool sealed;                                   /* its texts are those in `source`, whatever the files say by now */
   kd_frozen_options frozen;                      /* with what is free now in place of 0 */
   const char *const *folder; size_t nfolder;     /* where data is looked for */

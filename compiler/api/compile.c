@@ -16,6 +16,7 @@ static kd_program *begin(kd_session *s, const char *path, const kd_compile_optio
   if (o) p->opt = *o;
   p->frozen = kd__room_for_rows(s, &p->opt);
   kd__arena_init(&p->arena, &s->alloc, &p->oom);
+  p->arena.lasting = true;
   kd__arena_init(&p->scratch, &s->alloc, &p->oom);
   s->programs++;
   return p;
@@ -57,7 +58,7 @@ static bool dumps(const kd_program *p, const char *stage) { return p->opt.dump &
 static kd_elab_options options(kd_program *p) {
   kd_elab_options o = { .load = kd__text_module, .load_ctx = p, .describe = kd__data_rows, .describe_ctx = p,
                         .weights = p->recorded ? NULL : kd__weights_header, .weights_ctx = p,
-                        .real = p->opt.double_precision ? KD_F64 : KD_F32, .memory = p->opt.memory_limit, .check_definitions = p->opt.check, .seen_ctx = p, .scratch = &p->scratch,
+                        .real = p->opt.double_precision ? KD_F64 : KD_F32, .memory = p->opt.memory_limit, .apart = p->opt.no_fuse, .check_definitions = p->opt.check, .seen_ctx = p, .scratch = &p->scratch,
                         .frozen = &p->frozen };
   o.setting = settings(p, &o.nsetting);
   if (p->recorded) { o.decided = p->recorded->decided; o.ndecided = p->recorded->ndecided; }
@@ -128,6 +129,7 @@ kd_status kd__compile(kd_session *s, const char *path, const char *text, size_t 
   kd_status st = guarded(p, text, n);
   p->real = p->opt.double_precision ? KD_F64 : KD_F32;
   p->memory_limit = p->opt.memory_limit;
+  p->no_fuse = p->opt.no_fuse;
   p->sealed = true;
   p->opt = (kd_compile_options){ 0 };
   if (st == KD_OK && p->module) *out = p;
@@ -175,7 +177,7 @@ kd_status kd__compile_again(kd_program *p, const int64_t *decided, size_t n, kd_
   }
   p->oom.armed = true;
   kd__sink_init(&sink, a);
-  p->opt = (kd_compile_options){ .set = p->set, .nset = p->nset, .double_precision = p->real == KD_F64, .memory_limit = p->memory_limit };
+  p->opt = (kd_compile_options){ .set = p->set, .nset = p->nset, .double_precision = p->real == KD_F64, .memory_limit = p->memory_limit, .no_fuse = p->no_fuse };
   kd_module *m = anew(p, a, &sink, decided, n);
   p->opt = (kd_compile_options){ 0 };
   for (size_t i = 0; !m && i < sink.diag.n; i++)

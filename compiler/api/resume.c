@@ -43,7 +43,7 @@ static kd_status compile(kd_session *s, const char *folder, kd__settings *set, k
     kd__settings_free(set);
     return refuse(s, st, why);
   }
-  kd_compile_options c = { .set = set->setting, .nset = set->nsetting, .double_precision = set->real == KD_F64, .memory_limit = set->memory_limit,
+  kd_compile_options c = { .set = set->setting, .nset = set->nsetting, .double_precision = set->real == KD_F64, .memory_limit = set->memory_limit, .no_fuse = !set->fuse,
                            .keep = (kd_keep)set->cache, .keep_memory = room(set->cache_memory), .keep_disk = room(set->cache_disk) };
   return kd__compile(s, set->path, text->text, text->size, &c, set, out);
 }

@@ -66,7 +66,7 @@ kd_session *session_open(const args *a, const surroundings *s, teller *t) {
 
 kd_compile_options compile_options(const args *a) {
   return (kd_compile_options){ .set = a->given[OPT_SET].v, .nset = a->given[OPT_SET].n, .double_precision = args_choice(a, OPT_PRECISION) == 1,
-                               .memory_limit = args_size(a, OPT_MEMORY_LIMIT), .keep = (kd_keep)args_choice(a, OPT_CACHE),
+                               .memory_limit = args_size(a, OPT_MEMORY_LIMIT), .no_fuse = args_flag(a, OPT_NO_FUSE), .keep = (kd_keep)args_choice(a, OPT_CACHE),
                                .keep_memory = args_size(a, OPT_CACHE_BUDGET), .keep_disk = args_size(a, OPT_CACHE_BUDGET) };
 }
 

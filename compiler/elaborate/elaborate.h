@@ -34,6 +34,7 @@ typedef struct kd_elab_options {
   kd_dtype real;                                 /* KD_F32 or KD_F64 */
   kd_setting *setting; size_t nsetting;
   int64_t memory;                                /* limit in bytes of what is kept and what a program takes; 0: none */
+  bool apart;                                    /* operators one by one, not in groups */
   int64_t unroll;                                /* loops of at most so many turns are written out; 0: as many as is usual, -1: none (for tests) */
   bool check_definitions;                        /* also elaborate every definition of the file by itself (kdc check) */
   const int64_t *decided; size_t ndecided;        /* what the first decisions of the scheme came to; at the next one the module ends */

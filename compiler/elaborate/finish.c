@@ -82,19 +82,27 @@ static kd_plan *plan_within(elab *e, const kd_graph *g, const kd_slot *slot, uin
   return NULL;
 }
 
-/* The graph through all passes. */
+/* The graph through all passes but the one that joins operators into groups: programs may be split before. */
 static bool improve(elab *e, planned *p) {
   prog whole = { .g = p->g, .name = p->name };
   if (kd__over_budget(e, &whole, e->heaviest.at.src ? e->heaviest.at : e->file->syn->file->span)) return false;
   seen_ctx c = { e, p->name, false };
   if (e->opt->seen) e->opt->seen(e->opt->seen_ctx, "graph", p->name, p->g);
-  p->improved = kd__pass_all(p->g, check_pass, &c);
+  p->improved = kd__pass_until(p->g, "fuse", check_pass, &c);
   return !c.bad;
 }
 
-static kd_plan *make_plan(elab *e, const planned *p, const kd_slot *slot, uint32_t nslot, kd_span at) {
+/* The graph of groups lies in `tmp`. */
+static kd_plan *make_plan(elab *e, kd__arena *tmp, const planned *p, const kd_slot *slot, uint32_t nslot, kd_span at) {
   seen_ctx c = { e, p->name, false };
-  kd_plan *plan = plan_within(e, p->improved, slot, nslot, p->name, &c, at);
+  kd_graph whole = *p->improved, *g = p->improved;
+  whole.arena = tmp;
+  if (!e->opt->apart) {
+    const kd_pass_info *fuse = kd__pass_find("fuse");
+    check_pass(&c, fuse, g = fuse->run(&whole));
+    if (c.bad) return NULL;
+  }
+  kd_plan *plan = plan_within(e, g, slot, nslot, p->name, &c, at);
   if (plan && e->opt->planned) e->opt->planned(e->opt->seen_ctx, plan, slot);
   return plan;
 }
@@ -102,6 +110,27 @@ static kd_plan *make_plan(elab *e, const planned *p, const kd_slot *slot, uint32
 static bool improve_all(elab *e) {
   for (size_t i = 0; i < e->build->plan.n; i++) if (!improve(e, &e->build->plan.v[i])) return false;
   return true;
+}
+
+static bool make_plans(elab *e, kd_module *m, const kd_code *code, uint32_t ncode) {
+  kd__arena tmp;
+  kd__oom here = { .armed = false }, *outer = e->a->oom;
+  volatile bool jumped = true, good = true;
+  kd__arena_init(&tmp, e->a->alloc, &here);
+  e->a->oom = &here;                             /* so that the scratch arena is freed before the jump goes on */
+  if (setjmp(here.jump) == 0) {
+    here.armed = true;
+    for (uint32_t i = 0; i < m->nplan && good; i++) {
+      kd__arena_reset(&tmp);
+      m->plan[i] = make_plan(e, &tmp, &e->build->plan.v[i], m->slot, m->nslot, place_of(e, code, ncode, (int64_t)i));
+      good = m->plan[i] != NULL;
+    }
+    jumped = false;
+  }
+  e->a->oom = outer;
+  kd__arena_free(&tmp);
+  if (jumped && outer && outer->armed) longjmp(outer->jump, 1);
+  return good && !jumped;
 }
 
 static const char *base_name(elab *e, const char *path) {
@@ -250,8 +279,7 @@ kd_module *kd__module_finish(elab *e) {
   memcpy(m->ambient, e->ambient, sizeof m->ambient);
   m->nplan = (uint32_t)b->plan.n;
   m->plan = KD_NEWN(e->a, kd_plan *, b->plan.n);
-  for (size_t i = 0; i < b->plan.n; i++)
-    if (!(m->plan[i] = make_plan(e, &b->plan.v[i], m->slot, m->nslot, place_of(e, code, ncode, (int64_t)i)))) return NULL;
+  if (!make_plans(e, m, code, ncode)) return NULL;
   warn_left_behind(e, m);
   m->ndataset = (uint32_t)e->data.n;
   m->dataset = KD_NEWN(e->a, kd_dataset, e->data.n);

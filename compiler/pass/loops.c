@@ -1,4 +1,4 @@
-/* loops.c: requires gradients (bodies go through unstop, and the stacks from which gradients start go where nobody asks for them); breaks
+/* loops.c: requires gradients (bodies go through all passes but `fuse`, which comes to them itself, and the stacks from which gradients start go where nobody asks for them); breaks
  * gradients. A loop keeps of its carries and stacks what somebody needs, of its operands what the body then still reads. A carry that never
  * changes is read from outside, a constant moves into the body. */
 #include "compiler/pass/pass.h"
@@ -169,7 +169,7 @@ static void rebuild_loop(pruner *p, const kd_node *n, const kept *k) {
   s.map = KD_NEWN(p->a, kd_value, body->type.n);
   make_slots(p, &s, n, k);
   copy_body(p, &s, n, k);
-  kd_graph *made = p->passes ? kd__pass_all(s.b.g, NULL, NULL) : s.b.g;
+  kd_graph *made = p->passes ? kd__pass_until(s.b.g, "fuse", NULL, NULL) : s.b.g;
   kd_build b = { p->g, n->origin };
   kd_value v = made->result.n || s.carries ? kd__b_loop(&b, made, n->attr[TIMES].u.i, s.carries, s.in.v, (uint32_t)s.in.n) : 0;
   for (int64_t j = 0; j < c; j++)

@@ -18,10 +18,12 @@ const kd_pass_info *kd__pass_find(const char *name) {
   return NULL;
 }
 
-kd_graph *kd__pass_all(kd_graph *g, void (*seen)(void *ctx, const kd_pass_info *p, const kd_graph *g), void *ctx) {
-  for (const kd_pass_info *p = kd__passes; p->name; p++) {
+kd_graph *kd__pass_until(kd_graph *g, const char *end, void (*seen)(void *ctx, const kd_pass_info *p, const kd_graph *g), void *ctx) {
+  for (const kd_pass_info *p = kd__passes; p->name && !(end && strcmp(p->name, end) == 0); p++) {
     g = p->run(g);
     if (seen) seen(ctx, p, g);
   }
   return g;
 }
+
+kd_graph *kd__pass_all(kd_graph *g, void (*seen)(void *ctx, const kd_pass_info *p, const kd_graph *g), void *ctx) { return kd__pass_until(g, NULL, seen, ctx); }

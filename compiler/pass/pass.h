@@ -8,6 +8,7 @@ typedef kd_graph *(*kd_pass_fn)(kd_graph *g);
 typedef struct kd_pass_info { const char *name; kd_pass_fn run; const char *requires, *breaks, *doc; } kd_pass_info;
 extern const kd_pass_info kd__passes[];          /* passes.def, in pipeline order; ends with name NULL */
 const kd_pass_info *kd__pass_find(const char *name);
-/* The whole pipeline; after each pass `seen`, if not NULL, is told (for --dump and for the verifier). */
+/* The pipeline up to the pass `end` (not with it; NULL: the whole); after each pass `seen`, if not NULL, is told (for --dump and for the verifier). */
+kd_graph *kd__pass_until(kd_graph *g, const char *end, void (*seen)(void *ctx, const kd_pass_info *p, const kd_graph *g), void *ctx);
 kd_graph *kd__pass_all(kd_graph *g, void (*seen)(void *ctx, const kd_pass_info *p, const kd_graph *g), void *ctx);
 #endif

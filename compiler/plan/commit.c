@@ -7,6 +7,7 @@
  *  - of arena stores whose parts are written, all of them, to slots where they would lie just the same: the store moves there;
  *  - all others: a copy, which waits for the old value's readers and nobody waits for it. */
 #include "compiler/plan/planner.h"
+#include "runtime/kernels/group.h"
 #include <assert.h>
 #include <stdlib.h>
 
@@ -171,14 +172,18 @@ static void order_slot_copy(commit *c, const kd_write *w, uint32_t step) {
 
 /* --- stores that move into slots --------------------------------------------------------------------------------------------------- */
 
-/* An element-wise kernel, or the base of a scatter, may read exactly what it overwrites. */
-static bool may_overwrite(const kd__planner *p, const kd__pl_step *s, uint32_t operand, int64_t at) {
-  const kd__pl_view *in = &p->view.v[s->in[operand]], *out = &p->view.v[s->out[0]];
-  if (s->op >= KD_OP_COUNT || s->nout != 1) return false;
-  bool scatter = s->op == KD_OP_SCATTER_ADD || s->op == KD_OP_SCATTER_SET;
-  if (kd__op_info((kd_op)s->op)->cls != KD_CLASS_ELEM && !(scatter && operand == 0)) return false;
-  return in->offset + p->store.v[in->store].base == at + out->offset && kd__type_equal(in->type, out->type) &&
-         kd__pl_same_strides(out->type, in->stride, out->stride);
+bool kd__pl_overwrites(const kd__planner *p, const kd__pl_step *s, uint32_t k, uint32_t r) {
+  const kd__pl_view *in = &p->view.v[s->in[k]], *out = &p->view.v[s->out[r]];
+  if (s->op == KD_OP_GROUP) return kd__group_may_share(s->group, k, r);
+  bool scatter = s->op == KD_OP_SCATTER_ADD || s->op == KD_OP_SCATTER_SET, elem = s->op < KD_OP_COUNT && kd__op_info((kd_op)s->op)->cls == KD_CLASS_ELEM;
+  bool added = s->op == KD_OP_CONV_POST && s->nin == 3 + s->attr[5].u.i && k == s->nin - 1;      /* the map that a convolution's result may lie in */
+  if (s->nout != 1 || !(elem || added || (scatter && k == 0))) return false;
+  return kd__type_equal(in->type, out->type) && kd__pl_same_strides(out->type, in->stride, out->stride);
+}
+
+static bool may_overwrite(const kd__planner *p, const kd__pl_step *s, uint32_t operand, uint32_t result, int64_t at) {
+  const kd__pl_view *in = &p->view.v[s->in[operand]], *out = &p->view.v[s->out[result]];
+  return in->offset + p->store.v[in->store].base == at + out->offset && kd__pl_overwrites(p, s, operand, result);
 }
 
 static bool overlaps(const kd__planner *p, const kd__pl_view *v, uint32_t block, int64_t lo, int64_t hi) {
@@ -197,7 +202,7 @@ static bool writer_fits(commit *c, uint32_t store, uint32_t w, uint32_t block, i
     if (out->store != store || !kd__pl_extent(out, &lo, &hi)) continue;
     lo += at, hi += at;
     for (uint32_t i = 0; i < s->nin; i++)
-      if (overlaps(p, &p->view.v[s->in[i]], block, lo, hi) && !may_overwrite(p, s, i, at)) return false;
+      if (overlaps(p, &p->view.v[s->in[i]], block, lo, hi) && !may_overwrite(p, s, i, k, at)) return false;
     for (uint32_t i = kd__pl_slot_from(p, block, lo); i < p->nplaced; i++) {
       uint32_t id = p->by_place[i];
       if (p->slot[id].block != block || p->slot[id].offset >= hi) break;

@@ -12,7 +12,7 @@ void kd__pl_dense(const kd_type *t, int64_t *stride) {
   }
 }
 
-static void dense_in_order(const kd_type *t, const uint8_t *order, int64_t *stride) {
+void kd__pl_dense_in_order(const kd_type *t, const uint8_t *order, int64_t *stride) {
   int64_t s = 1;
   for (int i = t->rank - 1; i >= 0; i--) {
     stride[order[i]] = s;
@@ -35,14 +35,14 @@ void kd__pl_dense_like(const kd_type *t, const int64_t *like, int64_t *stride) {
   }
   for (int d = t->rank - 1; d >= 0; d--)
     if (t->dim[d] <= 1) order[n++] = (uint8_t)d;
-  dense_in_order(t, order, stride);
+  kd__pl_dense_in_order(t, order, stride);
 }
 
-static void channels_last(const kd_type *t, int64_t *stride) {
+void kd__pl_channels_last(const kd_type *t, int64_t *stride) {
   uint8_t order[KD_MAX_RANK] = { 0 };
   for (int d = 2; d < t->rank; d++) order[d - 1] = (uint8_t)d;
   order[t->rank - 1] = 1;
-  dense_in_order(t, order, stride);
+  kd__pl_dense_in_order(t, order, stride);
 }
 
 bool kd__pl_same_strides(const kd_type *t, const int64_t *a, const int64_t *b) {
@@ -156,6 +156,11 @@ static bool wants_channels(const kd__planner *p, const kd_node *n, uint32_t i) {
   if (kd__type_of(p->g, n->in[i])->rank < 3) return false;
   if (op == KD_OP_CONV_POST && i > 1) return true;                               /* what is added lies as the result */
   if (kd__pl_spatial(op)) return i == 0;
+  if (op == KD_OP_GROUP) {                       /* what is made of it at the same places */
+    for (kd_value v = n->out; v < n->out + n->nout; v++)
+      if (p->channels[v] && kd__same_shape(kd__type_of(p->g, v), kd__type_of(p->g, n->in[i]))) return true;
+    return false;
+  }
   return op == KD_OP_CONV_WEIGHT || (follows_operand(op) && p->channels[n->out]);
 }
 
@@ -208,7 +213,7 @@ void kd__pl_natural(const kd__planner *p, const kd_node *n, uint32_t k, int64_t 
   kd_value v = n->out + k;
   const kd_type *t = kd__type_of(p->g, v);
   kd__pl_dense(t, stride);
-  if (kd__pl_spatial(op) && t->rank >= 3) { channels_last(t, stride); return; }
+  if (kd__pl_spatial(op) && t->rank >= 3) { kd__pl_channels_last(t, stride); return; }
   if (p->row[v]) return;
   if (kd__op_info(op)->cls == KD_CLASS_REDUCE) { like_reduced(n, &p->view.v[n->in[0]], t, stride); return; }
   if (op == KD_OP_SCATTER_ADD || op == KD_OP_SCATTER_SET) {
@@ -220,5 +225,5 @@ void kd__pl_natural(const kd__planner *p, const kd_node *n, uint32_t k, int64_t 
   }
   if (!follows_operand(op)) return;
   like_operand(p, n, t, stride);
-  if (p->channels[v] && kd__pl_row_major(t, stride)) channels_last(t, stride);
+  if (p->channels[v] && kd__pl_row_major(t, stride)) kd__pl_channels_last(t, stride);
 }

@@ -173,6 +173,7 @@ void kd__pl_lower(kd__planner *p) {
       case KD_OP_IOTA: lower_iota(p, n); break;
       case KD_OP_CONCAT: kd__pl_concat(p, n); break;
       case KD_OP_LOOP: kd__pl_loop(p, n); break;
+      case KD_OP_GROUP: kd__pl_group(p, n); break;
       case KD_OP_STOP: lower_view(p, n); break;
       default:
         if (kd__op_info((kd_op)n->op)->cls == KD_CLASS_VIEW) lower_view(p, n);

@@ -19,35 +19,34 @@ static void find_lifetimes(kd__planner *p) {
   for (size_t i = 0; i < p->g->result.n; i++) use(p, p->result[i], p->norder);
 }
 
-/* Is operand k, whose store dies at `pos`, just what the result needs? The other operands must not lie in that store otherwise. */
-static bool can_take_over(const kd__planner *p, const kd__pl_step *s, uint32_t k, uint32_t pos) {
-  const kd__pl_view *out = &p->view.v[s->out[0]], *in = &p->view.v[s->in[k]];
+/* Is operand k, whose store dies at `pos`, just what result `r` needs? The other operands must not lie in that store otherwise. */
+static bool can_take_over(const kd__planner *p, const kd__pl_step *s, uint32_t k, uint32_t r, uint32_t pos) {
+  const kd__pl_view *out = &p->view.v[s->out[r]], *in = &p->view.v[s->in[k]];
   const kd__pl_store *to = &p->store.v[out->store], *from = &p->store.v[root(p, in->store)];
-  bool alone = s->op == KD_OP_SCATTER_ADD || s->op == KD_OP_SCATTER_SET || s->op == KD_OP_CONV_POST;
   if (from->in_slot || from->last != pos || from->size != to->size || in->offset != out->offset) return false;
-  if (!kd__type_equal(in->type, out->type) || !kd__pl_same_strides(out->type, in->stride, out->stride)) return false;
+  if (!kd__pl_overwrites(p, s, k, r)) return false;
   for (uint32_t j = 0; j < s->nin; j++) {
     const kd__pl_view *other = &p->view.v[s->in[j]];
     if (j == k || root(p, other->store) != root(p, in->store)) continue;
-    if (alone || other->offset != in->offset || !kd__type_equal(other->type, in->type) ||
-        !kd__pl_same_strides(in->type, other->stride, in->stride)) return false;
+    if (other->offset != in->offset || !kd__pl_overwrites(p, s, j, r)) return false;
   }
+  for (uint32_t j = 0; j < s->nout; j++)         /* another result has taken it */
+    if (j != r && root(p, p->view.v[s->out[j]].store) == root(p, in->store)) return false;
   return true;
 }
 
 static void take_over(kd__planner *p, uint32_t pos) {
   const kd__pl_step *s = &p->step.v[p->order[pos]];
-  if (s->op >= KD_OP_COUNT || s->nout != 1) return;
-  bool elem = kd__op_info((kd_op)s->op)->cls == KD_CLASS_ELEM, scatter = s->op == KD_OP_SCATTER_ADD || s->op == KD_OP_SCATTER_SET;
-  bool added = s->op == KD_OP_CONV_POST && s->nin == 3 + s->attr[5].u.i;        /* to the map that a convolution's result may lie in */
-  const kd__pl_view *out = &p->view.v[s->out[0]];
-  kd__pl_store *to = &p->store.v[out->store];
-  if ((!elem && !scatter && !added) || to->in_slot || to->first != pos || kd__pl_bytes(out->type) != to->size || to->size == 0) return;
-  for (uint32_t k = added ? s->nin - 1 : 0; k < (scatter ? 1 : s->nin); k++) {
-    if (!can_take_over(p, s, k, pos)) continue;
-    to->into = root(p, p->view.v[s->in[k]].store);
-    if (to->last > p->store.v[to->into].last) p->store.v[to->into].last = to->last;
-    return;
+  for (uint32_t r = 0; r < s->nout; r++) {
+    const kd__pl_view *out = &p->view.v[s->out[r]];
+    kd__pl_store *to = &p->store.v[out->store];
+    if (to->in_slot || to->first != pos || kd__pl_bytes(out->type) != to->size || to->size == 0) continue;
+    for (uint32_t k = 0; k < s->nin; k++) {
+      if (!can_take_over(p, s, k, r, pos)) continue;
+      to->into = root(p, p->view.v[s->in[k]].store);
+      if (to->last > p->store.v[to->into].last) p->store.v[to->into].last = to->last;
+      break;
+    }
   }
 }
 

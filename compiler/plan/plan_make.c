@@ -46,7 +46,7 @@ static const uint32_t *name_tensors(kd__planner *p, kd_plan *plan, const uint32_
 
 static void write_call(kd__planner *p, kd_plan *plan, const kd__pl_step *s) {
   kd_plan_call *c = &plan->call[plan->ncall++];
-  *c = (kd_plan_call){ .op = (kd_op)s->op, .nin = s->nin, .nout = s->nout, .origin = s->origin, .loop = s->loop };
+  *c = (kd_plan_call){ .op = (kd_op)s->op, .nin = s->nin, .nout = s->nout, .origin = s->origin, .loop = s->loop, .group = s->group };
   c->in = name_tensors(p, plan, s->in, s->nin);
   c->out = name_tensors(p, plan, s->out, s->nout);
   if (s->op != KD__STEP_COPY) c->attr = copy_attrs(p->out, c->op, s->attr);
@@ -124,10 +124,11 @@ static kd_plan *make(kd__planner *p, const char *name) {
 
 kd_plan *kd__plan_make(kd__arena *a, const kd_graph *g, const kd_slot *slots, uint32_t nslot, const char *name,
                        void (*note)(void *ctx, const kd_plan_note *n), void *ctx) {
-  kd__arena tmp;
+  kd__arena tmp, group;
   kd__oom here = { .armed = false }, *outer = a->oom;
   kd__arena_init(&tmp, a->alloc, &here);
-  kd__planner p = { .tmp = &tmp, .out = a, .g = g, .slot = slots, .nslot = nslot, .note = note, .note_ctx = ctx };
+  kd__arena_init(&group, a->alloc, &here);
+  kd__planner p = { .tmp = &tmp, .group = &group, .out = a, .g = g, .slot = slots, .nslot = nslot, .note = note, .note_ctx = ctx };
   kd_plan *volatile plan = NULL;
   a->oom = &here;                                /* so that the scratch arena is freed before the jump goes on */
   if (setjmp(here.jump) == 0) {
@@ -136,6 +137,7 @@ kd_plan *kd__plan_make(kd__arena *a, const kd_graph *g, const kd_slot *slots, ui
   }
   a->oom = outer;
   kd__arena_free(&tmp);
+  kd__arena_free(&group);
   if (!plan && outer && outer->armed) longjmp(outer->jump, 1);
   return plan;
 }

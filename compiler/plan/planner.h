@@ -37,6 +37,7 @@ typedef struct kd__pl_step {
   const kd_attr *attr;                           /* the graph's */
   kd_origin origin;
   const kd_plan_loop *loop;                      /* of a loop: its body's plan */
+  const struct kd_group *group;                  /* of a group */
   uint32_t succ;                                 /* list of edges to the steps that wait for this one; 0 ends */
 } kd__pl_step;
 
@@ -44,7 +45,7 @@ typedef struct kd__pl_edge { uint32_t to, next; } kd__pl_edge;
 typedef struct kd__pl_home { uint32_t node, index; int64_t at; } kd__pl_home; /* operand `index` of concat `node`, from position `at`; node 0: none */
 
 typedef struct kd__planner {
-  kd__arena *tmp, *out;
+  kd__arena *tmp, *out, *group;                  /* group: what the group at hand needs while it is lowered */
   const kd_graph *g;
   const kd_slot *slot; uint32_t nslot;
   void (*note)(void *ctx, const kd_plan_note *n);
@@ -70,6 +71,8 @@ typedef struct kd__planner {
 /* --- layout.c: strides and views; pure functions of their arguments. Axes of size 1 never count in comparisons. ----------- */
 void kd__pl_dense(const kd_type *t, int64_t *stride);                          /* row-major */
 void kd__pl_dense_like(const kd_type *t, const int64_t *like, int64_t *stride); /* gap-free, axes in the order of `like`'s strides */
+void kd__pl_dense_in_order(const kd_type *t, const uint8_t *order, int64_t *stride);    /* gap-free, axes in this order */
+void kd__pl_channels_last(const kd_type *t, int64_t *stride);
 bool kd__pl_same_strides(const kd_type *t, const int64_t *a, const int64_t *b);
 bool kd__pl_row_major(const kd_type *t, const int64_t *stride);
 int64_t kd__pl_bytes(const kd_type *t);
@@ -103,6 +106,9 @@ void     kd__pl_lower(kd__planner *p);
 /* --- loop.c: the step of a loop, with the plan of its body ----------------------------------------------------------------------- */
 void kd__pl_loop(kd__planner *p, const kd_node *n);
 
+/* --- group.c: the step of a group: loop order, what is cut, layouts of results, instructions ------------------------------------------------- */
+void kd__pl_group(kd__planner *p, const kd_node *n);
+
 /* --- concat.c ------------------------------------------------------------------------------------------------------------------ */
 void kd__pl_find_homes(kd__planner *p);
 bool kd__pl_go_home(kd__planner *p, kd_value v, const int64_t *natural, bool strict);
@@ -113,6 +119,9 @@ void kd__pl_sort_slots(kd__planner *p);
 /* Index in by_place of the first slot of `block` that ends after byte `at`; nplaced if none. */
 uint32_t kd__pl_slot_from(const kd__planner *p, uint32_t block, int64_t at);
 void kd__pl_commit(kd__planner *p);
+
+/* May result `r` be written over operand `k` where both lie at one place? An element-wise kernel, the base of a scatter, and groups that say so. */
+bool kd__pl_overwrites(const kd__planner *p, const kd__pl_step *s, uint32_t k, uint32_t r);
 
 /* --- schedule.c ------------------------------------------------------------------------------------------------------------------ */
 /* Is one of the marked steps reachable from one of `from`? Gives up with true when `budget` runs out. `mark` is by step. */

@@ -37,7 +37,7 @@ static void measure(kd__rc *r, uint32_t i, bool live) {
   if (!live) return;
   r->cost[i] = is_view(n) || is_free(n) ? 0 : time_for(r->g, n);
   if (is_view(n)) r->root[i] = r->root[maker(r, n, 0)];
-  for (uint32_t k = 0; k < n->nout && !is_view(n) && !is_free(n); k++) r->bytes[i] += kd__pl_bytes(kd__type_of(r->g, n->out + k));
+  for (uint32_t k = 0; k < n->nout && !is_view(n) && !is_free(n); k++) r->bytes[i] += r->part[n->out + k] = kd__pl_bytes(kd__type_of(r->g, n->out + k));
   r->fixed[i] = is_free(n) || r->fixed[i];
   for (uint32_t k = 0; k < n->nin; k++) r->last[r->root[maker(r, n, k)]] = i;
 }
@@ -48,7 +48,8 @@ kd__rc *kd__rc_new(kd__arena *a, const kd_graph *g) {
   *r = (kd__rc){ .g = g, .n = n, .a = a };
   r->bytes = KD_NEWN(a, int64_t, n); r->cost = KD_NEWN(a, double, n); r->fixed = KD_NEWN(a, bool, n);
   r->root = KD_NEWN(a, uint32_t, n); r->last = KD_NEWN(a, uint32_t, n); r->drop = KD_NEWN(a, bool, n);
-  r->seq = KD_NEWN(a, uint32_t, 2 * n); r->where = KD_NEWN(a, uint32_t, 2 * n); r->reader = KD_NEWN(a, uint32_t, 2 * n);
+  r->seq = KD_NEWN(a, uint32_t, 2 * n); r->where = KD_NEWN(a, uint32_t, 2 * g->type.n); r->reader = KD_NEWN(a, uint32_t, 2 * g->type.n);
+  r->part = KD_NEWN(a, int64_t, g->type.n);
   r->stack = KD_NEWN(a, uint32_t, 2 * n); r->there = KD_NEWN(a, bool, 2 * n);
   for (size_t i = 0; i < g->write.n; i++) r->fixed[g->def.v[g->write.v[i].value]] = true;
   for (size_t i = 0; i < g->result.n; i++) {
@@ -63,7 +64,12 @@ kd__rc *kd__rc_new(kd__arena *a, const kd_graph *g) {
   }
   for (uint32_t i = 1; i < n; i++) measure(r, i, live[i]);
   /* What is written goes into its slot: no memory of the arena, as a rule. */
-  for (size_t i = 0; i < g->write.n; i++) r->bytes[r->root[g->def.v[g->write.v[i].value]]] = 0;
+  for (size_t i = 0; i < g->write.n; i++) {
+    kd_value v = g->write.v[i].value;
+    while (is_view(kd__node_of(g, v))) v = kd__node_of(g, v)->in[0];
+    r->bytes[g->def.v[v]] -= r->part[v];
+    r->part[v] = 0;
+  }
   for (size_t i = 0; i < g->result.n; i++) r->last[r->root[g->def.v[g->result.v[i].value]]] = n;
   return r;
 }
@@ -125,16 +131,24 @@ static void order(kd__rc *r) {
 }
 
 /* --- what it takes ------------------------------------------------------------------------------------------------------------------- */
-/* where: by instance, the root instance; reader: by root instance, the position after which it is free. */
+/* Value v as instance `inst` makes it, and operand k of an instance. */
+static uint32_t made_by(const kd__rc *r, uint32_t inst, kd_value v) { return inst < r->n ? v : v + (uint32_t)r->g->type.n; }
+static uint32_t operand_value(const kd__rc *r, uint32_t inst, uint32_t k) { return made_by(r, operand(r, inst, k), node(r, inst % r->n)->in[k]); }
+static int64_t part_of(const kd__rc *r, uint32_t value) { return r->part[value % r->g->type.n]; }
+
+/* where: by value, what it is a view of; reader: by that, the position after which it is free. */
 static void find_readers(kd__rc *r) {
   for (uint32_t p = 0; p < r->nseq; p++) {
     uint32_t inst = r->seq[p];
     const kd_node *n = node(r, inst % r->n);
-    r->where[inst] = is_view(n) ? r->where[operand(r, inst, 0)] : inst;
-    if (!is_view(n)) r->reader[inst] = p;
-    for (uint32_t k = 0; k < n->nin; k++) r->reader[r->where[operand(r, inst, k)]] = p;
+    for (kd_value v = n->out; v < n->out + n->nout; v++) {
+      uint32_t o = made_by(r, inst, v);
+      r->where[o] = is_view(n) ? r->where[operand_value(r, inst, 0)] : o;
+      if (!is_view(n)) r->reader[o] = p;
+    }
+    for (uint32_t k = 0; k < n->nin; k++) r->reader[r->where[operand_value(r, inst, k)]] = p;
   }
-  for (size_t i = 0; i < r->g->result.n; i++) r->reader[r->where[r->g->def.v[r->g->result.v[i].value]]] = UINT32_MAX;
+  for (size_t i = 0; i < r->g->result.n; i++) r->reader[r->where[r->g->result.v[i].value]] = UINT32_MAX;
 }
 
 static void measure_sequence(kd__rc *r) {
@@ -146,18 +160,18 @@ static void measure_sequence(kd__rc *r) {
     const kd_node *n = node(r, inst % r->n);
     int64_t own = r->bytes[inst % r->n], shared = 0, dies = 0;
     for (uint32_t k = 0; k < n->nin; k++) {
-      uint32_t o = r->where[operand(r, inst, k)];
-      int64_t bytes = r->bytes[o % r->n];
-      if (r->reader[o] != p || o == inst) continue;
+      uint32_t o = r->where[operand_value(r, inst, k)];
+      if (r->reader[o] != p) continue;
       r->reader[o] = UINT32_MAX - 1;             /* counted */
-      dies += bytes;
-      if (kd__op_info((kd_op)n->op)->cls == KD_CLASS_ELEM && bytes == own) shared = own;
+      dies += part_of(r, o);
+      if (kd__op_info((kd_op)n->op)->cls == KD_CLASS_ELEM && part_of(r, o) == own) shared = own;
     }
     used += own;
     if (used - shared > r->peak) r->peak = used - shared, r->at = inst % r->n;
     if (used - shared > r->target) r->excess += (double)(used - shared - r->target);
     used -= dies;
-    if (!is_view(n) && r->reader[inst] == p) used -= own;
+    for (kd_value v = n->out; v < n->out + n->nout && !is_view(n); v++)
+      if (r->reader[made_by(r, inst, v)] == p) used -= r->part[v];
   }
 }
 

@@ -12,6 +12,7 @@ typedef struct kd__rc {
   uint32_t n;                                    /* nodes */
   kd__arena *a;
   int64_t *bytes;                                /* by node: of its results; 0 where they take no memory of their own */
+  int64_t *part;                                 /* by value: its share of that; each result is free when it was read for the last time itself */
   double *cost;                                  /* by node: about the nanoseconds that it takes */
   bool *fixed;                                   /* by node: results, writes, slots, constants: never thrown away */
   uint32_t *root;                                /* by node: whose memory it lies in */
@@ -26,8 +27,8 @@ typedef struct kd__rc {
   int64_t peak; uint32_t at;                     /* the most that is in use, and by which node's turn */
   double excess;                                 /* by how much it is above `target`, summed over the sequence */
   int64_t target;
-  /* room to work in, by instance */
-  uint32_t *where, *reader, *stack;
+  /* room to work in, by instance; where and reader by value: v of a first instance, v + values of a second one */
+  uint32_t *stack, *where, *reader;
   bool *there;
 } kd__rc;
 

@@ -2,6 +2,7 @@
 #include "runtime/base/base.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 static void *resize_default(void *ctx, void *old, size_t old_size, size_t new_size) {
   (void)ctx; (void)old_size;
@@ -18,7 +19,7 @@ static const char *const status_text[] = {
 const char *kd_status_text(kd_status s) { return (unsigned)s < KD_STATUS_COUNT ? status_text[s] : "unknown status"; }
 
 struct kd__arena_block { struct kd__arena_block *next; size_t size, used; };
-enum { HEADER = (sizeof(struct kd__arena_block) + 15) & ~15u, BLOCK_MIN = 64 << 10, BLOCK_MAX = 4 << 20 };
+enum { HEADER = (sizeof(struct kd__arena_block) + 15) & ~15u, BLOCK_MIN = 64 << 10, BLOCK_MAX = 4 << 20, HUGE_PAGE = 2 << 20 };
 
 void kd__arena_init(kd__arena *a, const kd_allocator *alloc, kd__oom *oom) {
   *a = (kd__arena){ .alloc = alloc ? alloc : &kd__default_allocator, .oom = oom };
@@ -33,6 +34,15 @@ void kd__arena_free(kd__arena *a) {
   a->used = 0;
 }
 
+void kd__arena_reset(kd__arena *a) {
+  struct kd__arena_block *kept = a->head;
+  if (!kept) return;
+  a->head = kept->next;
+  kd__arena_free(a);
+  kept->next = NULL, kept->used = HEADER;
+  a->head = kept;
+}
+
 static void *out_of_memory(kd__arena *a) {
   if (a->oom && a->oom->armed) longjmp(a->oom->jump, 1);
   return NULL;
@@ -45,6 +55,10 @@ static bool add_block(kd__arena *a, size_t need) {
   if (size < need + HEADER) size = need + HEADER;
   struct kd__arena_block *b = a->alloc->resize(a->alloc->ctx, NULL, 0, size);
   if (!b) return false;
+  if (a->lasting && size >= BLOCK_MAX) {         /* first touches of small pages took a third of the time for an experiment */
+    size_t before = (HUGE_PAGE - (uintptr_t)b % HUGE_PAGE) % HUGE_PAGE;
+    madvise((char *)b + before, (size - before) / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);     /* no harm where the system has none */
+  }
   b->next = a->head; b->size = size; b->used = HEADER;
   a->head = b;
   return true;

@@ -35,9 +35,11 @@ typedef struct kd__arena {
   kd__oom *oom;                    /* may be NULL */
   struct kd__arena_block *head;    /* newest block first */
   size_t used;                     /* bytes handed out, for limits and reports */
+  bool lasting;                    /* holds much, for long: large blocks lie on huge pages where there are any */
 } kd__arena;
 void  kd__arena_init(kd__arena *a, const kd_allocator *alloc, kd__oom *oom);   /* alloc NULL: the default */
 void  kd__arena_free(kd__arena *a);
+void  kd__arena_reset(kd__arena *a);                               /* as free, but the newest block stays for what comes next */
 void *kd__arena_get(kd__arena *a, size_t size);                    /* zeroed, 16-byte aligned */
 void *kd__arena_copy(kd__arena *a, const void *src, size_t size);
 char *kd__arena_strndup(kd__arena *a, const char *s, size_t n);    /* NUL-terminated */

@@ -48,6 +48,7 @@ typedef struct kd__run_options {
   const char *version;                           /* of kdc, for the files of the run folder; may be NULL */
   const kd__source_copy *source; size_t nsource;
   int64_t memory_limit;                          /* that it was compiled with; 0: none */
+  bool no_fuse;                                  /* the same */
   const char *const *setting; size_t nsetting;   /* "path=value", as given */
   void (*event)(void *ctx, const kd__event *e);  /* may be NULL; STEP comes at most ten times a second */
   void *event_ctx;

@@ -207,6 +207,7 @@ kd_status kd__record_settings(kd_machine *r) {
   kd__buf_printf(&b, ",\n  \"threads\": %d,\n  \"deterministic\": %s,\n  \"dnnl\": %s,\n  \"winograd\": %d,\n  \"reference\": %s", r->set.threads, yes(r->set.deterministic), yes(r->set.use_dnnl), (int)r->set.winograd,
                  yes(r->set.reference));
   put_key(&b, "real"); put_text(&b, kd__dtype_name(r->m->real));
+  put_key(&b, "fuse"); kd__buf_puts(&b, yes(!o->no_fuse));
   put_key(&b, "memory"); kd__buf_printf(&b, "%" PRId64, o->memory_limit);
   put_key(&b, "checkpoint"); kd__buf_puts(&b, "{ \"seconds\": "); kd__json_number(&b, o->checkpoint_seconds);
   kd__buf_printf(&b, ", \"steps\": %" PRId64 " }", o->checkpoint_steps);
@@ -335,6 +336,7 @@ static void get_plain(reader *r, kd__settings *s) {
   const char *real = get_text(r, r->o, "real");
   s->real = strcmp(real, kd__dtype_name(KD_F64)) == 0 ? KD_F64 : KD_F32;
   if (strcmp(real, kd__dtype_name(s->real)) != 0) r->ok = false;
+  s->fuse = get_bool(r, "fuse");
   s->memory_limit = get_int(r, r->o, "memory", INT64_MAX);
   s->processor = get_text(r, r->o, "processor");
   s->libraries = get_text(r, r->o, "libraries");

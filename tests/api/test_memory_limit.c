@@ -129,7 +129,7 @@ static void resumed(void **state) {
   snprintf(folder, sizeof folder, "%s/run", t->folder);
   kd_config c = { .message = hear, .message_ctx = &said, .data = (const char *const[]){ KD_ROOT "/examples" }, .ndata = 1 };
   assert_int_equal(kd_session_new(&c, &s), KD_OK);
-  kd_program *free_one = compile(s, text, 0), *small = compile(s, text, 1600 << 10);
+  kd_program *free_one = compile(s, text, 0), *small = compile(s, text, 1700 << 10);
   assert_non_null(small);
   assert_true(taken(small) < taken(free_one));
   train(free_one);

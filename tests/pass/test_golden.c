@@ -1,6 +1,6 @@
 /* test_golden.c: passes on text: golden files of cases, each a graph before and after a pass.
  *
- *   === PASS: what the case shows        (PASS: a row of passes.def, or `all`)
+ *   === PASS: what the case shows        (PASS: a row of passes.def, or `all` but `fuse`)
  *   graph
  *   ---
  *   graph after the pass
@@ -26,7 +26,7 @@ static char *read_file(kd__arena *a, const char *path, size_t *n) {
 }
 
 static kd_graph *run(const char *name, kd_graph *g) {
-  if (strcmp(name, "all") == 0) return kd__pass_all(g, NULL, NULL);
+  if (strcmp(name, "all") == 0) return kd__pass_until(g, "fuse", NULL, NULL);
   const kd_pass_info *p = kd__pass_find(name);
   if (!p) fail_msg("there is no pass %s", name);
   return p->run(g);

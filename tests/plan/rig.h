@@ -7,6 +7,7 @@
 typedef enum rig_places { RIG_APART, RIG_TOGETHER } rig_places;        /* a block for each slot; all of one type side by side in one */
 
 typedef struct rig {
+  bool reference;                                /* the naive twins; by themselves where nothing may differ */
   kd__arena *a;
   kd_graph *g;
   const kd_random_slot *data; size_t nslot;      /* type and contents of the slots at the start */

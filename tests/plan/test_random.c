@@ -9,17 +9,21 @@
 
 static int seeds(void) { return getenv("KD_SEEDS") ? atoi(getenv("KD_SEEDS")) : 200; }
 
-static bool check(uint64_t seed, kd_dtype real, bool passes, double tolerance) {
+typedef enum passes { NONE, APART, FUSED } passes;       /* all but `fuse`; all */
+typedef struct way { kd_dtype real; passes passes; double tolerance; bool reference; const char *name; } way;
+
+static bool check(uint64_t seed, const way *w) {
   kd__arena a;
   kd__arena_init(&a, NULL, NULL);
   kd_random_graph r;
   char what[100];
-  kd_random_make(&r, &a, &(kd_random_spec){ .seed = seed, .nodes = 30 + (int)(seed % 90), .real = real, .writes = seed % 4 != 0 });
-  kd_graph *g = passes ? kd__pass_all(r.g, NULL, NULL) : r.g;
+  kd_random_make(&r, &a, &(kd_random_spec){ .seed = seed, .nodes = 30 + (int)(seed % 90), .real = w->real, .writes = seed % 4 != 0 });
+  kd_graph *g = w->passes == NONE ? r.g : kd__pass_until(r.g, w->passes == APART ? "fuse" : NULL, NULL, NULL);
   rig p, q;
   rig_plan(&p, &a, g, r.slot.v, r.slot.n, seed % 2 ? RIG_TOGETHER : RIG_APART);
-  snprintf(what, sizeof what, "seed %llu, %s%s%s", (unsigned long long)seed, kd__dtype_name(real), passes ? ", after passes" : "", tolerance > 0 ? ", fast" : "");
-  bool good = rig_run(&p, tolerance, what);
+  snprintf(what, sizeof what, "seed %llu, %s, %s", (unsigned long long)seed, kd__dtype_name(w->real), w->name);
+  p.reference = w->reference;
+  bool good = rig_run(&p, w->tolerance, what);
   rig_plan(&q, &a, g, r.slot.v, r.slot.n, seed % 2 ? RIG_TOGETHER : RIG_APART);
   if (strcmp(rig_print(&p), rig_print(&q)) != 0) good = false, print_error("%s: planned twice, two plans\n", what);
   if (!good && getenv("KD_SHOW")) {
@@ -32,17 +36,23 @@ static bool check(uint64_t seed, kd_dtype real, bool passes, double tolerance) {
   return good;
 }
 
-static void run_all(kd_dtype real, bool passes, double tolerance) {
+static void run_all(way w) {
   int bad = 0;
-  for (int seed = 1; seed <= seeds() && bad < 5; seed++) bad += !check((uint64_t)seed, real, passes, tolerance);
+  for (int seed = 1; seed <= seeds() && bad < 5; seed++) bad += !check((uint64_t)seed, &w);
   assert_int_equal(bad, 0);
 }
 
-static void as_they_are(void **state) { (void)state; run_all(KD_F32, false, 0); }
-static void after_passes(void **state) { (void)state; run_all(KD_F64, true, 0); }
-static void on_fast_kernels(void **state) { (void)state; run_all(KD_F32, true, 2e-4); }
+static void as_they_are(void **state) { (void)state; run_all((way){ KD_F32, NONE, 0, true, "as they are" }); }
+static void after_passes(void **state) { (void)state; run_all((way){ KD_F64, APART, 0, true, "after passes" }); }
+static void on_fast_kernels(void **state) { (void)state; run_all((way){ KD_F32, APART, 2e-4, false, "after passes, fast" }); }
+static void fused(void **state) { (void)state; run_all((way){ KD_F64, FUSED, 1e-9, true, "fused" }); }
+static void fused_in_double(void **state) { (void)state; run_all((way){ KD_F64, FUSED, 1e-9, false, "fused, fast" }); }
+static void fused_in_single(void **state) { (void)state; run_all((way){ KD_F32, FUSED, 5e-4, false, "fused, fast" }); }
 
 int main(void) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(as_they_are), cmocka_unit_test(after_passes), cmocka_unit_test(on_fast_kernels) };
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(as_they_are), cmocka_unit_test(after_passes), cmocka_unit_test(on_fast_kernels), cmocka_unit_test(fused), cmocka_unit_test(fused_in_double),
+    cmocka_unit_test(fused_in_single),
+  };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
