@@ -1,10 +1,11 @@
-/* draw.c: random draws, 16 Philox blocks (32 elements) side by side. random.h says which element has which bits. */
+/* draw.c: random draws, 64 Philox blocks (128 elements) side by side: loops of 16 would be unrolled before they are vectorised. random.h says
+ * which element has which bits. */
 #include "runtime/kernels/move.h"
 #include "runtime/kernels/nest.h"
 #include "runtime/kernels/par.h"
 #include "runtime/kernels/random.h"
 
-enum { BLOCKS = 16, TILE = 2 * BLOCKS };
+enum { BLOCKS = 64, TILE = 2 * BLOCKS };
 typedef struct work {
   kd_op op;
   kd_dtype dtype;
@@ -37,7 +38,7 @@ KD_CLONES static void philox_tile(uint64_t key, uint64_t row, uint64_t first, ui
   for (int i = 0; i < BLOCKS; i++) w[0][i] = c0[i], w[1][i] = c1[i], w[2][i] = c2[i], w[3][i] = c3[i];
 }
 
-/* The 32 elements as their type. */
+/* A tile of elements as their type. */
 static void uniform_f32(const uint32_t w[4][BLOCKS], float *o) {
   for (int i = 0; i < BLOCKS; i++) o[2 * i] = (float)(w[1][i] >> 8) * 0x1p-24f, o[2 * i + 1] = (float)(w[3][i] >> 8) * 0x1p-24f;
 }
