@@ -220,6 +220,8 @@ typedef struct kd_program_cost {
   double limit;                                  /* at least so many seconds by the machine's limits */
   double first;                                  /* measured: the very first run, with the preparation of kernels; else 0 */
   double dead_flops;                             /* written in the program, and not computed because nothing needs it */
+  double once_flops, kept_flops;                 /* shares: of the work as written, what is the same each time for a sample, and what is therefore done once and kept */
+  int64_t kept_bytes; const char *kept;          /* what that takes, and where: "memory", "disk"; "no room": it would take so much; "": nothing is kept */
   int64_t arena, held, scratch, prepared;        /* intermediate values: the memory planned, and in use at its fullest; kernels' work space, and what they prepared */
 } kd_program_cost;
 KD_API bool kd_table_program(const kd_table *t, size_t i, kd_program_cost *out);

@@ -10,11 +10,25 @@ static bool runs_plan(const kd_code *c, uint32_t plan) {
   return (c->op == KD_CODE_RUN || c->op == KD_CODE_STEP || c->op == KD_CODE_LOSS || c->op == KD_CODE_EVAL) && c->a == (int64_t)plan;
 }
 
-/* The innermost loop over batches around instruction i, or NULL. */
+/* The innermost loop over batches around instruction i, or the batch that was taken for it; NULL: none. */
 static const kd_stream *batches_around(const kd_module *m, uint32_t i) {
-  for (uint32_t k = i; k-- > 0;)
-    if (m->code[k].op == KD_CODE_BATCHES && m->code[k].c > (int64_t)i) return &m->stream[m->code[k].a];
+  for (uint32_t k = i; k-- > 0 && m->code[k].op != KD_CODE_STAGE && m->code[k].op != KD_CODE_LEAVE;)
+    if (m->code[k].op == KD_CODE_TAKE || (m->code[k].op == KD_CODE_BATCHES && m->code[k].c > (int64_t)i)) return &m->stream[m->code[k].a];
   return NULL;
+}
+
+/* What of it is the same each time, and what the compiler made of that. */
+static void keeping(kd_program_cost *c, const kd_module *m, uint32_t plan) {
+  c->kept = "";
+  for (uint32_t i = 0; i < m->nfrozen; i++) {
+    const kd_frozen_part *f = &m->frozen[i];
+    if (f->plan != plan || f->all_flops <= 0) continue;
+    bool held = f->where == KD_KEEPING_MEMORY || f->where == KD_KEEPING_DISK;
+    c->once_flops = f->frozen_flops / f->all_flops;
+    c->kept_flops = held ? f->saved_flops / f->all_flops : 0;
+    c->kept_bytes = f->where == KD_KEEPING_ROOM ? f->rows * f->want_bytes : held ? f->rows * f->sample_bytes : 0;
+    c->kept = f->where == KD_KEEPING_MEMORY ? "memory" : f->where == KD_KEEPING_DISK ? "disk" : f->where == KD_KEEPING_ROOM ? "no room" : "";
+  }
 }
 
 /* A short batch's plan is the one that BATCH_IF leads to. */
@@ -26,6 +40,7 @@ static int64_t rows_of(const kd_module *m, uint32_t i, const kd_stream *s) {
 
 void kd__table_place(kd_table *t, kd_program_cost *c, const kd_module *m, uint32_t plan) {
   const kd_stage_info *stage = NULL;
+  keeping(c, m, plan);
   for (uint32_t i = 0; i < m->ncode; i++) {
     const kd_code *k = &m->code[i];
     if (k->op == KD_CODE_STAGE) stage = &m->stage[k->a];

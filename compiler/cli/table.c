@@ -189,6 +189,10 @@ static void program(const kd_table *t, size_t i, const kd_program_cost *c, const
   printf("\n  %s flop, %s moved", quantity(a, c->flops), amount(b, c->bytes));
   if (c->dead_flops > 0) printf("; %s flop are written and never computed", quantity(a, c->dead_flops));
   puts("");
+  if (c->once_flops > 0) printf("  %s of its work as written is the same each time for a sample", percent(a, c->once_flops, 1));
+  if (c->kept_bytes && c->kept_flops > 0) printf("; %s is done once, and %s kept %s", percent(a, c->kept_flops, 1), amount(b, (double)c->kept_bytes), strcmp(c->kept, "disk") == 0 ? "on disk" : "in memory");
+  else if (c->kept_bytes) printf("; to keep that would take %s, and there is no room", amount(a, (double)c->kept_bytes));
+  if (c->once_flops > 0) puts("");
 }
 
 static void memory(const kd_table *t) {

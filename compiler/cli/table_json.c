@@ -51,7 +51,9 @@ static void program(const kd_table *t, size_t i, const kd_program_cost *c, int d
   whole("runs", c->runs), whole("rows", c->rows);
   real("calls", c->calls), real("flops", c->flops), real("bytes", c->bytes), real("seconds", c->seconds), real("limit", c->limit);
   if (c->first > 0) real("first", c->first);
-  real("dead_flops", c->dead_flops);
+  real("dead_flops", c->dead_flops), real("once_flops", c->once_flops), real("kept_flops", c->kept_flops);
+  whole("kept_bytes", c->kept_bytes);
+  text("kept", c->kept, false);
   whole("arena", c->arena), whole("held", c->held), whole("scratch", c->scratch), whole("prepared", c->prepared);
   layers(t, i, depth);
   lines(t, i, KD_LINE_KERNEL, "kernels");
