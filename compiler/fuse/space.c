@@ -209,7 +209,7 @@ uint32_t kd__space_view(kd__space *s, const kd_node *n, uint32_t from) {
 
 /* --- cutting ------------------------------------------------------------------------------------------------------------------------ */
 
-enum { WHOLE = 65536, WHOLE_APART = 4096, FEW_POINTS = 8, SMALL = 65536 };
+enum { WHOLE = 65536, WHOLE_APART = 256, FEW_POINTS = 8, SMALL = 65536, TINY = 4096 };
 
 bool kd__space_cut(const kd__space *s, uint64_t *outer) {
   uint64_t inner = 0;
@@ -248,7 +248,7 @@ bool kd__space_few(const kd__space *s) {
     if (all > most) most = all, largest = p;
     if (part > whole) whole = part;
   }
-  if (most <= WHOLE_APART) return true;
+  if (most <= TINY) return true;
   if (whole > WHOLE || (whole > WHOLE_APART && !together(s, largest, outer))) return false;
   return kd__space_count(s, outer) >= FEW_POINTS || most <= SMALL;
 }
