@@ -108,6 +108,7 @@ class Bench:
     record = os.path.join(self.work, "steps.jsonl")
     argv = [kdc or self.o.kdc, "run", "--quiet", "--checkpoint", "0", "--seed", "1", "--threads", str(threads), "--data", self.data, "--out", os.path.join(self.work, out), "--steps", record]
     for s in [*w.sets, f"steps={steps}", *sets]: argv += ["--set", s]
+    if "--cache" not in options: options = [*options, "--cache", "off"]
     _, start, peak, others = process([*argv, *options, os.path.join(HERE, w.program + ".kd")], memory=memory)
     lines = [json.loads(l) for l in open(record)]
     return [l["values"]["loss"] for l in lines], [l["seconds"] for l in lines], start, peak, others
@@ -131,6 +132,21 @@ class Bench:
       raise Bad(f"{w.name}: the losses differ by {worst:.2g}{'' if changes else ', or do not move'}\n  kdc     {mine}\n  PyTorch {theirs}")
     print(f"{w.name}: the losses of {CHECKED} steps agree, largest relative difference {worst:.1e}", file=sys.stderr)
 
+  def check_cached(self, w):
+    """The steps of a second epoch, which has the teacher's answers from the cache, against those that ask the teacher."""
+    lived, kept = (self.kdc(w, 2, w.epoch + 3, options=["--cache", c])[0] for c in ("off", "memory"))
+    worst = max(abs(a - b) / max(abs(a), 1e-12) for a, b in zip(lived, kept))
+    self.note(w, 0, "check cached", {"worst": worst})
+    if worst > TOLERANCE: raise Bad(f"{w.name}: the losses of {w.epoch + 3} steps with a cached teacher differ by {worst:.2g} from those without")
+    print(f"{w.name}: the losses of {w.epoch + 3} steps are those of a live teacher with a cached one, largest relative difference {worst:.1e}", file=sys.stderr)
+
+  def foretell(self, w, threads):
+    """What `kdc cost` says of a step."""
+    argv = [self.o.kdc, "cost", "--json", "--quiet", "--cache", "off", "--threads", str(threads), "--data", self.data]
+    for s in [*w.sets, "steps=20"]: argv += ["--set", s]
+    said = json.loads(process([*argv, os.path.join(HERE, w.program + ".kd")])[0])
+    self.note(w, threads, "foretold", {"ms": 1e3 * sum(p["seconds"] for p in said["programs"] if p["trains"]), "kib": said["memory"]["total"] / 1024})
+
   # --- measuring ---
   def steps(self, w): return max(self.o.least, min(5000, math.ceil(1000 * self.o.seconds / w.ms)))
 
@@ -144,7 +160,7 @@ class Bench:
     """The result of f, again (twice at most) where others had more than 8 % of the machine meanwhile."""
     for again in (1, 2, 3):
       r = f()
-      if r[-1] < .08 or again == 3 or self.o.quick: return r
+      if r[-1] < .08 or again == 3: return r
 
   def kdc_times(self, w, threads, **k):
     skip = k.pop("skip", min(5, self.o.least))
@@ -173,11 +189,7 @@ class Bench:
       if self.o.nojit: turns["nojit"] = lambda: self.kdc_times(w, threads, kdc=self.o.nojit)
       for b in ("interp", "jit"):
         if "--backend" in self.help: turns[b] = lambda b=b: self.kdc_times(w, threads, options=["--backend", b])
-    if "--cache" in self.help and w.teacher and not w.alone:
-      def cached():
-        folder = os.path.join(self.work, "cache")
-        return self.kdc_times(w, threads, options=["--cache", "auto"], skip=w.epoch + 3)
-      turns["cached"] = cached
+    if w.teacher and not w.alone: turns["cached"] = lambda: self.kdc_times(w, threads, options=["--cache", "memory"], skip=w.epoch + 3)
     pool, disturbed = {k: [] for k in turns}, {k: 0 for k in turns}
     for _ in range(self.o.rounds):
       for k, f in turns.items():
@@ -189,6 +201,7 @@ class Bench:
       self.note(w, threads, k, {"ms": 1e3 * statistics.median(t), "least": 1e3 * t[0], "p90": 1e3 * t[int(.9 * len(t))], "n": len(t), "others": disturbed[k], **({"variant": best} if k == "torch" else {})})
     if not self.o.quick and threads == max(self.o.threads): self.busy(w, threads, best)
     if threads == max(self.o.threads): self.memory(w, threads, best)
+    self.foretell(w, threads)
     self.progress(w, threads)
 
   def busy(self, w, threads, best):
@@ -248,19 +261,20 @@ def table(results, works, threads):
     losses = [of(w, t, "torch") / of(w, t, "kdc") for w in have if w.alone and of(w, t, "torch")]
     if losses: out += ["", f"Geometric mean of the {len(losses)} losses alone: {math.exp(sum(map(math.log, losses)) / len(losses)):.2f} (aim 6)."]
     out += ["", f"### {t} thread{'s' if t > 1 else ''}: kdc's columns, milliseconds a step", "",
-            row(["workload", "live", "interp", "jit", "deterministic: cost", "nojit build", "PyTorch best / nojit", "plain student", "cached / plain", "PyTorch without teacher"]), row(["---"] * 10)]
+            row(["workload", "live", "interp", "jit", "deterministic: cost", "nojit build", "PyTorch best / nojit", "plain student", "cached / plain", "PyTorch without teacher", "foretold / live"]), row(["---"] * 11)]
     for w in have:
       live = of(w, t, "kdc")
       out.append(row([w.name, number(live), number(of(w, t, "interp")), number(of(w, t, "jit")), ratio(of(w, t, "deterministic"), live), number(of(w, t, "nojit")),
-                      ratio(of(w, t, "torch"), of(w, t, "nojit")), number(of(w, t, "plain")), ratio(of(w, t, "cached"), of(w, t, "plain")), number(of(w, t, "torch no teacher"))]))
+                      ratio(of(w, t, "torch"), of(w, t, "nojit")), number(of(w, t, "plain")), ratio(of(w, t, "cached"), of(w, t, "plain")), number(of(w, t, "torch no teacher")),
+                      ratio(of(w, t, "foretold"), live)]))
   top = max(threads)
   have = [w for w in works if of(w, top, "kdc memory", "kib")]
   if have:
     out += ["", "### Memory (peak of anonymous pages, MiB), a busy machine, threads", "",
-            row(["workload", "kdc", "PyTorch", "kdc, other core busy: ms", "PyTorch, other core busy: ms", "ratio", f"kdc: 1 thread by {top}"]), row(["---"] * 7)]
+            row(["workload", "kdc", "said by kdc cost", "PyTorch", "kdc, other core busy: ms", "PyTorch, other core busy: ms", "ratio", f"kdc: 1 thread by {top}"]), row(["---"] * 8)]
     for w in have:
       mib = lambda k: (of(w, top, k, "kib") or 0) / 1024
-      out.append(row([w.name, f"{mib('kdc memory'):.0f}", f"{mib('torch memory'):.0f}" if mib("torch memory") else "", number(of(w, top, "kdc busy")), number(of(w, top, "torch busy")),
+      out.append(row([w.name, f"{mib('kdc memory'):.0f}", f"{mib('foretold'):.0f}" if mib("foretold") else "", f"{mib('torch memory'):.0f}" if mib("torch memory") else "", number(of(w, top, "kdc busy")), number(of(w, top, "torch busy")),
                       ratio(of(w, top, "torch busy"), of(w, top, "kdc busy")), ratio(of(w, 1, "kdc"), of(w, top, "kdc")) if top > 1 else ""]))
   for w in works:
     for t in threads:
@@ -297,7 +311,9 @@ def main():
     if not o.table:
       b.prepare()
       for w in works:
-        if not o.no_check: b.check(w)
+        if not o.no_check:
+          b.check(w)
+          if w.teacher and not w.alone: b.check_cached(w)
         if o.check_only: continue
         for t in o.threads:
           b.measure(w, t)
