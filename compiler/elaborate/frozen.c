@@ -100,6 +100,9 @@ static kd_slot_is slot_is(void *ctx, int64_t slot) {
     case KD_SLOT_FIELD:
       if (i->whole) return KD_SLOT_CONSTANT;
       return s->stream >= 0 && binds(&s->w->e->build->stream.v[s->stream], slot) ? KD_SLOT_SAMPLES : KD_SLOT_CHANGES;
+    case KD_SLOT_PARAM: case KD_SLOT_STATE:      /* OFF: what is no network's may stand for a teacher's answer */
+      if (s->w->e->opt->frozen->mode == KD_CACHE_OFF && !i->owner->root_net) return KD_SLOT_CHANGES;
+      /* fall through */
     default: return (size_t)slot < s->w->nwritten && s->w->written[slot] ? KD_SLOT_CHANGES : KD_SLOT_CONSTANT;
   }
 }
