@@ -41,7 +41,7 @@ void kd__space_keep(kd__space *s) {
 }
 
 void kd__space_back(kd__space *s, kd__space_mark m) {
-  if (s->kept) memcpy(s->entry.v, s->old, sizeof *s->old * s->nold);
+  if (s->kept && s->nold) memcpy(s->entry.v, s->old, sizeof *s->old * s->nold);
   s->entry.n = m.entries, s->used = s->old_used;
   memcpy(s->size, s->old_size, sizeof s->size);
   s->kept = false;
