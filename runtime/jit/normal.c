@@ -82,25 +82,35 @@ int64_t kdj_points(const kd_group *g, uint32_t axes) {
   return n;
 }
 
+/* How often a value is made: for each outer point, but what depends on none of them once, and what does not depend on an outer vectors' axis less. */
+static double times_made(const kdj_shape *s, uint32_t axes, uint32_t a) {
+  const kd_group *g = &s->g;
+  if (axes & g->outer) axes |= g->outer & ~(axes >> a & 1 ? 0 : 1u << a);
+  double lanes = axes >> a & 1 ? (double)((g->size[a] + 15) / 16) / (double)g->size[a] : 1;
+  return (double)kdj_points(g, axes) * lanes;
+}
+static double cost_along(const kdj_shape *s, uint32_t a) {
+  const kd_group *g = &s->g;
+  double cost = 0;
+  for (uint32_t i = 0; i < g->nins; i++) {
+    const kd_group_ins *v = &s->ins[i].v;
+    double one = kdj_cost(v);
+    if (v->kind == KD_GROUP_LOAD || v->kind == KD_GROUP_STORE || v->kind == KD_GROUP_GATHER) {
+      int64_t st = g->stride[v->kind == KD_GROUP_STORE ? g->nin + v->operand : v->operand][a];
+      bool far = v->kind == KD_GROUP_GATHER && (s->ins[v->in[0]].v.axes >> a & 1);
+      one = far || (st != 0 && st != 1) ? 16 : 1;
+    }
+    if (v->kind == KD_GROUP_REDUCE && (v->over >> a & 1)) cost += 12 * times_made(s, v->axes & ~v->over, a);
+    cost += one * times_made(s, v->kind == KD_GROUP_REDUCE ? v->axes | v->over : v->axes, a);
+  }
+  return cost;
+}
 /* The axis with the most contiguous memory and the fewest idle lanes. */
 static void choose_vector_axis(kdj_shape *s) {
-  const kd_group *g = &s->g;
   double best = 0;
   s->v = -1;
-  for (uint32_t a = g->rank; a-- > 0;) {
-    if (g->size[a] < 2) continue;
-    double cost = 0, full = (double)((g->size[a] + 15) / 16 * 16) / (double)g->size[a];
-    for (uint32_t i = 0; i < g->nins; i++) {
-      const kd_group_ins *v = &s->ins[i].v;
-      double points = (double)kdj_points(g, v->axes) / (v->axes >> a & 1 ? 16 / full : 1);
-      if (v->kind == KD_GROUP_LOAD || v->kind == KD_GROUP_STORE || v->kind == KD_GROUP_GATHER) {
-        int64_t st = g->stride[v->kind == KD_GROUP_STORE ? g->nin + v->operand : v->operand][a];
-        cost += points * (st == 0 || st == 1 ? 1 : 16) * (v->kind == KD_GROUP_GATHER ? 2 : 1);
-      } else {
-        cost += points * kdj_cost(v);
-        if (v->kind == KD_GROUP_REDUCE && (v->over >> a & 1)) cost += 12 * (double)kdj_points(g, v->axes & ~v->over);
-      }
-    }
+  for (uint32_t a = s->g.rank; a-- > 0;) {
+    double cost = cost_along(s, a);
     if (s->v < 0 || cost < best * .999) best = cost, s->v = (int)a;
   }
 }

@@ -1,4 +1,4 @@
-/* bench_groups.c: how fast fused groups run: milliseconds on one and two threads, and the traffic if every operand is touched once. Not a test.
+/* bench_groups.c: how fast fused groups run: milliseconds on one and two threads as tile programs and as native code, and the traffic if every operand is touched once. Not a test.
  * `bench_groups [WORD]`: only groups whose name contains WORD. */
 #include "tests/kernels/group_list.h"
 #include <stdio.h>
@@ -33,9 +33,9 @@ static void time_calls(void *ctx, const kd_exec *x) {
   b->ms = t[n / 2] * 1e3;
 }
 
-static double time_on(const t_group *o, t_memory *m, int threads, double *made) {
+static double time_on(const t_group *o, t_memory *m, int threads, bool jit, double *made) {
   kd_fault fault = { 0 };
-  kd_kernel_settings set = { .threads = threads };
+  kd_kernel_settings set = { .threads = threads, .jit = jit };
   bench b = { .call = { .op = KD_OP_GROUP, .nin = o->g.nin, .nout = o->g.nout, .in = m->in, .out = m->out, .group = &o->g } };
   double start = now();
   b.kernel = kd__kernel_find(&b.call, &set);
@@ -53,7 +53,7 @@ static double time_on(const t_group *o, t_memory *m, int threads, double *made) 
 int main(int argc, char **argv) {
   static t_group o;
   const char *name;
-  printf("%-48s %10s %10s\n", "group", "1", "2");
+  printf("%-48s %9s %9s %9s %9s\n", "group; tile programs and native code", "1", "2", "1", "2");
   for (uint32_t i = 0; (name = t_group_listed(i, &o)) != NULL; i++) {
     t_memory m;
     double bytes = 0, made;
@@ -71,8 +71,10 @@ int main(int argc, char **argv) {
         if (o.axes[k] >> a & 1) n *= (double)o.g.size[a];
       bytes += n;
     }
-    double one = time_on(&o, &m, 1, &made), two = time_on(&o, &m, 2, &made);
-    printf("%-48s %10.5f %10.5f ms %7.1f GB/s %8.1f us to prepare\n", name, one, two, bytes / two * 1e-6, made * 1e6);
+    double one = time_on(&o, &m, 1, false, &made), two = time_on(&o, &m, 2, false, &made), native = 0, both = 0, compiled = 0;
+    if (kd__jit_there()) native = time_on(&o, &m, 1, true, &compiled), both = time_on(&o, &m, 2, true, &made);
+    printf("%-48s %9.5f %9.5f %9.5f %9.5f ms %6.2f x %7.1f GB/s %8.1f ms to compile\n", name, one, two, native, both, both > 0 ? two / both : 0,
+           bytes / (both > 0 ? both : two) * 1e-6, compiled * 1e3);
     t_memory_free(&m, &o);
   }
   return 0;
