@@ -141,6 +141,7 @@ typedef struct kd_run_options {
   int threads;                                   /* 0: the cores that this process may use */
   bool deterministic;                            /* results do not depend on the number of threads */
   bool no_dnnl;                                  /* do without oneDNN */
+  int backend;                                   /* of fused groups: 0 whichever takes less time in all, 1 tile programs, 2 native code, for which LLVM must be there */
   int winograd;                                  /* convolutions through Winograd's transforms: 0 where that pays, 1 never, 2 wherever possible */
   const char *out;                               /* folder for what the run writes (made if need be); NULL: nothing is written */
   double checkpoint_seconds;                     /* with `out`: how often kd_resume gets a place to go on from; 0: every 60; below 0: not by time */

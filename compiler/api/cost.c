@@ -171,7 +171,7 @@ static kd_status bind_all(costing *c, const kd_program *p, const kd_kernel_setti
 static kd_status cost(costing *c, kd_program *p, const kd__run_options *run, bool measure) {
   kd__run_error err = { 0 };
   kd_kernel_settings set;
-  kd_status s = kd__run_settings(run, &set, &err);
+  kd_status s = kd__run_settings(p->module, run, &set, &err);
   if (s != KD_OK) { kd__say(p->session, KD__SAY_RUN_FAILED, NULL, err.text); return s; }
   if (setjmp(c->oom.jump)) { kd__say(p->session, KD__SAY_NO_MEMORY, NULL); return KD_E_MEMORY; }
   c->oom.armed = true;

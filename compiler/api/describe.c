@@ -154,6 +154,7 @@ void kd_info(kd_writer to, void *ctx) {
   if (sched_getaffinity(0, sizeof set, &set) == 0) kd__buf_printf(&b, ", %d cores to use", CPU_COUNT(&set));
   kd__buf_puts(&b, "\nnumeric libraries: ");
   kd__kernel_libraries(&b);
+  kd__buf_printf(&b, "\nnative code: %s", kd__jit_about());
   bool right = kd__kernel_check(why, sizeof why) == KD_OK;
   kd__buf_printf(&b, "\nself-test: %s\nstandard library: %zu files built in\n", right ? "ok" : why, kd__nstdlib);
   hand_out(&b, to, ctx);

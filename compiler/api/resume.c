@@ -11,7 +11,7 @@ static kd_status refuse(kd_session *s, kd_status st, const char *why) {
 
 /* What the folder knows better. */
 static bool only_ours(const kd_run_options *o) {
-  return !o->seed && !o->threads && !o->deterministic && !o->no_dnnl && !o->winograd && !o->out && o->checkpoint_steps >= 0;
+  return !o->seed && !o->threads && !o->deterministic && !o->no_dnnl && !o->backend && !o->winograd && !o->out && o->checkpoint_steps >= 0;
 }
 
 /* Before it is compiled: another version would understand the sources in another way, or not at all. */
@@ -62,6 +62,7 @@ kd_status kd_resume(kd_session *s, const char *folder, const kd_run_options *o, 
   r.deterministic = set->deterministic;
   r.no_dnnl = !set->dnnl;
   r.winograd = set->winograd;
+  r.backend = set->jit ? 2 : 1;
   r.checkpoint_seconds = every ? r.checkpoint_seconds : set->checkpoint_seconds;
   r.checkpoint_steps = every ? r.checkpoint_steps : set->checkpoint_steps;
   r.out = folder;

@@ -103,7 +103,7 @@ static kd_status go(kd_program *p, kd_machine **at, kd__run_error *err) {
 }
 
 kd__run_options kd__run_options_of(const kd_program *p, const kd_run_options *o) {
-  return (kd__run_options){ .seed = o->seed, .threads = o->threads, .deterministic = o->deterministic, .no_dnnl = o->no_dnnl, .winograd = o->winograd,
+  return (kd__run_options){ .seed = o->seed, .threads = o->threads, .deterministic = o->deterministic, .no_dnnl = o->no_dnnl, .backend = o->backend, .winograd = o->winograd,
                             .search = { .folder = p->folder, .nfolder = p->nfolder, .cache = p->session->config.cache },
                             .out = o->out, .checkpoint_seconds = o->checkpoint_seconds, .checkpoint_steps = o->checkpoint_steps, .path = p->path, .stdlib = p->stdlib,
                             .version = kd_version(), .source = p->source.v, .nsource = p->source.n, .memory_limit = p->memory_limit, .no_fuse = p->no_fuse,

@@ -13,7 +13,7 @@ static kd_program *compiled(const args *a, kd_session *s, int *code) {
 
 static kd_run_options options(const args *a) {
   return (kd_run_options){ .seed = args_number(a, OPT_SEED, 0), .threads = (int)args_number(a, OPT_THREADS, 0), .deterministic = args_flag(a, OPT_DETERMINISTIC),
-                           .no_dnnl = args_flag(a, OPT_NO_DNNL), .winograd = args_choice(a, OPT_WINOGRAD) };
+                           .no_dnnl = args_flag(a, OPT_NO_DNNL), .backend = args_choice(a, OPT_BACKEND), .winograd = args_choice(a, OPT_WINOGRAD) };
 }
 
 static table_view view(const args *a, bool measured) {

@@ -81,7 +81,7 @@ static void json_report(const kd_program *p, kd_status s, int code, const char *
 static kd_run_options run_options(const args *a, progress *live) {
   double every = (double)args_number(a, OPT_CHECKPOINT, 0);
   return (kd_run_options){ .seed = args_number(a, OPT_SEED, 0), .threads = (int)args_number(a, OPT_THREADS, 0), .deterministic = args_flag(a, OPT_DETERMINISTIC),
-                           .no_dnnl = args_flag(a, OPT_NO_DNNL), .winograd = args_choice(a, OPT_WINOGRAD),
+                           .no_dnnl = args_flag(a, OPT_NO_DNNL), .backend = args_choice(a, OPT_BACKEND), .winograd = args_choice(a, OPT_WINOGRAD),
                            .checkpoint_seconds = args_flag(a, OPT_CHECKPOINT) && every == 0 ? -1 : every,
                            .checkpoint_steps = (int64_t)args_number(a, OPT_CHECKPOINT_STEPS, 0), .event = progress_event, .event_ctx = live,
                            .every_step = live->steps != NULL, .cancel = &stop };

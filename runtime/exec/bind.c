@@ -109,6 +109,17 @@ static kd_status bind_all(kd_bound *b, const kd_store *s, void *arena) {
   return st;
 }
 
+/* All groups at once, and before their calls are prepared: LLVM's work is then shared by two threads. */
+static void *hold_groups(const kd_plan *p, const kd_kernel_settings *set) {
+  const kd_group **g = set->jit ? calloc(p->ncall + (size_t)1, sizeof *g) : NULL;
+  size_t n = 0;
+  for (uint32_t i = 0; g && i < p->ncall; i++)
+    if (p->call[i].op == KD_OP_GROUP && p->call[i].group) g[n++] = p->call[i].group;
+  void *held = g ? kd__jit_hold(g, n, set) : NULL;
+  free(g);
+  return held;
+}
+
 static bool allocate(kd_bound *b) {
   size_t operands = 1, calls = b->plan->ncall + (size_t)1;
   for (uint32_t i = 0; i < b->plan->ncall; i++) operands += b->plan->call[i].nin + (size_t)b->plan->call[i].nout;
@@ -126,7 +137,9 @@ kd_status kd__plan_bind(const kd_plan *p, const kd_store *s, void *arena, const 
   kd_bound *b = calloc(1, sizeof *b);
   if (!b) return KD_E_MEMORY;
   b->plan = p, b->store = s, b->set = *set;
+  void *held = hold_groups(p, set);
   kd_status st = allocate(b) ? bind_all(b, s, arena) : KD_E_MEMORY;
+  kd__jit_drop(held);
   if (st != KD_OK) { kd__bound_close(b); return st; }
   *out = b;
   return KD_OK;

@@ -79,6 +79,18 @@ void kd__jit_drop(void *held_) {
   free(h);
 }
 
+double kd__group_work(const kd_group *g) {
+  double all = 0;
+  for (uint32_t i = 0; i < g->nins; i++) {
+    const kd_group_ins *v = &g->ins[i];
+    double points = 1. / 16;
+    for (uint32_t a = 0; a < g->rank; a++)
+      if ((v->axes | (v->kind == KD_GROUP_REDUCE ? v->over : 0)) >> a & 1) points *= (double)g->size[a];
+    all += points;
+  }
+  return all;
+}
+
 /* --- the kernel ------------------------------------------------------------------------------------------------------------------------------- */
 /* Where LLVM fails all the same, `other` runs: what would have been chosen without native code. */
 typedef struct prepared { kd_jit_code *code; const kd_kernel *other; kd_call call; void *operand[]; } prepared;

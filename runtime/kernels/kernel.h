@@ -89,6 +89,7 @@ const char *kd__jit_about(void);
 struct kd_group;
 void *kd__jit_hold(const struct kd_group *const *g, size_t n, const kd_kernel_settings *s);
 void kd__jit_drop(void *held);
+double kd__group_work(const struct kd_group *g);                                 /* vector operations of one run, about */
 
 /* Names and versions of the libraries in use, for `kdc info` and the run folder: "OpenBLAS 0.3.21 (SkylakeX, openmp)". */
 void kd__kernel_libraries(kd__buf *out);

@@ -29,19 +29,51 @@ static kd_status wrong(kd__run_error *err, kd_status s, const char *text) {
   return kd__why(err->text, sizeof err->text, s, "%s", text);
 }
 
+/* --- fused groups ------------------------------------------------------------------------------------------------------------------- */
+/* Native code takes LLVM 0.1 to 0.3 s to make, and spares about half a nanosecond for each vector operation: so many of them are worth it. */
+static const double WORTH_NATIVE = 2e9;
+
+static double group_work(const kd_plan *p) {
+  double all = 0;
+  for (uint32_t i = 0; i < p->ncall; i++) {
+    const kd_plan_call *c = &p->call[i];
+    if (c->group) all += kd__group_work(c->group);
+    if (c->op == KD_OP_LOOP && c->loop) all += (double)c->loop->times * group_work(c->loop->body);
+  }
+  return all;
+}
+/* A pure function of the program and of what is installed: the largest plan, as often as training steps are planned. */
+static bool worth_native(const kd_module *m) {
+  double most = 0, steps = 0;
+  for (uint32_t i = 0; i < m->nplan; i++) {
+    double work = group_work(m->plan[i]);
+    if (work > most) most = work;
+  }
+  for (uint32_t i = 0; i < m->nstage; i++) steps += (double)m->stage[i].steps;
+  return most * steps >= WORTH_NATIVE;
+}
+static kd_status choose_backend(const kd_module *m, const kd__run_options *o, kd_kernel_settings *out, char *why, size_t n) {
+  if (o->backend < KD__BACKEND_AUTO || o->backend > KD__BACKEND_JIT) return kd__why(why, n, KD_E_USAGE, "the backend is 0, 1 or 2");
+  out->jit = o->backend == KD__BACKEND_JIT || (o->backend == KD__BACKEND_AUTO && worth_native(m) && kd__jit_there());
+  if (out->jit && !kd__jit_there()) return kd__why(why, n, KD_E_UNAVAILABLE, "there is no native code for groups: %s; the run can do without (--backend=interp)", kd__jit_about());
+  out->compiled = o->search.cache;
+  return KD_OK;
+}
+
 /* --- opening ------------------------------------------------------------------------------------------------------------------------ */
-kd_status kd__run_settings(const kd__run_options *o, kd_kernel_settings *out, kd__run_error *err) {
+kd_status kd__run_settings(const kd_module *m, const kd__run_options *o, kd_kernel_settings *out, kd__run_error *err) {
   if (o->threads < 0 || o->threads > THREADS_MAX) return wrong(err, KD_E_USAGE, "the number of threads is 1 to 1024, or 0 for the cores of this machine");
   if (o->winograd < KD_WINOGRAD_AUTO || o->winograd > KD_WINOGRAD_ON) return wrong(err, KD_E_USAGE, "winograd is 0, 1 or 2");
   *out = (kd_kernel_settings){ .threads = o->threads ? o->threads : kd__cores(), .deterministic = o->deterministic, .use_dnnl = !o->no_dnnl, .reference = o->reference,
                                .winograd = (kd_winograd)o->winograd };
-  char why[256];
+  char why[512];
   kd_status s = o->reference ? KD_OK : kd__kernel_check(why, sizeof why);
+  if (s == KD_OK && !o->reference) s = choose_backend(m, o, out, why, sizeof why);
   return s == KD_OK ? s : wrong(err, s, why);
 }
 
 static kd_status choose_settings(kd_machine *r, kd__run_error *err) {
-  kd_status s = kd__run_settings(&r->opt, &r->set, err);
+  kd_status s = kd__run_settings(r->m, &r->opt, &r->set, err);
   if (s != KD_OK) return s;
   r->exec = (kd_exec){ .threads = r->set.threads, .deterministic = r->set.deterministic, .fault = &r->fault };
   kd__record_machine(r);

@@ -30,11 +30,15 @@ typedef struct kd__event {
 /* An exact copy of a source for the run folder: source/NAME. In a name, a leading "/" and parts that are ".." or "." are left out. */
 typedef struct kd__source_copy { const char *name, *text; size_t size; } kd__source_copy;
 
+/* What runs fused groups: whichever takes less time in all (kd__run_settings), tile programs, native code. */
+typedef enum kd__backend { KD__BACKEND_AUTO, KD__BACKEND_INTERP, KD__BACKEND_JIT } kd__backend;
+
 typedef struct kd__run_options {
   uint64_t seed;
   int threads;                                   /* 0: the cores that this process may use */
   bool deterministic;                            /* results do not depend on `threads` */
   bool no_dnnl;
+  int backend;                                   /* a kd__backend */
   int winograd;                                  /* a kd_winograd */
   bool reference;                                /* the naive twins: for comparisons in double precision */
   kd__search search;                             /* where data lies, and its cache */
@@ -126,7 +130,7 @@ const void *kd__machine_slot(const kd_machine *r, uint32_t slot);
 const kd__run_error *kd__machine_error(const kd_machine *r);
 int         kd__machine_threads(const kd_machine *r);
 /* What chooses the kernels of a run with these options. Loads and tries the numeric libraries. */
-kd_status   kd__run_settings(const kd__run_options *o, kd_kernel_settings *out, kd__run_error *err);
+kd_status   kd__run_settings(const kd_module *m, const kd__run_options *o, kd_kernel_settings *out, kd__run_error *err);
 /* Cores that this process may use: its mask of processors and the control group's share; at least 1. */
 int         kd__cores(void);
 

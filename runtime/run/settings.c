@@ -204,8 +204,8 @@ kd_status kd__record_settings(kd_machine *r) {
   kd__buf_putc(&b, ']');
   put_key(&b, "decided"); put_decided(r->m, &b);
   put_key(&b, "seed"); put_seed(&b, o->seed);
-  kd__buf_printf(&b, ",\n  \"threads\": %d,\n  \"deterministic\": %s,\n  \"dnnl\": %s,\n  \"winograd\": %d,\n  \"reference\": %s", r->set.threads, yes(r->set.deterministic), yes(r->set.use_dnnl), (int)r->set.winograd,
-                 yes(r->set.reference));
+  kd__buf_printf(&b, ",\n  \"threads\": %d,\n  \"deterministic\": %s,\n  \"dnnl\": %s,\n  \"winograd\": %d,\n  \"reference\": %s,\n  \"jit\": %s", r->set.threads, yes(r->set.deterministic), yes(r->set.use_dnnl),
+                 (int)r->set.winograd, yes(r->set.reference), yes(r->set.jit));
   put_key(&b, "real"); put_text(&b, kd__dtype_name(r->m->real));
   put_key(&b, "fuse"); kd__buf_puts(&b, yes(!o->no_fuse));
   put_key(&b, "memory"); kd__buf_printf(&b, "%" PRId64, o->memory_limit);
@@ -234,6 +234,7 @@ kd_status kd__record_settings(kd_machine *r) {
 
 void kd__record_machine(kd_machine *r) {
   kd__kernel_libraries(&r->libraries);
+  if (r->set.jit) kd__buf_printf(&r->libraries, ", %s", kd__jit_about());
   put_processor(&r->processor);
 }
 
@@ -323,6 +324,7 @@ static void get_plain(reader *r, kd__settings *s) {
   s->dnnl = get_bool(r, "dnnl");
   s->winograd = (int)get_int(r, r->o, "winograd", KD_WINOGRAD_ON);
   s->reference = get_bool(r, "reference");
+  s->jit = get_bool(r, "jit");
   const json_t *seconds = json_object_get(every, "seconds");
   if (!json_is_number(seconds)) r->ok = false;
   s->checkpoint_seconds = json_number_value(seconds);
@@ -418,7 +420,7 @@ kd_status kd__settings_fit(kd_machine *r, const kd__settings *s, char *why, size
   if (!decided && s->fingerprint != r->fingerprint) return kd__why(why, n, KD_E_FORMAT, "the program was compiled to something else when the run began: this is another version of kdc");
   r->begun = s->fingerprint;
   if (s->seed != r->opt.seed || s->threads != r->set.threads || s->deterministic != r->set.deterministic || s->dnnl != r->set.use_dnnl || s->winograd != (int)r->set.winograd ||
-       s->reference != r->set.reference)
+       s->reference != r->set.reference || s->jit != r->set.jit)
     return kd__why(why, n, KD_E_USAGE, "seed, threads and kernels must be those that the run began with");
   if (strcmp(s->libraries, r->libraries.p ? r->libraries.p : "") != 0) return differs(why, n, "the libraries", s->libraries, r->libraries.p);
   if (strcmp(s->processor, r->processor.p ? r->processor.p : "") != 0) return differs(why, n, "the processor", s->processor, r->processor.p);

@@ -14,7 +14,7 @@ typedef struct kd__settings {
   const char **setting; size_t nsetting;
   uint64_t seed;
   int threads;
-  bool deterministic, dnnl, reference, fuse;
+  bool deterministic, dnnl, reference, fuse, jit;
   int winograd;
   double checkpoint_seconds; int64_t checkpoint_steps;
   int cache; int64_t cache_memory, cache_disk;   /* below 0: nothing asked for them */

@@ -236,7 +236,7 @@ static void a_full_disk_is_told(void **state) {
 static void help_names_everything(void **state) {
   static const char *const commands[] = { "run", "check", "compile", "cost", "profile", "info", "help" };
   static const char *const options[] = { "--set=PATH=VALUE", "--seed=N", "--threads=N", "--deterministic", "--out=DIR", "--quiet", "--json", "--stdlib=DIR", "--data=DIR",
-                                         "--precision=single|double", "--memory-limit=SIZE", "--no-dnnl", "--winograd=auto|off|on", "--resume=DIR", "--checkpoint=N", "--checkpoint-steps=N", "--color=auto|always|never" };
+                                         "--precision=single|double", "--memory-limit=SIZE", "--no-dnnl", "--backend=auto|interp|jit", "--winograd=auto|off|on", "--resume=DIR", "--checkpoint=N", "--checkpoint-steps=N", "--color=auto|always|never" };
   (void)state;
   expect(RUN("help"), 0);
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) assert_non_null(strstr(out, commands[i]));
