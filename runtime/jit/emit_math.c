@@ -58,13 +58,15 @@ static V held(const mx *m, V x, double lo, double hi) {
   x = sel(m, cmp(m, LLVMRealOGT, x, k(m, hi)), k(m, hi), x);
   return sel(m, cmp(m, LLVMRealOLT, x, k(m, lo)), k(m, lo), x);
 }
-static V expf_of(const mx *m, V x) {
+/* `low`: if not NULL, what the result lacks by rounding. */
+static V expf_low(const mx *m, V x, V *low) {
   V n, r = reduce(m, held(m, x, -104.5, 89.0), &n);
-  V p = add(m, fma1(m, poly(m, r, exp_poly, 6), mul(m, r, r), r), k(m, 1));
-  V h = LLVMBuildAShr(m->e->b, n, ki(m, 1), "");
-  p = mul(m, p, real(m, shl(m, iadd(m, h, ki(m, 127)), 23)));
-  return mul(m, p, real(m, shl(m, iadd(m, isub(m, n, h), ki(m, 127)), 23)));
+  V s = fma1(m, poly(m, r, exp_poly, 6), mul(m, r, r), r), p = add(m, s, k(m, 1));
+  V h = LLVMBuildAShr(m->e->b, n, ki(m, 1), ""), half[2] = { real(m, shl(m, iadd(m, h, ki(m, 127)), 23)), real(m, shl(m, iadd(m, isub(m, n, h), ki(m, 127)), 23)) };
+  if (low) *low = mul(m, mul(m, sub(m, s, sub(m, p, k(m, 1))), half[0]), half[1]);
+  return mul(m, mul(m, p, half[0]), half[1]);
 }
+static V expf_of(const mx *m, V x) { return expf_low(m, x, NULL); }
 static V expm1f_of(const mx *m, V x) {
   V n, r = reduce(m, held(m, x, -30.0, 89.0), &n);
   V p = fma1(m, poly(m, r, exp_poly, 6), mul(m, r, r), r);
@@ -117,8 +119,11 @@ static V tanhf_of(const mx *m, V x) {
   return sel(m, cmp(m, LLVMRealOLT, a, k(m, 0.625)), small, call2(m, "llvm.copysign", big, x));
 }
 static V sigmoidf_of(const mx *m, V x) {
-  V e = expf_of(m, neg(m, absolute(m, x)));
-  return quo(m, sel(m, cmp(m, LLVMRealOLT, x, k(m, 0)), e, k(m, 1)), add(m, k(m, 1), e));
+  V low, e = expf_low(m, neg(m, absolute(m, x)), &low), below = cmp(m, LLVMRealOLT, x, k(m, 0));
+  V d = add(m, k(m, 1), e), lost = add(m, sub(m, e, sub(m, d, k(m, 1))), low);
+  V top = sel(m, below, e, k(m, 1)), one = quo(m, k(m, 1), d), q = mul(m, top, one);
+  V rest = add(m, fma1(m, neg(m, q), d, top), sel(m, below, low, k(m, 0)));        /* what the quotient leaves, with what both sides lack */
+  return fma1(m, fma1(m, neg(m, q), lost, rest), one, q);
 }
 static V softplusf_of(const mx *m, V x) {
   V high = sel(m, cmp(m, LLVMRealOGT, x, k(m, 0)), x, k(m, 0));

@@ -76,7 +76,9 @@ static bool run_plan(kd__arena *a, const kd_entry *e, void *const *data, golden_
   if (!p || kd__store_open(&store, slot, e->nslot) != KD_OK) return false;
   for (uint32_t i = 0; i < e->nslot; i++)
     memcpy(kd__store_at(&store, i), data[i], kd__dtype_size((kd_dtype)slot[i].type.dtype) * (size_t)kd__type_count(&slot[i].type));
-  kd_kernel_settings set = { .threads = 1, .use_dnnl = true };
+  const char *backend = getenv("KD_TEST_BACKEND");
+  kd_kernel_settings set = { .threads = 1, .use_dnnl = true, .jit = backend && strcmp(backend, "jit") == 0 };
+  if (set.jit && !kd__jit_there()) return false;
   kd_bound *b = NULL;
   void *arena = memory((size_t)p->arena_size);
   bool ok = kd__plan_bind(p, &store, arena, &set, &b) == KD_OK;

@@ -1,6 +1,7 @@
 /* test_jit.c: native code of groups against the naive twin: groups made at random, then what a group owes apart from ordinary values.
  * `test_jit SEED [COUNT]`: other groups than the usual ones. */
 #include "tests/kernels/call.h"
+#include "tests/kernels/group_list.h"
 #include "tests/kernels/group_random.h"
 #include "runtime/kernels/jit_final.h"
 #include <setjmp.h>
@@ -74,8 +75,21 @@ static void test_medium(void **state) { (void)state; many(KD_F32, 5000, count / 
 static void test_large(void **state) { (void)state; many(KD_F32, 200000, count / 4); }
 static void test_double(void **state) { (void)state; many(KD_F64, 3000, count / 4); }
 
+/* As they come from training. */
+static void test_listed(void **state) {
+  static t_group o;
+  int wrong = 0;
+  (void)state;
+  for (uint32_t i = 0; t_group_listed(i, &o) != NULL; i++) {
+    double points = 1;
+    for (uint32_t a = 0; a < o.g.rank; a++) points *= (double)o.g.size[a];
+    if (points < 3e6) wrong += check_group(&o, i, 1e-4);
+  }
+  assert_int_equal(wrong, 0);
+}
+
 int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(test_small), cmocka_unit_test(test_medium), cmocka_unit_test(test_large), cmocka_unit_test(test_double) };
+  const struct CMUnitTest tests[] = { cmocka_unit_test(test_small), cmocka_unit_test(test_medium), cmocka_unit_test(test_large), cmocka_unit_test(test_double), cmocka_unit_test(test_listed) };
   if (argc > 1) first_seed = strtoull(argv[1], NULL, 10);
   if (argc > 2) count = strtoull(argv[2], NULL, 10);
   if (!kd__jit_there()) { fprintf(stderr, "%s\n", kd__jit_about()); return 1; }
