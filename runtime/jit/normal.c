@@ -44,10 +44,10 @@ static void without(kdj_shape *s, uint32_t a) {
     if ((v->kind != KD_GROUP_REDUCE && v->kind != KD_GROUP_IOTA) || v->over != 1u << a) continue;
     if (v->kind == KD_GROUP_IOTA) { *v = (kd_group_ins){ .kind = KD_GROUP_CONST, .dtype = v->dtype }; continue; }
     bool spread = i + 1 < s->g.nins && s->ins[i + 1].v.kind == KD_GROUP_SPREAD;
-    v->kind = KD_GROUP_ELEM, v->op = KD_OP_STOP, v->over = 0;
+    v->kind = KD_GROUP_ELEM, v->op = KD_OP_STOP, v->over = 0, p->was = true;
     if (!spread) continue;
     kdj_ins *q = &s->ins[i + 1];
-    q->v.kind = KD_GROUP_ELEM, q->v.op = KD_OP_SUB, q->v.in[0] = q->v.in[1] = v->in[0], q->nops = 2;
+    q->v.kind = KD_GROUP_ELEM, q->v.op = KD_OP_SUB, q->v.in[0] = q->v.in[1] = v->in[0], q->nops = 2, q->was = true;
   }
   drop_axis(s, a);
 }

@@ -45,28 +45,22 @@ static bool is_root(const kdj_ins *p) {
 }
 
 /* --- phases ------------------------------------------------------------------------------------------------------------------------------ */
-/* As in group.h, but a spread comes after its mean, and a store into an operand's memory after all that may look at that operand again. */
-static void set_phases(kdj_shape *s) {
-  kd_group *g = &s->g;
-  uint16_t last_spread = 0;
+/* Twice those of group.h, so that a spread finds room after its mean. A store into an operand's memory comes after all of its phase that may look at
+ * that operand again. They are those of the group as it was given: who may share memory depends on them. */
+static void set_phases(kdj_shape *s, const kd_group *g, kd__arena *a) {
+  uint16_t *phase = KD_NEWN(a, uint16_t, g->nins + 1);
+  kd__group_phases(g, phase);
   for (uint32_t i = 0; i < g->nins; i++) {
     kdj_ins *p = &s->ins[i];
-    uint32_t phase = 0;
-    p->final = p->v.kind == KD_GROUP_SPREAD ? s->ins[i - 1].final : p->v.kind == KD_GROUP_REDUCE && (p->v.over & g->outer);
-    for (uint32_t k = 0; k < p->nops; k++) {
-      const kdj_ins *q = &s->ins[p->v.in[k]];
-      uint32_t after = !q->final && (q->v.kind == KD_GROUP_REDUCE || q->v.kind == KD_GROUP_SPREAD);
-      if (q->phase + after > phase) phase = q->phase + after;
-    }
-    if (p->v.kind == KD_GROUP_SPREAD && !p->final && phase > last_spread) last_spread = (uint16_t)phase;
-    p->phase = (uint16_t)phase;
+    bool reduces = p->v.kind == KD_GROUP_REDUCE || p->v.kind == KD_GROUP_SPREAD || p->was, later = false;
+    p->final = p->v.kind == KD_GROUP_SPREAD ? s->ins[i - 1].final : p->v.kind == KD_GROUP_REDUCE && (p->v.over & s->g.outer);
+    if (p->v.kind == KD_GROUP_STORE) later = kd__group_final(g, p->v.in[0]) && !s->ins[p->v.in[0]].was;           /* maybe no longer: complete within an outer point */
+    p->phase = (uint16_t)(2 * (phase[i] - (reduces && !kd__group_final(g, i))) + (p->v.kind == KD_GROUP_SPREAD) + p->shares + 2 * later);
     p->points = p->v.axes;
     if (p->v.kind == KD_GROUP_REDUCE) p->points |= p->v.over;
     if (p->v.kind == KD_GROUP_SPREAD) p->points |= s->ins[i - 1].v.over;
     p->scope = scope_of(s, p->points);
   }
-  for (uint32_t i = 0; i < g->nins; i++)
-    if (s->ins[i].shares && s->ins[i].phase < last_spread) s->ins[i].phase = last_spread;
 }
 
 /* --- nests ------------------------------------------------------------------------------------------------------------------------------- */
@@ -229,6 +223,8 @@ static void make_nests(maker *m) {
   kdj_shape *s = m->s;
   uint32_t n = s->g.nins, *first = KD_NEWN(m->a, uint32_t, n + 1), *here = KD_NEWN(m->a, uint32_t, n + 1);
   find_told(m);
+  for (uint32_t i = 0; i < n; i++)               /* when others read them, what they are made from may have been written over */
+    if (s->ins[i].was && inner_of(s, s->ins[i].v.axes)) s->ins[i].kept = keep(m, i);
   for (int shares = 0; shares < 2; shares++)     /* stores into an operand's memory last: the last nest of their kind has them */
     for (uint32_t i = 0; i < n; i++) {
       const kdj_ins *p = &s->ins[i];
@@ -390,7 +386,7 @@ kdj_shape *kdj_shape_make(const kd_group *g, kd__arena *a, char *why, size_t n) 
   s->final_of = KD_NEWN(a, int32_t, g->nins + 1);
   s->kept = kd__arena_get(a, sizeof *s->kept * (g->nins + (size_t)1));
   memset(s->final_of, -1, sizeof(int32_t) * g->nins);
-  set_phases(s);
+  set_phases(s, g, a);
   uint32_t widest;
   double cost = group_cost(s, &widest);
   choose_lanes(s, widest);

@@ -15,8 +15,9 @@ typedef struct kdj_ins {
   uint32_t nops, points;                         /* points: the axes of what a root walks over; of a value: its domain */
   uint16_t phase;
   uint8_t scope;
-  bool final, live, kept, shares, told;                /* live: made at the level of its scope; kept: the root of a nest that fills its buffer; shares: a STORE
-                                                  that may go to an input's memory; told: nobody reads it, but it may be a fault */
+  bool final, live, kept, shares, told, was;                /* live: made at the level of its scope; kept: the root of a nest that fills its buffer; shares: a STORE
+                                                  that may go to an input's memory; told: nobody reads it, but it may be a fault; was: a
+                                                  reduction, of one element */
   int32_t buffer;                                /* or -1 */
 } kdj_ins;
 
