@@ -2,11 +2,11 @@
 #include "runtime/cost/predict.h"
 #include <math.h>
 
-typedef struct speed { const char *kernel; double flops, bytes, alone, each; } speed;
+typedef struct speed { const char *kernel; double flops, bytes, alone, each, walk; } speed;
 typedef struct shape { const char *kernel; kd_op op; double least, flops; } shape;
 
 static const speed speeds[] = {
-#define KD_SPEED(kernel, flops, bytes, alone, each) { kernel, flops, bytes, alone, each },
+#define KD_SPEED(kernel, flops, bytes, alone, each, walk) { kernel, flops, bytes, alone, each, walk },
 #define KD_SHAPE(...)
 #include "runtime/cost/speed.def"
 #undef KD_SPEED
@@ -60,7 +60,7 @@ double kd__predict_seconds(const kd__limits *l, const kd_plan *p, uint32_t call,
   if (c->op == KD_OP_LOOP) return moving(l->bytes[KD__ALONE], w, r);
   const speed *s = speed_of(kernel);
   int how = team && w->elements >= s->alone && w->slots >= 16384 ? KD__TEAM : KD__ALONE;
-  double compute = w->slots / (l->flops[how] / 2 * reached(p, c, kernel, s->flops)), move = moving(l->bytes[how], w, r) / s->bytes;
+  double compute = (w->slots + s->walk * w->points) / (l->flops[how] / 2 * reached(p, c, kernel, s->flops)), move = moving(l->bytes[how], w, r) / s->bytes;
   return s->each * 1e-6 + (how == KD__TEAM ? l->region : 0) + fmax(compute, move);
 }
 

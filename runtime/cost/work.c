@@ -138,7 +138,7 @@ static kd__work group(const kd_group *g) {
   kd__work w = { 0 };
   for (uint32_t i = 0; i < g->nins; i++) {
     kd__work one = instruction(g, i);
-    w.flops += one.flops, w.slots += one.slots, w.elements = fmax(w.elements, one.elements);
+    w.flops += one.flops, w.slots += one.slots, w.points += one.elements, w.elements = fmax(w.elements, one.elements);
     if (g->ins[i].kind == KD_GROUP_GATHER) w.bytes += points(g, g->ins[i].axes) * (double)kd__dtype_size((kd_dtype)g->ins[i].dtype);
   }
   for (uint32_t k = 0; k < g->nin + g->nout; k++) {

@@ -9,6 +9,7 @@ typedef struct kd__work {
   double slots;                                  /* vector operations by lane (work.def) */
   double bytes;                                  /* read and written, each element once */
   double elements;                               /* of the largest operand or result */
+  double points;                                 /* of a fused group: elements of all its values together; else 0 */
 } kd__work;
 kd__work kd__work_call(const kd_plan *p, uint32_t call);
 /* Of a call that runs a fused group: its instructions (0: it runs none), and what one costs, without bytes, and where it comes from. */
