@@ -30,8 +30,9 @@ static kd_status wrong(kd__run_error *err, kd_status s, const char *text) {
 }
 
 /* --- fused groups ------------------------------------------------------------------------------------------------------------------- */
-/* Native code takes LLVM 0.1 to 0.3 s to make, and spares about half a nanosecond for each vector operation: so many of them are worth it. */
-static const double WORTH_NATIVE = 2e9;
+/* Native code takes LLVM 0.1 to 0.5 s to make before the first step, and spares at most half a nanosecond for each vector operation, often less, since
+ * maps come from memory: so many of them, minutes of work, are worth the wait. */
+static const double WORTH_NATIVE = 1e12;
 
 static double group_work(const kd_plan *p) {
   double all = 0;
