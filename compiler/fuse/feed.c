@@ -24,8 +24,8 @@ static bool has_elements(const kd_graph *g, const kd_node *n) {
 
 static bool element_wise(const kd_graph *g, const kd_node *n) {
   if (n->op == KD_OP_IDIV || (n->op == KD_OP_REM && !real(g, n->in[0])) || kd__type_of(g, n->out)->dtype == KD_U8) return false;
-  for (uint32_t i = 0; i < n->nin && n->op != KD_OP_CAST; i++)
-    if (kd__type_of(g, n->in[i])->dtype == KD_U8) return false;
+  for (uint32_t i = 0; i < n->nin; i++)          /* u8 is read from memory, and cast */
+    if (kd__type_of(g, n->in[i])->dtype == KD_U8 && (n->op != KD_OP_CAST || kd__node_of(g, kd__fuse_root(g, n->in[i]))->op == KD_OP_IOTA)) return false;
   return true;
 }
 

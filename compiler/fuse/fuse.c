@@ -56,6 +56,7 @@ kd_graph *kd__pass_fuse(kd_graph *g) {
   f.mark = KD_NEWN(f.a, uint32_t, g->node.n);
   f.barred = KD_NEWN(f.a, uint32_t, g->node.n);
   kd__fuse_grow(&f);
+  kd__fuse_part(&f);
   find_wanted(&f);
   kd__fuse_again(&f);
   return kd__fuse_build(&f);

@@ -55,6 +55,9 @@ void kd__fuse_free_space(kd__fuser *f, kd__space *s);
 /* A space of these nodes, in order, or NULL. */
 kd__space *kd__fuse_space(kd__fuser *f, const uint32_t *node, size_t n);
 
+/* part.c: what leaves its group again, since walking its axes whole would be in the others' way. */
+void kd__fuse_part(kd__fuser *f);
+
 /* again.c: which values groups compute again rather than read; what of the groups is then still needed. */
 void kd__fuse_again(kd__fuser *f);
 
