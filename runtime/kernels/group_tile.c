@@ -203,6 +203,10 @@ static void reduce_f32(const kd__tile_step *s, const kd__tile_nest *n, char **p)
   static const kd__tile_level one = { .n = 1 };
   const kd__tile_level *l = n->levels ? &n->level[0] : &one, *up = n->levels > 1 ? &n->level[1] : &one;
   if (l->stride[1] == 0) { EACH_OUTER(n, 1, 4, p) reduce_row(s, p, l->n); return; }
+  if (l->stride[1] != sizeof(double)) {          /* an outer axis that the tile has one element of lies between: one by one */
+    EACH_OUTER(n, 0, 4, p) reduce_cols(s, p, one.stride, 1, 1, true);
+    return;
+  }
   bool cols = n->levels > 1 && up->stride[1] == 0;
   if (!cols) up = &one;
   EACH_OUTER(n, cols ? 2 : 1, 4, p) reduce_cols(s, p, up->stride, up->n, l->n, l->stride[3] == 0);

@@ -121,6 +121,13 @@ static void scalars(t_group *o) {
   b_store(o, ADD(MUL(a, C(0.9)), MUL(b, C(0.1))), -1, false);
   b_store(o, MUL(SUB(a, b), C(2)), -1, false);
 }
+/* Sums that vary along an inner and an outer axis, where a tile may have one element of the outer one: they do not lie side by side. */
+static void sums_apart(t_group *o, kd_op op) {
+  b_begin(o, 7, (int64_t[]){ 5, 7, 2, 6, 2, 5, 3 }, 0x50);
+  b_store(o, b_one(o, KD_OP_NEG, F32(0x70)), -1, false);
+  b_store(o, b_one(o, KD_OP_NEG, F32(0x0f)), -1, false);
+  b_store(o, b_reduce(o, op, F32(0x55), 0x41), -1, false);
+}
 
 const char *t_group_listed(uint32_t i, t_group *o) {
   const char *name = NULL;
@@ -146,6 +153,9 @@ const char *t_group_listed(uint32_t i, t_group *o) {
     GROUP(17, "bank 50000 x 128, 64 x 4097 rows", bank(o, 64, 4097, 128, 50000))
     GROUP(18, "sgd with momentum, 10", few(o, 10, 0))
     GROUP(19, "two scalars", scalars(o))
+    GROUP(20, "sums that lie apart", sums_apart(o, KD_OP_SUM))
+    GROUP(21, "maxima that lie apart", sums_apart(o, KD_OP_REDUCE_MAX))
+    GROUP(22, "moments that lie apart", sums_apart(o, KD_OP_MOMENTS))
 #undef GROUP
     default: return NULL;
   }
