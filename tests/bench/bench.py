@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """kdc beside PyTorch, on the same machine, in turn: run.sh builds and calls this. See README.md."""
-import argparse, json, math, os, re, statistics, subprocess, sys, threading, time
+import argparse, json, math, os, platform, re, statistics, subprocess, sys, tempfile, threading, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, HERE)
+import table
 
 
 class Work:
@@ -103,13 +105,13 @@ class Bench:
   def prepare(self):
     if not os.path.exists(os.path.join(self.data, "report.json")): process([self.o.kdc, "run", "--quiet", "--out", self.data, "--seed", "1", os.path.join(HERE, "prepare.kd")])
 
-  def kdc(self, w, threads, steps, options=(), sets=(), kdc=None, out="run", memory=False):
+  def kdc(self, w, threads, steps, options=(), sets=(), kdc=None, out="run", memory=False, env=None):
     """Losses and ends of all steps, and what process() says."""
     record = os.path.join(self.work, "steps.jsonl")
     argv = [kdc or self.o.kdc, "run", "--quiet", "--checkpoint", "0", "--seed", "1", "--threads", str(threads), "--data", self.data, "--out", os.path.join(self.work, out), "--steps", record]
     for s in [*w.sets, f"steps={steps}", *sets]: argv += ["--set", s]
     if "--cache" not in options: options = [*options, "--cache", "off"]
-    _, start, peak, others = process([*argv, *options, os.path.join(HERE, w.program + ".kd")], memory=memory)
+    _, start, peak, others = process([*argv, *options, os.path.join(HERE, w.program + ".kd")], env=env, memory=memory)
     lines = [json.loads(l) for l in open(record)]
     return [l["values"]["loss"] for l in lines], [l["seconds"] for l in lines], start, peak, others
 
@@ -220,13 +222,28 @@ class Bench:
     self.note(w, threads, "kdc memory", {"kib": self.kdc(w, threads, few, memory=True)[3]})
     if self.torch: self.note(w, threads, "torch memory", {"kib": self.pytorch(w, threads, few, best, tuned(), memory=True)[2]})
 
+  def machine(self):
+    """What the figures hold for, in a line."""
+    info = dict(l.split(": ", 1) for l in process([self.o.kdc, "info"])[0].splitlines() if ": " in l)
+    first = lambda argv: subprocess.run(argv, capture_output=True, text=True).stdout.split("\n")[0]
+    memory = int(re.search(r"MemTotal:\s+(\d+)", open("/proc/meminfo").read()).group(1)) / 2**20
+    parts = [f"{info.get('processor', platform.processor())}; {memory:.0f} GiB", f"{first(['gcc', '--version'])}; {info.get('numeric libraries', '')}", f"native code: {info.get('native code', 'none')}"]
+    if self.torch: parts.append("PyTorch " + first([self.torch, "-c", "import torch; print(torch.__version__)"]))
+    self.results["machine"] = "; ".join(parts)
+
   def begin(self, w, threads):
     """From the start of the process to the end of the first step."""
-    def mine(options=()):
-      _, ends, start, _, _ = self.kdc(w, threads, 1, options)
+    def mine(options=(), cold=False):
+      with tempfile.TemporaryDirectory() as empty:
+        _, ends, start, _, _ = self.kdc(w, threads, 1, options, env={"XDG_CACHE_HOME": empty} if cold else None)
       return 1e3 * (ends[0] - start)
     few = 3 if self.o.quick else 7
     self.note(w, threads, "kdc start", {"ms": statistics.median(mine() for _ in range(few))})
+    if "--backend" in self.help:
+      jit = ["--backend", "jit"]
+      self.note(w, threads, "kdc start jit cold", {"ms": statistics.median(mine(jit, cold=True) for _ in range(few))})
+      mine(jit)
+      self.note(w, threads, "kdc start jit", {"ms": statistics.median(mine(jit) for _ in range(few))})
     if self.torch:
       def theirs():
         r, start, _, _ = self.pytorch(w, threads, 1, env=tuned(), more=["--warmup", "1"])
@@ -237,55 +254,6 @@ class Bench:
     get = lambda k: self.results.get(f"{w.name} {threads} {k}", {}).get("ms")
     k, t = get("kdc"), get("torch")
     print(f"{w.name}, {threads} threads: kdc {k:.4g} ms" + (f", PyTorch {t:.4g} ms, ratio {t / k:.2f}" if t else ""), file=sys.stderr)
-
-
-# --- tables ------------------------------------------------------------------------------------------------------------------------------------
-def number(v): return "" if v is None else f"{v:.3g}" if v < 100 else f"{v:.0f}"
-def ratio(a, b): return "" if a is None or b is None else f"{a / b:.2f}" if a / b < 10 else f"{a / b:.1f}"
-
-def row(cells): return "| " + " | ".join(cells) + " |"
-
-def table(results, works, threads):
-  def of(w, t, k, what="ms"): return results.get(f"{w.name} {t} {k}", {}).get(what)
-  out = []
-  for t in threads:
-    have = [w for w in works if of(w, t, "kdc")]
-    if not have: continue
-    out += ["", f"### {t} thread{'s' if t > 1 else ''}: milliseconds a step, and PyTorch's best by kdc's", "",
-            row(["workload", "PyTorch default", "best", "(variant)", "kdc, live teacher", "ratio", "aim", "kdc, cached", "ratio", "aim"]), row(["---"] * 10)]
-    for w in have:
-      best, live, cached = of(w, t, "torch"), of(w, t, "kdc"), of(w, t, "cached")
-      mark = "" if (of(w, t, "kdc", "others") or 0) < .08 and (of(w, t, "torch", "others") or 0) < .08 else " *"
-      out.append(row([w.label + mark, number(of(w, t, "torch default")), number(best), (of(w, t, "torch", "variant") or "").replace("_", " "), number(live), ratio(best, live),
-                      number(w.aim), number(cached), ratio(best, cached), number(w.cached) if cached else ""]))
-    losses = [of(w, t, "torch") / of(w, t, "kdc") for w in have if w.alone and of(w, t, "torch")]
-    if losses: out += ["", f"Geometric mean of the {len(losses)} losses alone: {math.exp(sum(map(math.log, losses)) / len(losses)):.2f} (aim 6)."]
-    out += ["", f"### {t} thread{'s' if t > 1 else ''}: kdc's columns, milliseconds a step", "",
-            row(["workload", "live", "interp", "jit", "deterministic: cost", "nojit build", "PyTorch best / nojit", "plain student", "cached / plain", "PyTorch without teacher", "foretold / live"]), row(["---"] * 11)]
-    for w in have:
-      live = of(w, t, "kdc")
-      out.append(row([w.name, number(live), number(of(w, t, "interp")), number(of(w, t, "jit")), ratio(of(w, t, "deterministic"), live), number(of(w, t, "nojit")),
-                      ratio(of(w, t, "torch"), of(w, t, "nojit")), number(of(w, t, "plain")), ratio(of(w, t, "cached"), of(w, t, "plain")), number(of(w, t, "torch no teacher")),
-                      ratio(of(w, t, "foretold"), live)]))
-  top = max(threads)
-  have = [w for w in works if of(w, top, "kdc memory", "kib")]
-  if have:
-    out += ["", "### Memory (peak of anonymous pages, MiB), a busy machine, threads", "",
-            row(["workload", "kdc", "said by kdc cost", "PyTorch", "kdc, other core busy: ms", "PyTorch, other core busy: ms", "ratio", f"kdc: 1 thread by {top}"]), row(["---"] * 8)]
-    for w in have:
-      mib = lambda k: (of(w, top, k, "kib") or 0) / 1024
-      out.append(row([w.name, f"{mib('kdc memory'):.0f}", f"{mib('foretold'):.0f}" if mib("foretold") else "", f"{mib('torch memory'):.0f}" if mib("torch memory") else "", number(of(w, top, "kdc busy")), number(of(w, top, "torch busy")),
-                      ratio(of(w, top, "torch busy"), of(w, top, "kdc busy")), ratio(of(w, 1, "kdc"), of(w, top, "kdc")) if top > 1 else ""]))
-  for w in works:
-    for t in threads:
-      k, p = of(w, t, "kdc start"), of(w, t, "torch start")
-      if k: out += ["", f"From the start of the process to the end of the first step of {w.label[:3]}, {t} threads: kdc {k:.0f} ms" + (f", PyTorch {p:.0f} ms." if p else ".")]
-  checks = [(w.name, results[f"{w.name} 0 check"]["worst"]) for w in works if f"{w.name} 0 check" in results]
-  if checks:
-    name, worst = max(checks, key=lambda c: c[1])
-    out += ["", f"Both compute the same: the losses of {CHECKED} steps of {len(checks)} workloads differ by {worst:.1e} of themselves at most ({name}; at most {TOLERANCE:g} passes)."]
-  if any(" *" in l for l in out): out += ["", "\\* other processes had more than 8 % of the machine meanwhile."]
-  return "\n".join(out[1:])
 
 
 def main():
@@ -301,6 +269,7 @@ def main():
   p.add_argument("--no-torch", action="store_true")
   p.add_argument("--out", help="results as JSON; what is there already is kept, and the table shows all of it")
   p.add_argument("--table", action="store_true", help="only print the table of --out")
+  p.add_argument("--doc", help="put the table into this document, between the lines that mark its place, and print nothing")
   o = p.parse_args()
   o.threads = [int(t) for t in o.threads.replace(",", " ").split()]
   o.seconds, o.rounds, o.least = (.4, 1, 3) if o.quick else (1.5, 2, 5)
@@ -310,6 +279,7 @@ def main():
   try:
     if not o.table:
       b.prepare()
+      b.machine()
       for w in works:
         if not o.no_check:
           b.check(w)
@@ -321,7 +291,10 @@ def main():
   except Bad as e:
     print("bench:", e, file=sys.stderr)
     return 1
-  if not o.check_only: print(table(b.results, WORKS if o.out else works, o.threads))
+  if o.check_only: return 0
+  text = table.table(b.results, WORKS if o.out else works, o.threads, CHECKED, TOLERANCE)
+  if o.doc: table.put(o.doc, text)
+  else: print(text)
   return 0
 
 
