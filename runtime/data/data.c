@@ -123,11 +123,13 @@ static kd_status open_array(const job *j, const kd_field_source *f, const opened
   return KD_OK;
 }
 
-/* Dimensions agree, or the file's rows are flat and hold as many numbers (columns of a table as an image). */
+/* Dimensions agree but for those of size 1, which programs keep to themselves, or the file's rows are flat and hold as many numbers (columns of a
+ * table as an image). */
 static bool fits(const kd_type *have, const kd_type *want) {
   if (have->rank == 0 || have->dtype != want->dtype) return false;
-  kd_type sample = { .dtype = have->dtype, .rank = (uint8_t)(have->rank - 1) };
-  memcpy(sample.dim, have->dim + 1, sample.rank * sizeof *sample.dim);
+  kd_type sample = { .dtype = have->dtype };
+  for (uint8_t i = 1; i < have->rank; i++)
+    if (have->dim[i] != 1) sample.dim[sample.rank++] = have->dim[i];
   return kd__type_equal(&sample, want) || (sample.rank <= 1 && kd__type_count(&sample) == kd__type_count(want));
 }
 

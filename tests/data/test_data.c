@@ -108,6 +108,30 @@ static void data_unfit(void **state) {
   assert_int_equal(open_in(t, &s, NULL, &d), KD_E_USAGE);
 }
 
+/* Programs keep axes of size 1 to themselves: a file may have them or not. */
+static void data_axes_of_size_1(void **state) {
+  temp *t = *state;
+  kd_data *d;
+  char file[128 + 6];
+  memset(file, ' ', sizeof file);
+  static const char head[] = "\x93NUMPY\1\0\x76\0{'descr': '|u1', 'fortran_order': False, 'shape': (3, 1, 2, 1), }";
+  memcpy(file, head, sizeof head - 1);
+  file[127] = '\n';
+  for (char i = 0; i < 6; i++) file[128 + i] = i;
+  temp_write(t, "x.npy", file, sizeof file);
+  set s;
+  set_make(&s, "x.npy", "l", 2, 2, 3);
+  s.split[0].nfield = 1;
+  s.field[0] = (kd_field_source){ .name = "x", .format = "npy", .path = "x.npy", .type = { .dtype = KD_U8, .rank = 1, .dim = { 2 } } };
+  assert_int_equal(open_in(t, &s, NULL, &d), KD_OK);
+  assert_int_equal(kd__data_split(d, 0)->count, 3);
+  assert_int_equal(*((const uint8_t *)kd__data_split(d, 0)->field[0].data + 4), 4);
+  kd__data_close(d);
+  s.field[0].type.dim[0] = 3;
+  assert_int_equal(open_in(t, &s, NULL, &d), KD_E_DATA);
+  assert_contains(t->why, "holds 1 x 2 x 1 u8");
+}
+
 static void data_label_out_of_range(void **state) {
   temp *t = *state;
   set s;
@@ -230,6 +254,7 @@ int main(void) {
     cmocka_unit_test_setup_teardown(data_digits, temp_open, temp_close),
     cmocka_unit_test_setup_teardown(data_slices, temp_open, temp_close),
     cmocka_unit_test_setup_teardown(data_unfit, temp_open, temp_close),
+    cmocka_unit_test_setup_teardown(data_axes_of_size_1, temp_open, temp_close),
     cmocka_unit_test_setup_teardown(data_label_out_of_range, temp_open, temp_close),
     cmocka_unit_test_setup_teardown(data_other_formats, temp_open, temp_close),
     cmocka_unit_test_setup_teardown(data_cache, temp_open, temp_close),
