@@ -226,7 +226,7 @@ static void choose_direct(kd__tiling *t) {
     uint32_t from = s->in[0];
     kd__node *v = &t->node.v[from];
     bool can = v->v.kind == KD_GROUP_ELEM && !v->expand && !v->final && !v->hoisted && !v->fixed && !v->kept && v->store == KD__NO_NODE;
-    can = can && v->v.axes == s->v.axes && (t->multi & ~v->v.axes) == 0 && v->lists == s->lists && in_place(t, t->g->nin + s->v.operand, s->v.axes);
+    can = can && v->v.axes == s->v.axes && (t->multi & t->p->outer & ~v->v.axes) == 0 && v->lists == s->lists && in_place(t, t->g->nin + s->v.operand, s->v.axes);
     for (uint32_t j = from + 1; can && j < t->node.n; j++) can = t->node.v[j].gone || !reads_shared(t, &t->node.v[j], s->v.operand);
     if (!can) continue;
     v->store = i, s->gone = true;

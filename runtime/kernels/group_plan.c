@@ -236,7 +236,7 @@ static void gather_step(const kd__tiling *t, const kd__node *v, kd__tile_step *s
 static void make_step(kd__tiling *t, uint32_t i, kd__tile_step *s) {
   const kd__node *v = &t->node.v[i];
   int64_t stride[KD__TILE_ARGS][KD_GROUP_AXES] = { { 0 } };
-  *s = (kd__tile_step){ .op = v->v.op, .dtype = v->v.dtype, .size = (uint8_t)element(v), .origin = v->v.origin, .once = v->fixed ? t->p->pieces : 0 };
+  *s = (kd__tile_step){ .op = v->v.op, .dtype = v->v.dtype, .size = (uint8_t)element(v), .origin = v->v.origin, .once = v->fixed || v->kept || v->store != KD__NO_NODE ? t->p->pieces & ~v->v.axes : 0 };
   switch ((kd_group_kind)v->v.kind) {
     case KD_GROUP_REDUCE: reduce_step(t, i, s, stride); return;
     case KD_GROUP_LOAD:
@@ -264,14 +264,74 @@ static void make_step(kd__tiling *t, uint32_t i, kd__tile_step *s) {
 
 static bool has_step(const kd__node *v) { return !v->gone && !v->view && v->v.kind != KD_GROUP_SPREAD && v->v.kind != KD_GROUP_CONST; }
 
-static kd__tile_list make_list(kd__tiling *t, uint32_t phase, bool hoisted) {
+/* --- walks ------------------------------------------------------------------------------------------------------------------------------- */
+static bool in_walk(const kd__node *v, uint64_t list) { return (v->lists & list) && has_step(v) && !v->hoisted; }
+static uint32_t walk_of(uint32_t *into, uint32_t i) {
+  while (into[i] != i) i = into[i] = into[into[i]];
+  return i;
+}
+
+/* A STORE, or what is written at once, and a reader of memory that it may share: they keep their order at each tile. */
+static bool shares(const kd__tiling *t, const kd__node *w, const kd__node *v) {
+  uint32_t store = w->v.kind == KD_GROUP_STORE ? w->v.operand : w->store == KD__NO_NODE ? KD__NO_NODE : t->node.v[w->store].v.operand;
+  if (store == KD__NO_NODE) return false;
+  if (v->v.kind == KD_GROUP_LOAD && !v->view) return kd__group_may_share(t->g, v->v.operand, store);
+  for (uint32_t k = 0; k < v->nin; k++) {
+    const kd__node *o = &t->node.v[v->in[k]];
+    if (o->v.kind == KD_GROUP_LOAD && o->view && kd__group_may_share(t->g, o->v.operand, store)) return true;
+  }
+  return false;
+}
+
+/* into[]: which steps of a phase belong together: one reads another, or goes along no other pieces. pieces[]: along which. */
+static void find_walks(const kd__tiling *t, uint64_t list, uint32_t *into, uint32_t *pieces) {
+  for (uint32_t i = 0; i < t->node.n; i++) {
+    const kd__node *v = &t->node.v[i];
+    into[i] = i, pieces[i] = (v->v.axes | (v->v.kind == KD_GROUP_REDUCE ? v->v.over : 0)) & t->p->pieces;
+    for (uint32_t j = 0; in_walk(v, list) && j < i; j++) {
+      const kd__node *w = &t->node.v[j];
+      bool together = false;
+      if (!in_walk(w, list)) continue;
+      for (uint32_t k = 0; k < v->nin; k++) together |= v->in[k] == j || (t->node.v[v->in[k]].v.kind == KD_GROUP_SPREAD && t->node.v[v->in[k]].in[0] == j);
+      if (!together && !shares(t, w, v) && !shares(t, v, w)) continue;
+      uint32_t a = walk_of(into, i), b = walk_of(into, j);
+      pieces[b] |= pieces[a], into[a] = b;
+    }
+  }
+  for (uint32_t i = 0; i < t->node.n; i++)
+    for (uint32_t j = 0; j < t->node.n; j++) {
+      const kd__node *v = &t->node.v[i], *w = &t->node.v[j];
+      if (!in_walk(v, list) || !in_walk(w, list)) continue;
+      uint32_t a = walk_of(into, i), b = walk_of(into, j);
+      if ((pieces[a] & ~pieces[b]) == 0) into[a] = b;
+    }
+}
+
+/* into == NULL: all steps of the phase. */
+static kd__tile_list make_list(kd__tiling *t, uint32_t phase, bool hoisted, uint32_t *into, uint32_t walk) {
   kd__tile_step *step = kd__arena_get(t->a, (t->node.n + 1) * sizeof *step);
   uint32_t n = 0;
   for (uint32_t i = 0; i < t->node.n; i++) {
     const kd__node *v = &t->node.v[i];
-    if (has_step(v) && v->hoisted == hoisted && (v->lists >> phase & 1)) make_step(t, i, &step[n++]);
+    if (has_step(v) && v->hoisted == hoisted && (v->lists >> phase & 1) && (!into || walk_of(into, i) == walk)) make_step(t, i, &step[n++]);
   }
-  return (kd__tile_list){ step, n };
+  return (kd__tile_list){ step, n, t->p->pieces };
+}
+
+static void make_walks(kd__tiling *t, uint32_t phases) {
+  KD_VEC(kd__tile_list) all = { 0 };
+  uint32_t *into = kd__arena_get(t->a, (t->node.n + 1) * sizeof *into), *pieces = kd__arena_get(t->a, (t->node.n + 1) * sizeof *pieces);
+  for (uint32_t f = 0; f < phases; f++) {
+    if (t->p->pieces) find_walks(t, 1ull << f, into, pieces);
+    else KD_PUSH(t->a, all, make_list(t, f, false, NULL, 0));
+    for (uint32_t i = 0; t->p->pieces && i < t->node.n; i++) {
+      if (!in_walk(&t->node.v[i], 1ull << f) || into[i] != i) continue;
+      kd__tile_list l = make_list(t, f, false, into, i);
+      l.pieces = pieces[i];
+      KD_PUSH(t->a, all, l);
+    }
+  }
+  t->p->walk = all.v, t->p->walks = (uint32_t)all.n;
 }
 
 static void compile(kd__tiling *t) {
@@ -279,15 +339,14 @@ static void compile(kd__tiling *t) {
   kd__tiling_axes(t);
   kd__tiling_nodes(t);
   operand_slots(t);
-  p->phases = 1;
+  uint32_t phases = 1;
   for (uint32_t i = 0; i < t->node.n; i++)
-    if (!t->node.v[i].gone && t->node.v[i].walk >= p->phases) p->phases = t->node.v[i].walk + 1u;
+    if (!t->node.v[i].gone && t->node.v[i].walk >= phases) phases = t->node.v[i].walk + 1u;
   int64_t floor = lasting_memory(t), most = floor;
-  for (uint32_t f = 0; f < p->phases; f++) most = kd__max(most, phase_memory(t, 1ull << f, floor));
+  for (uint32_t f = 0; f < phases; f++) most = kd__max(most, phase_memory(t, 1ull << f, floor));
   p->memory = (size_t)line(most);
-  p->phase = kd__arena_get(t->a, p->phases * sizeof *p->phase);
-  p->prologue = make_list(t, 0, true);
-  for (uint32_t f = 0; f < p->phases; f++) p->phase[f] = make_list(t, f, false);
+  p->prologue = make_list(t, 0, true, NULL, 0);
+  make_walks(t, phases);
   p->pool = t->pool.v;
   p->slot = t->slot.v, p->nslot = (uint32_t)t->slot.n;
   p->final = t->final.v, p->nfinal = (uint32_t)t->final.n;

@@ -81,13 +81,28 @@ static int64_t room_of(const kd__tiling *t) {
   return t->g->nins > 32 || small > 2 ? TILE / 2 : TILE;
 }
 
+/* The most elements that an instruction which goes along `axes` has, in so much of each axis; a group of none has one. */
+static int64_t most_of(const kd__tiling *t, uint32_t axes, uint32_t among, const int64_t *part) {
+  int64_t most = 1;
+  for (uint32_t i = 0; i < t->g->nins; i++) {
+    const kd_group_ins *v = &t->g->ins[i];
+    uint32_t domain = kd__tiling_mask(t, v->axes | (v->kind == KD_GROUP_REDUCE ? v->over : 0));
+    int64_t n = 1;
+    if ((domain & axes) != axes) continue;
+    for (uint32_t a = 0; a < t->p->rank; a++)
+      if (bit(domain & among, a)) n = n > LARGE_TILE ? n : n * part[a];
+    most = kd__max(most, n);
+  }
+  return most;
+}
+
 static void choose_tiles(kd__tiling *t) {
   kd__tile_program *p = t->p;
-  int64_t inner = 1, used = 1, reserve = 1, room = room_of(t);
+  int64_t reserve = 1, room = room_of(t);
+  uint32_t all = (uint32_t)((1ull << p->rank) - 1), done = 0;
+  bool whole = most_of(t, 0, all & ~p->outer, p->size) <= LARGE_TILE;
   for (uint32_t a = 0; a < p->rank; a++)
-    if (!bit(p->outer, a)) inner = inner > LARGE_TILE ? inner : inner * p->size[a];
-  bool whole = inner <= LARGE_TILE;
-  if (whole) used = inner;
+    if (whole && !bit(p->outer, a)) p->tile[a] = p->size[a], done |= 1u << a;
   bool columns = !whole && p->rank && sums_columns(t);
   if (columns) room = 2 * TILE;
   uint32_t cross = p->rank ? crossed(t) : 0;
@@ -95,13 +110,14 @@ static void choose_tiles(kd__tiling *t) {
     if (bit(cross, a) && (!whole || bit(p->outer, a))) reserve *= kd__min(p->size[a], 16);
   for (int a = (int)p->rank - 1; a >= 0; a--) {
     bool outer = bit(p->outer, (uint32_t)a), held = bit(cross, (uint32_t)a) && (outer || !whole);
+    int64_t used = most_of(t, 1u << a, done, p->tile);
     if (held) reserve /= kd__min(p->size[a], 16);
     int64_t free = kd__max(room / used / reserve, held ? kd__min(16, kd__max(room / used, 1)) : 1);
     if (!whole && (outer || (columns && a == (int)p->rank - 1))) free = kd__min(free, STRIP);
     p->tile[a] = whole && !outer ? p->size[a] : part_of(p->size[a], free);
     if (p->size[a] % p->tile[a] && p->nends == KD__TILE_SPLITS) p->tile[a] = 1;
     p->tiles[a] = kd__ceil_div(p->size[a], p->tile[a]);
-    if (!(whole && !outer)) used *= p->tile[a];
+    done |= 1u << a;
     if (p->size[a] % p->tile[a]) p->ends[p->nends++] = (uint32_t)a;
     if (p->tiles[a] > 1) t->multi |= 1u << a;
   }

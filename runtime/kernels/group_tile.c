@@ -333,11 +333,11 @@ static void run_tiles(state *t) {
   for (uint32_t a = 0; a < p->rank; a++)
     if (p->tiles[a] > 1) multi |= 1u << a;
   do {
-    for (uint32_t f = 0; f < p->phases; f++)
+    for (const kd__tile_list *l = p->walk; l < p->walk + p->walks; l++)
       do {
         if (multi) place(t);
-        run_list(t, &p->phase[f]);
-      } while (advance(t, p->pieces));
+        run_list(t, l);
+      } while (advance(t, l->pieces));
   } while (advance(t, multi & p->outer));
 }
 

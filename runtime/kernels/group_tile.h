@@ -2,7 +2,7 @@
  *
  * A chunk is a box of outer points; it is walked in tiles: boxes of all axes, small enough that the values of a tile stay in the cache. Where the
  * inner axes of one outer point do not fit one tile, they are cut into pieces, and each phase walks over the pieces anew: values of an earlier phase
- * are then made again, or kept for all pieces. A step works on the present tile: it has up to five arguments, each at an address that moves with
+ * are then made again, or kept for all pieces. What has nothing to do with each other in a phase and goes along different axes is walked apart. A step works on the present tile: it has up to five arguments, each at an address that moves with
  * the tile (its slot), and a loop nest over the tile's axes, merged where memory allows. A tile at the end of an axis may be smaller, so a step has
  * a nest for each combination of axes that end so ("variant"). */
 #ifndef KD_KERNELS_GROUP_TILE_H
@@ -71,7 +71,8 @@ typedef struct kd__tile_final {
 } kd__tile_final;
 typedef struct kd__tile_result { uint32_t out; bool second; const int64_t *stride; } kd__tile_result;      /* stride: elements */
 
-typedef struct kd__tile_list { const kd__tile_step *step; uint32_t n; } kd__tile_list;
+/* Steps that are run together at each tile; pieces: the axes that they walk. */
+typedef struct kd__tile_list { const kd__tile_step *step; uint32_t n, pieces; } kd__tile_list;
 
 typedef struct kd__tile_program {
   kd__arena arena;
@@ -82,8 +83,8 @@ typedef struct kd__tile_program {
   uint32_t split, variants;                      /* axes of several tiles; variants */
   uint32_t ends[KD__TILE_SPLITS], nends;         /* axes whose last tile is smaller: bit i of the variant */
   uint32_t pieces;                               /* inner axes of several tiles */
-  kd__tile_list prologue, *phase;
-  uint32_t phases;
+  kd__tile_list prologue, *walk;                 /* a walk over the pieces after the other: one a phase or more */
+  uint32_t walks;
   const kd__tile_slot *slot;
   uint32_t nslot;
   const kd__tile_final *final;
