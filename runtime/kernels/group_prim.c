@@ -164,6 +164,7 @@ KD_CLONES void kd__column_products(const float *p, int64_t sp, const float *q, i
     STRIPES(64, q[r * sq])
     STRIPES(16, q[r * sq])
   } else {
+    STRIPES(256, KD__LOAD16(q + r * sq + j + 16 * k))
     STRIPES(64, KD__LOAD16(q + r * sq + j + 16 * k))
     STRIPES(16, KD__LOAD16(q + r * sq + j + 16 * k))
   }
