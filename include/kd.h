@@ -180,6 +180,15 @@ KD_API bool kd_parameter_named(const kd_program *p, const char *name, kd_paramet
 /* By number; false past the end. */
 KD_API bool kd_parameter_at(const kd_program *p, size_t i, kd_parameter *out);
 
+/* --- which kernels ------------------------------------------------------------------------------------------------------ */
+/* One shape that was tried: `usual` is the kernel that runs have without measuring, `kernel` the one that they have from now on. */
+typedef struct kd_tuned { const char *what, *usual, *kernel; double usual_seconds, seconds; } kd_tuned;
+typedef void (*kd_tune_fn)(void *ctx, const kd_tuned *t);
+/* Tries every kernel for every product and convolution of the program with these options (threads, deterministic, no_dnnl, winograd count), tells
+ * what came of it, and keeps the choices in the session's cache folder, beside those for other programs: later runs on this machine take them, and
+ * a run folder has a copy for its resumption. *file is the file, to be freed. */
+KD_API kd_status kd_tune(kd_program *p, const kd_run_options *run, kd_tune_fn tell, void *ctx, char **file);
+
 /* --- what it costs ---------------------------------------------------------------------------------------------------- */
 /* A table of what a program costs: foretold before anything runs (kd_cost) or measured (kd_profile). Times are seconds, memory is bytes; of one
  * run of a program of the scheme, such as a training step. It stays whole when the program goes; kd_table_free ends it. */

@@ -1,6 +1,7 @@
 /* cost.c: what a program will cost: its plans are bound to memory that nobody touches, and nothing runs. */
 #include "compiler/api/table.h"
-#include "runtime/kernels/kernel.h"
+#include "runtime/kernels/choice.h"
+#include "runtime/run/run.h"
 #include "runtime/files/file.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,6 +120,7 @@ typedef struct costing {
   kd_store store;
   void *arena; size_t arena_size;
   kd_bound **bound; uint32_t n;
+  kd_choices *choices;                           /* what was measured of the kernels */
   kd__oom oom;
 } costing;
 
@@ -127,6 +129,7 @@ static void end(costing *c) {
   free(c->bound);
   kd__block_free(c->arena, c->arena_size);
   kd__store_close(&c->store);
+  kd__choices_free(c->choices);
 }
 
 /* The batch into its slots, and what a step's machine does. */
@@ -173,6 +176,8 @@ static kd_status cost(costing *c, kd_program *p, const kd__run_options *run, boo
   kd_kernel_settings set;
   kd_status s = kd__run_settings(p->module, run, &set, &err);
   if (s != KD_OK) { kd__say(p->session, KD__SAY_RUN_FAILED, NULL, err.text); return s; }
+  bool broken;                                   /* a run would say so */
+  set.choices = c->choices = set.reference ? NULL : kd__choices_load(run->search.cache, &broken);
   if (setjmp(c->oom.jump)) { kd__say(p->session, KD__SAY_NO_MEMORY, NULL); return KD_E_MEMORY; }
   c->oom.armed = true;
   s = kd__table_limits(c->t, p->session, set.threads, measure);

@@ -94,6 +94,7 @@ int cmd_check(const args *a);
 int cmd_compile(const args *a);
 int cmd_cost(const args *a);
 int cmd_profile(const args *a);
+int cmd_tune(const args *a);
 int cmd_info(const args *a);
 int cmd_help(const args *a);
 void help_usage(FILE *f, command c);             /* "usage: kdc run [options] FILE" */

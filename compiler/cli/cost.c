@@ -1,6 +1,7 @@
-/* cost.c: kdc cost and kdc profile. */
+/* cost.c: kdc cost, kdc profile and kdc tune. */
 #include "compiler/cli/table.h"
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The program of the command line, or NULL: then *code says how it ends. */
@@ -78,5 +79,28 @@ static int with_session(const args *a, int (*show)(const args *a, kd_session *s)
   return code;
 }
 
+static void show_tuned(void *ctx, const kd_tuned *t) {
+  (void)ctx;
+  bool other = strcmp(t->usual, t->kernel) != 0;
+  printf("%-16s %9.1f us  %s", t->kernel, t->seconds * 1e6, t->what);
+  if (other) printf("  (%s: %.1f us)", t->usual, t->usual_seconds * 1e6);
+  putchar('\n');
+  fflush(stdout);
+}
+
+static int show_tune(const args *a, kd_session *s) {
+  int code;
+  char *file;
+  kd_program *p = compiled(a, s, &code);
+  if (!p) return code;
+  kd_run_options run = options(a);
+  kd_status st = kd_tune(p, &run, args_flag(a, OPT_QUIET) ? NULL : show_tuned, NULL, &file);
+  if (st == KD_OK && !args_flag(a, OPT_QUIET)) printf("kept in %s\n", file);
+  free(file);
+  kd_program_free(p);
+  return exit_of_run(st);
+}
+
+int cmd_tune(const args *a) { return with_session(a, show_tune); }
 int cmd_cost(const args *a) { return with_session(a, show_cost); }
 int cmd_profile(const args *a) { return with_session(a, show_profile); }

@@ -4,7 +4,7 @@
 
 static int dispatch(const args *a) {
   static int (*const run[])(const args *) = { [CMD_RUN] = cmd_run, [CMD_CHECK] = cmd_check, [CMD_COMPILE] = cmd_compile, [CMD_COST] = cmd_cost,
-                                              [CMD_PROFILE] = cmd_profile, [CMD_INFO] = cmd_info,
+                                              [CMD_PROFILE] = cmd_profile, [CMD_TUNE] = cmd_tune, [CMD_INFO] = cmd_info,
                                               [CMD_HELP] = cmd_help };
   return run[a->command](a);
 }

@@ -82,6 +82,9 @@ const kd_plan_call *kd__bound_faulted(const kd_bound *b);
 void      kd__bound_close(kd_bound *b);
 /* Address of a result of the last run (valid until the next run in this arena), in a plan tensor's layout. */
 const kd_tensor *kd__bound_result(const kd_bound *b, uint32_t i);
+/* Tries every kernel that takes a product or convolution of the plan, on what lies in memory, where its key is wanted, and tells the usual one and the fastest. */
+typedef struct kd_tried { uint64_t key; const char *usual, *best; double usual_seconds, best_seconds; const char *what; } kd_tried;
+void      kd__bound_try(kd_bound *b, bool (*wanted)(void *ctx, uint64_t key), void (*found)(void *ctx, const kd_tried *t), void *ctx);
 /* The kernels in use, one line each: "gemm.openblas f32 [128,784]x[784,300]". */
 void      kd__bound_describe(const kd_bound *b, kd__buf *out);
 

@@ -39,12 +39,14 @@ void kd__fault_at(const kd_exec *x, kd_op op, uint32_t origin, int64_t value, in
 
 /* Winograd's convolutions: where measured to pay, never, or wherever they can. */
 typedef enum kd_winograd { KD_WINOGRAD_AUTO, KD_WINOGRAD_OFF, KD_WINOGRAD_ON } kd_winograd;
+typedef struct kd_choices kd_choices;
 /* What chooses a kernel besides the call itself. The choice is a pure function of (call, settings). */
 typedef struct kd_kernel_settings {
   int threads;
   bool deterministic, use_dnnl, reference;
   kd_winograd winograd;
   bool jit;                                      /* groups as native code, where the plug-in is there */
+  const kd_choices *choices;                     /* what was measured on this machine (choice.h); NULL: nothing */
   const char *compiled;                          /* the folder of compiled groups; NULL: none. It changes no result. */
 } kd_kernel_settings;
 
@@ -58,12 +60,15 @@ typedef struct kd_kernel {
   void   (*run)(const kd_call *c, const kd_exec *x);
 } kd_kernel;
 
-/* The first kernel in table order that takes the call; the naive twin takes everything, so NULL means a broken table.
+/* The kernel that was measured to be the fastest, or else the first kernel in table order that takes the call; the naive twin takes everything, so NULL means a broken table.
  * settings->reference picks the twin. Data pointers of the call may be NULL here. */
 const kd_kernel *kd__kernel_find(const kd_call *c, const kd_kernel_settings *s);
 
 /* The i-th kernel in table order that takes the call, without the twin; NULL after the last. For measuring and tests. */
 const kd_kernel *kd__kernel_nth(const kd_call *c, const kd_kernel_settings *s, int i);
+
+/* The name as the table has it, or NULL where no kernel is called so. */
+const char *kd__kernel_name(const char *name);
 
 /* Is the call long enough for a team to share it? A program without such calls runs faster without a team. */
 bool kd__call_long(const kd_call *c);

@@ -1,4 +1,5 @@
 /* table.c: kernels.def as data, and the choice of a kernel. */
+#include "runtime/kernels/choice.h"
 #include "runtime/kernels/conv.h"
 #include "runtime/kernels/elem.h"
 #include "runtime/kernels/gemm.h"
@@ -32,11 +33,29 @@ static const kd_kernel twins[KD_OP_COUNT] = {
 #undef KD_OP
 };
 
+/* The kernel that was measured to be the fastest, wherever it can be had. */
+static const kd_kernel *find_chosen(const kd_call *c, const kd_kernel_settings *s) {
+  const char *name = kd__choices_get(s->choices, kd__call_key(c, s));
+  kd_kernel_settings open = *s;
+  if (s->winograd == KD_WINOGRAD_AUTO) open.winograd = KD_WINOGRAD_ON;           /* where it pays has been measured */
+  for (size_t i = 0; name && i < sizeof table / sizeof table[0]; i++)
+    if (table[i].op == c->op && strcmp(table[i].name, name) == 0 && table[i].takes(c, &open)) return &table[i];
+  return NULL;
+}
+
 const kd_kernel *kd__kernel_find(const kd_call *c, const kd_kernel_settings *s) {
   if (c->op < 0 || c->op >= KD_OP_COUNT) return NULL;
+  const kd_kernel *chosen = s->choices && !s->reference && kd__call_choosable(c) ? find_chosen(c, s) : NULL;
+  if (chosen) return chosen;
   for (size_t i = 0; !s->reference && i < sizeof table / sizeof table[0]; i++)
     if (table[i].op == c->op && table[i].takes(c, s)) return &table[i];
   return &twins[c->op];
+}
+
+const char *kd__kernel_name(const char *name) {
+  for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+    if (strcmp(table[i].name, name) == 0) return table[i].name;
+  return NULL;
 }
 
 const kd_kernel *kd__kernel_nth(const kd_call *c, const kd_kernel_settings *s, int n) {

@@ -107,6 +107,8 @@ kd_status kd__checkpoint_resume(kd_machine *r, kd__run_error *err) {
   if (done) return failed(err, kd__why(err->text, sizeof err->text, KD_E_USAGE, "%s: the run has ended, there is nothing left to do", r->opt.out));
   s = settings_fit(r, err);
   if (s != KD_OK) return s;
+  s = kd__choices_open(r, err->text, sizeof err->text);
+  if (s != KD_OK) return failed(err, s);
   char *path = kd__folder_path(r->folder, KD__CHECKPOINT);
   if (!path) return failed(err, kd__why(err->text, sizeof err->text, KD_E_MEMORY, "out of memory"));
   bool anew = access(path, F_OK) != 0;

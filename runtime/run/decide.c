@@ -132,6 +132,7 @@ kd_status kd__machine_decided(kd_machine **at, const kd_module *m, kd__run_error
   if (pc < 0 || !prefix(from->m, m) || !m->decision[waits->a].made || from->pos.nopen) return lost(err);
   kd_status s = kd__machine_prepare(m, &from->opt, &to, err);
   if (s != KD_OK) return s;
+  kd__choices_lend(from, to);
   to->progress = from->progress;
   to->begun = from->begun;
   s = take_weights(from, to);
@@ -143,6 +144,7 @@ kd_status kd__machine_decided(kd_machine **at, const kd_module *m, kd__run_error
   if (s != KD_OK) { to->ended = true; kd__machine_close(to); return s; }
   take_position(from, to, pc);
   take_folder(from, to);
+  kd__choices_move(from, to);
   kd__written_move(from, to);
   *at = to;
   from->ended = true;

@@ -1,6 +1,7 @@
 /* machine.c: a machine's life: opening, going, closing. */
 #include "runtime/run/machine.h"
 #include "runtime/files/file.h"
+#include "runtime/kernels/choice.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,8 +78,9 @@ static kd_status choose_settings(kd_machine *r, kd__run_error *err) {
   kd_status s = kd__run_settings(r->m, &r->opt, &r->set, err);
   if (s != KD_OK) return s;
   r->exec = (kd_exec){ .threads = r->set.threads, .deterministic = r->set.deterministic, .fault = &r->fault };
+  if (!r->opt.resume) s = kd__choices_open(r, err->text, sizeof err->text);      /* else when the folder was looked at */
   kd__record_machine(r);
-  return r->libraries.failed || r->processor.failed ? KD_E_MEMORY : KD_OK;
+  return s != KD_OK ? s : r->libraries.failed || r->processor.failed ? KD_E_MEMORY : KD_OK;
 }
 
 /* By register: under which name the training plan that fills it shows it. By counter: whether it is a loop's. */
@@ -137,6 +139,7 @@ static kd_status open_folder(kd_machine *r, kd__run_error *err) {
   kd__checkpoint_begin(r);
   if (r->opt.resume) return kd__checkpoint_resume(r, err);
   kd_status s = kd__folder_open(r->opt.out, &r->folder, err->text, sizeof err->text);
+  if (s == KD_OK) s = kd__choices_record(r, err->text, sizeof err->text);
   if (s != KD_OK) return s;
   s = kd__record_start(r);
   if (s != KD_OK) *err = r->error;
@@ -233,6 +236,7 @@ void kd__machine_close(kd_machine *r) {
   for (uint32_t i = 0; r->kernels && i < r->m->nplan; i++) free(r->kernels[i]);
   for (uint32_t i = 0; r->weights && i < r->m->nweights; i++) free(r->weights[i].path);
   for (size_t i = 0; r->source_file && i < r->opt.nsource; i++) free(r->source_file[i]);
+  kd__choices_free(r->choices);
   kd__buf_free(&r->libraries);
   kd__buf_free(&r->processor);
   kd__buf_free(&r->data_now);

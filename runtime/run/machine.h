@@ -48,6 +48,7 @@ struct kd_machine {
   bool bound_new;                                /* a plan was bound since settings.json was written */
   char **kernels;                                /* by plan: the kernels it runs, here or before it was resumed, a line each; NULL: not known yet */
   char **source_file;                            /* by source: its copy's name in the folder */
+  kd_choices *choices;                           /* measured ones; NULL: none */
   kd__buf libraries, processor;                  /* the numeric libraries in use, as text */
   kd__buf data_now;                              /* what the data looks like, for checkpoints; made when it is first needed */
   struct { double at; int64_t step; } due;       /* the next checkpoint: time, or steps done in all */
@@ -75,6 +76,14 @@ void      kd__machine_release(kd_machine *r);    /* all but what came of the run
 /* Every operand within its range, every index of the module sound: after this the machine need not look. */
 kd_status kd__module_check(const kd_module *m, kd__run_error *err);
 uint64_t  kd__module_fingerprint(const kd_module *m);
+
+/* --- choices.c: which kernels were measured to be fastest ----------------------------------------------------------------------------- */
+/* Into r->set. KD_E_UNAVAILABLE: the run to be gone on with has some that cannot be read here. */
+kd_status kd__choices_open(kd_machine *r, char *why, size_t n);
+/* A machine that goes on from a decision has those of the one before: lent while it begins, and its own when it has taken over. */
+void      kd__choices_lend(const kd_machine *from, kd_machine *to);
+void      kd__choices_move(kd_machine *from, kd_machine *to);
+kd_status kd__choices_record(kd_machine *r, char *why, size_t n);
 
 /* --- program.c: one plan ------------------------------------------------------------------------------------------------------------ */
 /* What a plan's random draws depend on (operand `key` of code.def; run.h has the whole). */

@@ -129,6 +129,10 @@ const void *kd__machine_slot(const kd_machine *r, uint32_t slot);
 /* The last error (status KD_OK: none). */
 const kd__run_error *kd__machine_error(const kd_machine *r);
 int         kd__machine_threads(const kd_machine *r);
+/* What `kdc tune` measured on this machine, in the cache folder; NULL if nothing. broken: there is a file, but not of this machine and version. */
+kd_choices *kd__choices_load(const char *cache, bool *broken);
+/* Adds these to it; what was measured before stays. Several processes may do so at once. *where is the file, to be freed. */
+kd_status   kd__choices_keep(const char *cache, const kd_choices *c, char **where, char *why, size_t n);
 /* What chooses the kernels of a run with these options. Loads and tries the numeric libraries. */
 kd_status   kd__run_settings(const kd_module *m, const kd__run_options *o, kd_kernel_settings *out, kd__run_error *err);
 /* Cores that this process may use: its mask of processors and the control group's share; at least 1. */

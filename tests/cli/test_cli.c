@@ -234,7 +234,7 @@ static void a_full_disk_is_told(void **state) {
 
 /* --- help ------------------------------------------------------------------------------------------------------------------------------ */
 static void help_names_everything(void **state) {
-  static const char *const commands[] = { "run", "check", "compile", "cost", "profile", "info", "help" };
+  static const char *const commands[] = { "run", "check", "compile", "cost", "profile", "tune", "info", "help" };
   static const char *const options[] = { "--set=PATH=VALUE", "--seed=N", "--threads=N", "--deterministic", "--out=DIR", "--quiet", "--json", "--stdlib=DIR", "--data=DIR",
                                          "--precision=single|double", "--memory-limit=SIZE", "--no-dnnl", "--backend=auto|interp|jit", "--winograd=auto|off|on", "--resume=DIR", "--checkpoint=N", "--checkpoint-steps=N", "--color=auto|always|never" };
   (void)state;
@@ -270,6 +270,28 @@ static void environment_picks_no_kernels(void **state) {
   unsetenv("OPENBLAS_L2_SIZE");
   assert_string_equal(out, first);
   assert_non_null(strstr(out, "self-test: ok"));
+}
+
+/* What was measured is kept beside the other caches, taken by runs and copied for their resumption; a broken file is no reason to fail. */
+static void tuned_kernels(void **state) {
+  (void)state;
+  expect(RUN("tune", "--threads=1", "toy.kd"), 0);
+  char *file = strstr(out, "kept in ");
+  assert_non_null(file);
+  assert_non_null(strstr(out, "matmul"));
+  file[strcspn(file, "\n")] = 0;
+  char path[512];
+  snprintf(path, sizeof path, "%s", file + 8);
+  expect(RUN("run", "--threads=1", "--quiet", "--out=runs/tuned", "toy.kd"), 0);
+  assert_true(exists("runs/tuned/kernels.txt"));
+  FILE *f = fopen(path, "a");
+  assert_non_null(f);
+  fputs("more\n", f);
+  fclose(f);
+  expect(RUN("run", "--threads=1", "--out=runs/plain", "toy.kd"), 0);
+  assert_non_null(strstr(err, "kdc tune"));
+  assert_false(exists("runs/plain/kernels.txt"));
+  assert_int_equal(unlink(path), 0);
 }
 
 /* --- runs ------------------------------------------------------------------------------------------------------------------------------ */
@@ -438,7 +460,7 @@ static void an_interrupt_ends_the_run(void **state) {
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(each_case_has_its_code_and_message), cmocka_unit_test(a_failed_run_leaves_nothing_that_looks_whole),
-    cmocka_unit_test(a_full_disk_is_told), cmocka_unit_test(help_names_everything), cmocka_unit_test(environment_picks_no_kernels), cmocka_unit_test(off_a_terminal_a_line_an_epoch),
+    cmocka_unit_test(a_full_disk_is_told), cmocka_unit_test(help_names_everything), cmocka_unit_test(environment_picks_no_kernels), cmocka_unit_test(tuned_kernels), cmocka_unit_test(off_a_terminal_a_line_an_epoch),
     cmocka_unit_test(on_a_terminal_one_live_line), cmocka_unit_test(colour_on_a_terminal_only), cmocka_unit_test(json_lines_are_json), cmocka_unit_test(every_step_is_written_down), cmocka_unit_test(arrays_are_data),
     cmocka_unit_test(check_says_what_is_trained), cmocka_unit_test(an_interrupt_ends_the_run),
   };

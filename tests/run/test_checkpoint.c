@@ -1,10 +1,12 @@
 /* test_checkpoint.c: runs that die between two instructions and go on from their folder; what is refused, and what a full disk does. */
 #include "tests/run/toy.h"
 #include "runtime/files/json.h"
+#include "runtime/kernels/choice.h"
 #include "runtime/run/machine.h"
 #include "runtime/run/settings.h"
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 enum { EPOCHS = 3, STEPS = DIGITS_TRAIN / DIGITS_BATCH * EPOCHS };
 typedef struct env { temp t; toy toy; kd__run_options o; char whole[400], folder[400]; kd__run_error err; } env;
@@ -296,6 +298,106 @@ static void refuses_other_kernels(void **state) {
   resumed_ends_alike(e);
 }
 
+/* --- measured kernels ------------------------------------------------------------------------------------------------------------------ */
+typedef struct chosen { kd_choices *c; const char *kernel; } chosen;
+static bool all_of_them(void *ctx, uint64_t key) {
+  (void)ctx, (void)key;
+  return true;
+}
+static void choose(void *ctx, const kd_tried *t) {
+  chosen *w = ctx;
+  assert_true(t->usual_seconds > 0 && t->best_seconds > 0 && t->best_seconds <= t->usual_seconds);
+  assert_string_not_equal(t->usual, w->kernel);
+  assert_true(kd__choices_set(w->c, t->key, w->kernel, t->what));
+}
+
+/* As if this kernel had been measured to be the fastest for all products of the run. Returns the file. */
+static char *as_measured(env *e, const char *kernel) {
+  chosen w = { kd__choices_new(), kernel };
+  const char *cache = e->o.search.cache;
+  char *where;
+  bool done;
+  e->o.search.cache = NULL;
+  kd_machine *r = open_run(e);
+  assert_int_equal(kd__machine_steps(r, 1, &done, &e->err), KD_OK);
+  for (uint32_t i = 0; i < e->toy.m.nplan; i++)
+    if (r->bound[i]) kd__bound_try(r->bound[i], all_of_them, choose, &w);
+  die(r);
+  e->o.search.cache = cache;
+  assert_true(kd__choices_count(w.c) >= 1);
+  if (kd__choices_keep(cache, w.c, &where, e->t.why, sizeof e->t.why) != KD_OK) fail_msg("%s", e->t.why);
+  kd__choices_free(w.c);
+  return where;
+}
+
+static bool says(env *e, const char *name, const char *part) {
+  size_t n;
+  char *text = text_of(e, e->folder, name, &n);
+  bool there = strstr(text, part) != NULL;
+  free(text);
+  return there;
+}
+
+/* A run takes what was measured, and a resumed one what it began with, whatever was measured since. */
+static void takes_and_replays_measured_kernels(void **state) {
+  static const char other[] = "matmul.openblas";
+  env *e = *state;
+  char cache[420];
+  snprintf(cache, sizeof cache, "%s/cache", e->t.folder);
+  e->o.search.cache = cache;
+  die_after(e, 10);
+  assert_false(says(e, "settings.json", other));
+  assert_false(exists(e, "kernels.txt"));
+  char *tuned = as_measured(e, other);
+  a_whole_run(e);
+  die_after(e, 10);
+  assert_true(says(e, "settings.json", other) && says(e, "kernels.txt", other));
+  assert_int_equal(unlink(tuned), 0);
+  resumed_ends_alike(e);
+  free(as_measured(e, other));
+  die_after(e, 10);
+  edit(e, "kernels.txt", other, "matmul.panel");         /* nobody else's choices, and no broken ones */
+  refused(e, KD_E_UNAVAILABLE, "kernels.txt is broken");
+  edit(e, "kernels.txt", "matmul.panel", other);
+  resumed_ends_alike(e);
+  die_after(e, 10);
+  assert_int_equal(unlink(file(e, e->folder, "kernels.txt")), 0);
+  e->o.resume = true;
+  kd_machine *r = open_run(e);
+  assert_int_equal(kd__machine_go(r, &e->err), KD_E_UNAVAILABLE);
+  assert_contains(e->err.text, "would run other kernels here");
+  kd__machine_close(r);
+  e->o.resume = false;
+  free(tuned);
+}
+
+/* Processes that measure at the same time lose nothing of each other's. */
+static void keeps_what_several_processes_measure(void **state) {
+  enum { PROCESSES = 4, EACH = 12 };
+  env *e = *state;
+  pid_t child[PROCESSES];
+  for (int p = 0; p < PROCESSES; p++) {
+    child[p] = fork();
+    if (child[p]) continue;
+    bool ok = true;
+    for (int i = 0; i < EACH; i++) {
+      char *where;
+      kd_choices *c = kd__choices_new();
+      ok = ok && c && kd__choices_set(c, (uint64_t)(1 + p * EACH + i), "matmul.openblas", "a shape") && kd__choices_keep(e->t.folder, c, &where, NULL, 0) == KD_OK;
+      if (ok) free(where);
+      kd__choices_free(c);
+    }
+    _exit(ok ? 0 : 1);
+  }
+  for (int p = 0, how; p < PROCESSES; p++) assert_true(waitpid(child[p], &how, 0) == child[p] && WIFEXITED(how) && WEXITSTATUS(how) == 0);
+  bool broken;
+  kd_choices *all = kd__choices_load(e->t.folder, &broken);
+  assert_false(broken);
+  assert_non_null(all);
+  assert_int_equal(kd__choices_count(all), PROCESSES * EACH);
+  kd__choices_free(all);
+}
+
 static void refuses_other_data(void **state) {
   env *e = *state;
   static const char *const name[] = { "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "test-images-idx3-ubyte", "test-labels-idx1-ubyte" };
@@ -389,7 +491,8 @@ int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_env, close_env)
   const struct CMUnitTest tests[] = {
     TEST(goes_on_after_death), TEST(cleans_up_what_was_half_written), TEST(a_request_to_stop_leaves_a_checkpoint), TEST(by_time), TEST(refuses_what_is_no_stopped_run),
-    TEST(refuses_what_was_changed), TEST(refuses_other_kernels), TEST(refuses_other_data), TEST(a_full_disk_stops_checkpoints_alone), TEST(settings_come_back),
+    TEST(refuses_what_was_changed), TEST(refuses_other_kernels), TEST(takes_and_replays_measured_kernels), TEST(keeps_what_several_processes_measure),
+    TEST(refuses_other_data), TEST(a_full_disk_stops_checkpoints_alone), TEST(settings_come_back),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
