@@ -216,6 +216,7 @@ typedef struct kd_machine_limits {
   const char *processor; int threads;
   double flops[2], l2[2], l3[2], memory[2];      /* [0] one thread, [1] the team */
   bool measured;                                 /* just now */
+  bool disturbed;                                /* whenever it was measured other processes were at work: the limits may be higher */
 } kd_machine_limits;
 KD_API void kd_table_machine(const kd_table *t, kd_machine_limits *out);
 
@@ -240,6 +241,7 @@ typedef enum kd_line_kind {
   KD_LINE_LAYER,                                 /* what one part of a network, loss or optimizer does, without the parts in it: "T.stage1.conv1"; forward and backward */
   KD_LINE_KERNEL,                                /* all calls of one kernel for one operator: "conv.dnnl conv_data" */
   KD_LINE_CALL,                                  /* one call, in order */
+  KD_LINE_KIND,                                  /* all calls of one kind: "convolutions", "matrix products", "groups", "others" */
   KD_LINE_OTHER                                  /* what is no kernel: "data", "dispatch", "scheme" */
 } kd_line_kind;
 typedef enum kd_line_state { KD_STATE_NONE, KD_STATE_TRAINED, KD_STATE_FROZEN, KD_STATE_DEAD } kd_line_state;     /* DEAD: never computed; what it would cost */

@@ -26,6 +26,7 @@ kd_status kd__table_limits(kd_table *t, kd_session *s, int threads, bool anew) {
   kd_status st = kd__limits_get(s->config.cache, m->processor, threads, anew, &t->limits, &m->measured, why, sizeof why);
   if (st != KD_OK) { kd__say(s, KD__SAY_RUN_FAILED, NULL, why); return st; }
   m->threads = threads;
+  m->disturbed = t->limits.disturbed > 0;
   for (int how = 0; how < 2; how++) {
     m->flops[how] = t->limits.flops[how];
     m->l2[how] = t->limits.bytes[how][KD__REACH_L2];
@@ -40,9 +41,9 @@ static void add(kd_line *to, const kd_line *l) {
   to->calls += l->calls, to->flops += l->flops, to->bytes += l->bytes, to->seconds += l->seconds, to->limit += l->limit, to->held += l->held;
 }
 
-/* The line of that name, made where there is none. Layers are `seen[0]`, kernels `seen[1]`. */
+/* The line of that name, made where there is none. */
 static kd_line *line(kd_table *t, kd__table_program *to, kd_line_kind kind, const char *name) {
-  void **at = kd__map_at(&to->seen[kind == KD_LINE_KERNEL], name);
+  void **at = kd__map_at(&to->seen[kind], name);
   if (!*at) {
     KD_PUSH(&t->arena, to->line[kind], (kd_line){ .name = kd__arena_strndup(&t->arena, name, strlen(name)), .layer = "" });
     *at = (void *)(uintptr_t)to->line[kind].n;
@@ -57,6 +58,11 @@ static void shape(kd__buf *b, const kd_type *t) {
 }
 
 static const char *op_name(kd_op op) { return op < KD_OP_COUNT ? kd__op_info(op)->name : "copy"; }
+
+static const char *kind_of(kd_op op) {
+  if (op < KD_OP_COUNT && kd__op_info(op)->cls == KD_CLASS_CONTRACT) return op == KD_OP_MATMUL ? "matrix products" : "convolutions";
+  return op == KD_OP_GROUP ? "groups" : "others";
+}
 
 /* "conv.dnnl conv [64,16,32,32] [16,16,3,3] -> [64,16,32,32]": at most four operands. */
 static const char *call_text(kd_table *t, const kd_plan *p, uint32_t call, const char *kernel) {
@@ -121,6 +127,7 @@ static void one(void *ctx, const kd_plan *p, uint32_t call, double times, const 
   else (void)snprintf(name, sizeof name, "%s %s", kernel, op_name(c->op));
   layers(v, c, &l, layer);
   add(line(t, v->to, KD_LINE_KERNEL, name), &l);
+  add(line(t, v->to, KD_LINE_KIND, kind_of(c->op)), &l);
   l.name = call_text(t, p, call, kernel);
   l.layer = kd__arena_strndup(&t->arena, layer, strlen(layer));
   KD_PUSH(&t->arena, v->to->line[KD_LINE_CALL], l);
@@ -144,7 +151,7 @@ kd__table_program *kd__table_add(kd_table *t, const kd_program *p, uint32_t plan
   const char *name = m->plan[plan]->name;
   KD_PUSH(&t->arena, t->program, (kd__table_program){ .c = { .name = kd__arena_strndup(&t->arena, name, strlen(name)), .stage = "" } });
   kd__table_program *to = &t->program.v[t->program.n - 1];
-  for (int i = 0; i < 2; i++) kd__map_init(&to->seen[i], &t->arena);
+  for (int i = 0; i < KD_LINE_OTHER; i++) kd__map_init(&to->seen[i], &t->arena);
   double *own = NULL;
   if (seconds) {
     own = kd__arena_copy(&t->arena, seconds, (kd__plan_calls(m->plan[plan]) + 1) * sizeof *own);
@@ -181,7 +188,7 @@ static void parameters(kd_table *t, kd__table_program *to, const kd_module *m, c
     if (plan->tensor[i].place == KD_IN_SLOT && m->slot[plan->tensor[i].slot].kind == KD_SLOT_PARAM && to->c.trains)
       (void)line(t, to, KD_LINE_LAYER, owner(t, &m->slot[plan->tensor[i].slot]));
   for (uint32_t s = 0; s < m->nslot; s++) {
-    void *at = m->slot[s].kind == KD_SLOT_PARAM ? kd__map_get(&to->seen[0], owner(t, &m->slot[s])) : NULL;
+    void *at = m->slot[s].kind == KD_SLOT_PARAM ? kd__map_get(&to->seen[KD_LINE_LAYER], owner(t, &m->slot[s])) : NULL;
     if (!at) continue;
     kd_line *l = &to->line[KD_LINE_LAYER].v[(uintptr_t)at - 1];
     l->parameters += kd__type_count(&m->slot[s].type);

@@ -7,8 +7,8 @@
 typedef KD_VEC(kd_line) kd__lines;
 typedef struct kd__table_program {
   kd_program_cost c;
-  kd__lines line[4];                             /* by kd_line_kind */
-  kd__map seen[2];                               /* layers and kernels: 1 + the line */
+  kd__lines line[KD_LINE_OTHER + 1];                             /* by kd_line_kind */
+  kd__map seen[KD_LINE_OTHER];                   /* of layers, kernels and kinds: 1 + the line */
 } kd__table_program;
 
 typedef struct kd__table_event { const char *name, *layer; int thread; double start, end; } kd__table_event;      /* thread: of the trace: the machine, or its kernels */

@@ -158,6 +158,18 @@ static void kernels(const kd_table *t, size_t i, const kd_program_cost *c, const
   if (v->measured) printf("  kernels take %s of a step, and so many of the machine's limits: %s\n", percent(a, c->seconds - named_time, c->seconds), percent(b, c->limit, c->seconds));
 }
 
+/* All calls of a kind together: more than the machine's multiply-adds allow is possible where fewer are done than the direct algorithm has. */
+static void kinds(const kd_table *t, size_t i) {
+  kd_machine_limits m;
+  kd_line l;
+  char a[CELL], b[CELL];
+  kd_table_machine(t, &m);
+  for (size_t k = 0; kd_table_line(t, i, KD_LINE_KIND, k, &l); k++)
+    if (l.seconds > 0 && l.flops > 0 && (strcmp(l.name, "convolutions") == 0 || strcmp(l.name, "matrix products") == 0))
+      printf("  %s: %sflop/s on average, %s of what %d thread%s of multiply-adds can do\n", l.name, quantity(a, l.flops / l.seconds),
+             percent(b, l.flops / l.seconds, m.flops[1]), m.threads, m.threads == 1 ? "" : "s");
+}
+
 static void slowest(const kd_table *t, size_t i, const kd_program_cost *c) {
   enum { SHOWN = 10 };
   kd_line l, best = { 0 };
@@ -181,7 +193,7 @@ static void program(const kd_table *t, size_t i, const kd_program_cost *c, const
   puts("");
   layers(t, i, c, v);
   kernels(t, i, c, v);
-  if (v->measured) slowest(t, i, c);
+  if (v->measured) { kinds(t, i); slowest(t, i, c); }
   printf("  %s: %s a step", v->measured ? "measured" : "predicted", duration(a, c->seconds));
   if (c->rows) printf(", %s samples/s", whole(a, (int64_t)((double)c->rows / c->seconds)));
   if (c->runs && !v->measured) printf(", %s in all", duration(a, c->seconds * (double)c->runs));
@@ -216,7 +228,8 @@ void table_show(const kd_table *t, const table_view *v) {
   kd_table_machine(t, &m);
   printf("%s\nmachine: %s, %d thread%s\n", v->path, m.processor, m.threads, m.threads == 1 ? "" : "s");
   printf("limits: %sflop/s, L2 %sB/s, ", quantity(a, m.flops[1]), quantity(b, m.l2[1]));
-  printf("L3 %sB/s, memory %sB/s%s\n", quantity(a, m.l3[1]), quantity(b, m.memory[1]), m.measured ? " (measured now)" : "");
+  printf("L3 %sB/s, memory %sB/s%s\n", quantity(a, m.l3[1]), quantity(b, m.memory[1]), !m.measured ? "" : m.disturbed ? " (measured now, while other processes were at work)" : " (measured now)");
+  if (m.disturbed && !m.measured) puts("  other processes were at work whenever these were measured: they may be higher (kdc cost --measure)");
   for (size_t i = 0; kd_table_program(t, i, &c); i++)
     if (c.trains) program(t, i, &c, v);
   bool other = false;

@@ -58,6 +58,7 @@ static void program(const kd_table *t, size_t i, const kd_program_cost *c, int d
   layers(t, i, depth);
   lines(t, i, KD_LINE_KERNEL, "kernels");
   lines(t, i, KD_LINE_CALL, "calls_in_order");
+  lines(t, i, KD_LINE_KIND, "kinds");
   lines(t, i, KD_LINE_OTHER, "others");
   putchar('}');
 }
@@ -74,6 +75,8 @@ void table_json(const kd_table *t, const table_view *v) {
   fputs(",\n\"machine\":{", stdout);
   text("processor", m.processor, true);
   whole("threads", m.threads), pair("flops", m.flops), pair("l2", m.l2), pair("l3", m.l3), pair("memory", m.memory);
+  key("disturbed", false);
+  fputs(m.disturbed ? "true" : "false", stdout);
   fputs("},\n\"memory\":{\"kept\":", stdout);
   printf("%lld", (long long)k.kept);
   whole("arena", k.arena), whole("scratch", k.scratch), whole("prepared", k.prepared), whole("data", k.data), whole("best", k.best), whole("compiler", k.compiler), whole("total", k.total);

@@ -1,19 +1,28 @@
-/* limits.c: measuring the machine's limits: multiply-adds out of registers, and one pass after another over arrays of three sizes. */
+/* limits.c: measuring the machine's limits: multiply-adds out of registers, and one pass after another over arrays of three sizes.
+ *
+ * Everything is tried for some milliseconds in turn, again and again for about a second, and the best of each counts: other processes only make it
+ * slower. What they took is seen from the time that threads had no processor. */
 #include "runtime/cost/limits.h"
 #include "runtime/files/file.h"
 #include "runtime/kernels/par.h"
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
-static double now(void) {
+enum { ROUNDS = 14, ROUNDS_LEAST = 3, CALM_TIMES = 2 };
+static const double longest = 1.1, pause_between = 0.02;               /* seconds */
+static const double lost_share = 0.03;           /* of a trial that others may take and leave it one that counts as calm */
+
+static int64_t read_clock(clockid_t id) {
   struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+  clock_gettime(id, &t);
+  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
+static double now(void) { return 1e-9 * (double)read_clock(CLOCK_MONOTONIC); }
 
 /* --- multiply-adds -------------------------------------------------------------------------------------------------------------- */
 /* Enough sums at a time that none has to wait for itself, and few enough that all stay in registers. */
@@ -58,49 +67,65 @@ typedef struct task {
   float *x, *y; int64_t n, passes;               /* passes over n elements of each array */
   int64_t regions;                               /* or loops with nothing in them */
   double took, kept;
+  _Atomic int64_t most, lost;                    /* of all pieces: nanoseconds that one took, and that one had no processor */
 } task;
+
+static void raise_to(_Atomic int64_t *at, int64_t v) {
+  int64_t old = atomic_load(at);
+  while (old < v && !atomic_compare_exchange_weak(at, &old, v)) {}
+}
 
 static void piece(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
   task *t = ctx;
   (void)chunk;
+  if (t->regions) return;
+  int64_t start = read_clock(CLOCK_MONOTONIC), busy = read_clock(CLOCK_THREAD_CPUTIME_ID);
   if (t->turns) {
     float v = t->c.run(t->turns * (end - begin));
     if (v == 1234.5f) t->kept = (double)v;       /* so that it is not left out */
   }
   for (int64_t p = 0; p < t->passes; p++) pass(t->x + begin, t->y + begin, end - begin);
+  busy = read_clock(CLOCK_THREAD_CPUTIME_ID) - busy;
+  int64_t took = read_clock(CLOCK_MONOTONIC) - start;
+  raise_to(&t->most, took);
+  raise_to(&t->lost, took - busy);
 }
 
 static void work(void *ctx, const kd_exec *x) {
   task *t = ctx;
   int64_t n = t->turns ? x->threads : t->n;
-  double start = now();
-  for (int64_t i = 0; i < t->regions; i++) kd__par_for(x, x->threads, x->threads, 1, piece, t);
-  if (!t->regions) kd__par_for(x, n, x->threads, t->turns ? 1 : 64, piece, t);
-  t->took = now() - start;
-}
-
-/* The shortest of some tries: other processes only make it longer. */
-static double best(int threads, task *t, int tries) {
-  double least = HUGE_VAL;
-  for (int i = 0; i < tries; i++) {
-    kd__team_run(&(kd_exec){ .threads = threads }, work, t);
-    if (i > 0 && t->took < least) least = t->took;                     /* the first one wakes the cores */
+  for (int again = 0; again < 2; again++) {      /* the first time wakes the cores */
+    t->most = t->lost = 0;
+    double start = now();
+    for (int64_t i = 0; i < t->regions; i++) kd__par_for(x, x->threads, x->threads, 1, piece, t);
+    if (!t->regions) kd__par_for(x, n, x->threads, t->turns ? 1 : 64, piece, t);
+    t->took = now() - start;
   }
-  return least > 0 ? least : 1e-9;
 }
 
-static double flops(int threads) {
-  task t = { .c = best_chains(), .turns = 1 << 20 };
-  return (double)threads * (double)t.turns * t.c.each / best(threads, &t, 4);
+/* --- what is measured --------------------------------------------------------------------------------------------------------------- */
+typedef struct quantity { int threads; task t; double amount, least; int calm; double *to; } quantity;
+
+static void try(quantity *q) {
+  kd__team_run(&(kd_exec){ .threads = q->threads }, work, &q->t);
+  double took = q->t.took, lost = 1e-9 * (double)q->t.lost + (took - 1e-9 * (double)q->t.most);
+  if (took > 0 && (q->least <= 0 || took < q->least)) q->least = took;
+  q->calm += q->t.regions || lost <= lost_share * took + 2e-5;
 }
 
-/* Bytes a second over so many bytes in all, in two arrays. */
-static double rate(int threads, float *memory, size_t room, double bytes) {
-  enum { AT_LEAST = 48 << 20 };
-  task t = { .x = memory, .y = memory + room / 2, .n = (int64_t)(bytes / 8) & ~(int64_t)1023 };
-  if (t.n < 1024) t.n = 1024;
-  t.passes = 1 + AT_LEAST * (int64_t)threads / (t.n * 12);
-  return (double)t.passes * (double)t.n * 12 / best(threads, &t, 8);
+static quantity flops(int threads, double *to) {
+  quantity q = { .threads = threads, .t = { .c = best_chains(), .turns = 1 << 21 }, .to = to };
+  q.amount = (double)threads * (double)q.t.turns * q.t.c.each;
+  return q;
+}
+
+/* Bytes a second over so many bytes in all, in two arrays; `moved` at least, of each thread. */
+static quantity rate(int threads, float *memory, size_t room, double bytes, int64_t moved, double *to) {
+  quantity q = { .threads = threads, .t = { .x = memory, .y = memory + room / 2, .n = (int64_t)(bytes / 8) & ~(int64_t)1023 }, .to = to };
+  if (q.t.n < 1024) q.t.n = 1024;
+  q.t.passes = 1 + moved * threads / (q.t.n * 12);
+  q.amount = (double)q.t.passes * (double)q.t.n * 12;
+  return q;
 }
 
 /* As the kernel has it ("32768K"); the C library may count a host's processors that a virtual machine has not. */
@@ -129,16 +154,27 @@ bool kd__limits_measure(int threads, kd__limits *out) {
   memset(memory, 0, room * sizeof(float));
   out->size[KD__REACH_L2] = l2;
   out->size[KD__REACH_L3] = l3;
-  for (int how = KD__ALONE; how <= KD__TEAM; how++) {
+  quantity q[2 * (1 + KD__REACHES) + 1];
+  size_t n = 0;
+  for (int how = KD__ALONE; how <= (threads > 1 ? KD__TEAM : KD__ALONE); how++) {
     int team = how == KD__TEAM ? threads : 1;
-    if (how == KD__TEAM && threads == 1) { out->flops[1] = out->flops[0]; memcpy(out->bytes[1], out->bytes[0], sizeof out->bytes[0]); break; }
-    out->flops[how] = flops(team);
-    out->bytes[how][KD__REACH_L2] = rate(team, memory, room, l2 / 2 * team);
-    out->bytes[how][KD__REACH_L3] = rate(team, memory, room, mid);
-    out->bytes[how][KD__REACH_MEMORY] = rate(team, memory, room, big);
+    q[n++] = flops(team, &out->flops[how]);
+    q[n++] = rate(team, memory, room, l2 / 2 * team, 256 << 20, &out->bytes[how][KD__REACH_L2]);
+    q[n++] = rate(team, memory, room, mid, 128 << 20, &out->bytes[how][KD__REACH_L3]);
+    q[n++] = rate(team, memory, room, big, 48 << 20, &out->bytes[how][KD__REACH_MEMORY]);
   }
-  task t = { .regions = 2000 };
-  out->region = threads > 1 ? best(threads, &t, 4) / (double)t.regions : 0;
+  if (threads > 1) q[n++] = (quantity){ .threads = threads, .t = { .regions = 1000 }, .to = &out->region };
+  double start = now();
+  for (int i = 0; i < ROUNDS && (i < ROUNDS_LEAST || now() - start < longest); i++) {
+    if (i) nanosleep(&(struct timespec){ .tv_nsec = (long)(1e9 * pause_between) }, NULL);
+    for (size_t k = 0; k < n; k++) try(&q[k]);
+  }
   munmap(memory, room * sizeof(float));
+  for (size_t k = 0; k < n; k++) {
+    double least = q[k].least > 0 ? q[k].least : 1e-9;
+    *q[k].to = q[k].t.regions ? least / (double)q[k].t.regions : q[k].amount / least;
+    if (q[k].calm < CALM_TIMES) out->disturbed = 1;
+  }
+  if (threads == 1) out->flops[KD__TEAM] = out->flops[KD__ALONE], memcpy(out->bytes[KD__TEAM], out->bytes[KD__ALONE], sizeof out->bytes[0]);
   return true;
 }

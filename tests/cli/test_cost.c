@@ -127,6 +127,8 @@ static void worked_out_by_hand(void **state) {
   near(number(warm, "flops"), sum(warm, "kernels", "flops"));
   near(number(warm, "flops"), sum(warm, "layers", "flops"));
   near(number(warm, "bytes"), sum(warm, "layers", "bytes"));
+  near(number(warm, "bytes"), sum(warm, "kinds", "bytes"));
+  near(flops_of(warm, "matmul"), number(item(json_object_get(warm, "kinds"), "matrix products"), "flops"));
   near(number(warm, "flops"), sum(warm, "calls_in_order", "flops"));
   near(number(warm, "seconds"), sum(warm, "calls_in_order", "seconds") + sum(warm, "others", "seconds"));
   /* The tap is before the last layer: its product and its bias are dead, and so is the tanh. */
@@ -173,7 +175,7 @@ static void for_people(void **state) {
   (void)snprintf(command, sizeof command, "'%s' cost '%s'", kdc, path_of("cost.kd"));
   assert_true(holds(command, (const char *const[]){ "stage distil: distil.train.8, 18 steps of 8 samples", "T.last   ", "dead ", "frozen ", "predicted: ", "memory: ", "never computed", NULL }));
   (void)snprintf(command, sizeof command, "'%s' profile --steps 4 '%s'", kdc, path_of("cost.kd"));
-  assert_true(holds(command, (const char *const[]){ "distil.train.8, 4 measured steps of 8 samples", "the slowest calls", "of limit", "dispatch", "kernels take ", NULL }));
+  assert_true(holds(command, (const char *const[]){ "distil.train.8, 4 measured steps of 8 samples", "the slowest calls", "of limit", "dispatch", "kernels take ", "  matrix products: ", "flop/s on average, ", NULL }));
   (void)snprintf(command, sizeof command, "'%s' profile --stage distill '%s' 2>&1 | grep -q 'no stage `distill`'", kdc, path_of("cost.kd"));
   assert_int_equal(system(command), 0);
 }
