@@ -269,7 +269,7 @@ static int set_up(void **state) {
   if (!f || fclose(f) != 0 || !ok) return -1;
   /* With measured kernels, which the run folders then hold. */
   char command[1200];
-  setenv("XDG_CACHE_HOME", in("cache", ""), 1);
+  setenv("XDG_CACHE_HOME", here.folder, 1);
   snprintf(command, sizeof command, "'%s' tune --quiet --threads=2 '%s'", kdc, in("resume.kd", ""));
   return system(command) == 0 ? 0 : -1;
 }
