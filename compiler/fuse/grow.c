@@ -230,7 +230,9 @@ static void place(kd__fuser *f, uint32_t node) {
   f->now = node + 1;
   for (uint32_t i = 0; i < many; i++) {
     uint32_t a = kd__cluster_of(f, near[i]), b = kd__cluster_of(f, node);
-    if (i != at && a != b) merge(f, a, b, 0);
+    if (i == at || a == b) continue;
+    f->cluster[a].refused = f->cluster[b].refused = 0;       /* they have the node between them now */
+    merge(f, a, b, 0);
   }
   share_reads(f, node);
 }

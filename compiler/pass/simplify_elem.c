@@ -331,6 +331,20 @@ static kd_value twice(kd__simp *s, const kd__term *t) {
 
 /* --- comparisons and choices ------------------------------------------------------------------------------------------------------------ */
 
+static bool holds_for(kd_op op, double a, double b) { return op == KD_OP_EQ ? a == b : op == KD_OP_NE ? a != b : op == KD_OP_LT ? a < b : a <= b; }
+
+/* A bool made a number and compared with one: it is the bool again, or its opposite, or known. */
+static kd_value compare_bool(kd__simp *s, const kd__term *t) {
+  for (int i = 0; i < 2; i++) {
+    kd_node n;
+    double k;
+    if (!kd__simp_is(s, t->in[i], KD_OP_CAST, &n) || kd__simp_type(s, n.in[0]).dtype != KD_BOOL || !kd__simp_number(s, t->in[1 - i], &k)) continue;
+    bool off = i ? holds_for(t->op, k, 0) : holds_for(t->op, 0, k), on = i ? holds_for(t->op, k, 1) : holds_for(t->op, 1, k);
+    return off == on ? kd__simp_const(s, on, &t->type) : on ? n.in[0] : kd__simp_1(s, KD_OP_NOT, n.in[0]);
+  }
+  return 0;
+}
+
 static kd_value compare(kd__simp *s, const kd__term *t) {
   kd_value a = t->in[0], b = t->in[1], r;
   bool same = a == b, exact = !kd__dtype_real((kd_dtype)kd__type_of(s->g, a)->dtype);
@@ -338,7 +352,7 @@ static kd_value compare(kd__simp *s, const kd__term *t) {
   if (same && exact) return kd__simp_const(s, t->op == KD_OP_EQ || t->op == KD_OP_LE, &t->type);
   /* 0 < x where relu(x) is there: it says the same, and x need not be kept for it. */
   if (t->op == KD_OP_LT && is_number(s, a, 0) && (r = kd__graph_find(s->g, KD_OP_RELU, &b, 1, NULL))) return kd__simp_2(s, KD_OP_LT, a, r);
-  return 0;
+  return compare_bool(s, t);
 }
 
 static kd_value both(kd__simp *s, const kd__term *t) {

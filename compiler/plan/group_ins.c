@@ -61,6 +61,7 @@ static uint32_t put(writer *w, kd_group_ins v) {
 }
 
 static uint32_t elem(writer *w, kd_op op, kd_dtype t, uint32_t a, uint32_t b, uint32_t c) {
+  if ((op == KD_OP_EQ || op == KD_OP_NE) && a > b) { uint32_t d = a; a = b, b = d; }         /* so that an equal one is found */
   return put(w, (kd_group_ins){ .kind = KD_GROUP_ELEM, .op = (uint16_t)op, .dtype = (uint8_t)t, .in = { a, b, c } });
 }
 
