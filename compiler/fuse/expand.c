@@ -27,16 +27,17 @@ static kd_value expanded(kd_build *b, kd_op op, const kd_node *n, kd_value x) {
 }
 
 /* p log p; log p may be -inf only where p is 0. */
-static kd_value entropy(kd_build *b, const kd_node *softmax, kd_value p, kd_value x) {
+static kd_value p_log_p(kd_build *b, const kd_node *softmax, kd_value p, kd_value x) {
   double least = kd__type_of(b->g, p)->dtype == KD_F32 ? -(double)FLT_MAX : -DBL_MAX;
   return kd__b_op2(b, KD_OP_MUL, p, kd__b_op2(b, KD_OP_MAX, expanded(b, KD_OP_LOG_SOFTMAX, softmax, x), kd__b_const_like(b, least, p)));
 }
 
 /* The softmax or log-softmax that a node is made of, where it is to be made another way. */
 static const kd_node *made_of(const kd_graph *g, const kd_node *n) {
-  if (n->op != KD_OP_EXP && !(n->op == KD_OP_XLOGY && n->in[0] == n->in[1])) return NULL;
-  const kd_node *d = &g->node.v[g->def.v[n->in[0]]];
-  return d->op == (n->op == KD_OP_EXP ? KD_OP_LOG_SOFTMAX : KD_OP_SOFTMAX) && short_enough(g, d) ? d : NULL;
+  const kd_node *d = n->nin ? &g->node.v[g->def.v[n->in[0]]] : NULL;
+  if (n->op == KD_OP_EXP) return d->op == KD_OP_LOG_SOFTMAX && short_enough(g, d) ? d : NULL;
+  if (n->op != KD_OP_XLOGY || n->in[0] != n->in[1]) return NULL;
+  return d->op == KD_OP_EXP ? made_of(g, d) : d->op == KD_OP_SOFTMAX && short_enough(g, d) ? d : NULL;
 }
 
 /* An infinite maximum is the result itself; that of -inf alone, and NaN, come out the same either way. */
@@ -54,7 +55,7 @@ kd_graph *kd__fuse_expand(kd_graph *g) {
     for (uint32_t k = 0; k < n->nin; k++) KD_PUSH(g->arena, in, map[n->in[k]]);
     const kd_node *from = made_of(g, n);
     bool simpler = (n->op == KD_OP_SOFTMAX || n->op == KD_OP_LOG_SOFTMAX || n->op == KD_OP_LOGSUMEXP) && short_enough(g, n);
-    kd_value v = from && n->op == KD_OP_EXP ? expanded(&b, KD_OP_SOFTMAX, from, map[from->in[0]]) : from ? entropy(&b, from, in.v[0], map[from->in[0]])
+    kd_value v = from && n->op == KD_OP_EXP ? expanded(&b, KD_OP_SOFTMAX, from, map[from->in[0]]) : from ? p_log_p(&b, from, in.v[0], map[from->in[0]])
                : simpler ? expanded(&b, (kd_op)n->op, n, in.v[0]) : kd__graph_add(to, (kd_op)n->op, in.v, n->nin, n->attr, n->origin, NULL);
     for (uint32_t k = 0; k < n->nout; k++) map[n->out + k] = v + k;
   }

@@ -16,6 +16,7 @@ typedef struct kd__cluster {
   bool writes;                                   /* a slot is written from it */
   uint8_t real;                                  /* element type of its reals, or KD_DTYPE_COUNT */
   uint32_t refused;                              /* the last one that it could not be merged with */
+  uint32_t again;                                /* times that it tried one again */
   KD_VEC(uint32_t) node;                         /* in order */
   kd__space *space;
   size_t emitted;                                /* while the new graph is made: see build.c */

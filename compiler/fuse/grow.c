@@ -2,7 +2,8 @@
  * reading that operand; groups between which a node stands, and groups that read the same values, become one. */
 #include "compiler/fuse/fuse.h"
 
-enum { WORTH_SHARING = 4096, SMALL = 4096 };     /* bytes of what two groups both read; points of the largest value of a small group */
+/* Bytes of what two groups both read; points of the largest value of a small group; how often a group tries again. */
+enum { WORTH_SHARING = 4096, SMALL = 4096, MOST_AGAIN = 1 };
 
 int64_t kd__fuse_bytes(const kd_graph *g, kd_value v) {
   const kd_type *t = kd__type_of(g, v);
@@ -126,6 +127,7 @@ static uint32_t merge(kd__fuser *f, uint32_t a, uint32_t b, kd_value shared) {
   if (!s || (shared && count_ways(s, shared) > 1) || !kd__cluster_raise(f, a, y->level, b)) {
     if (s) kd__fuse_free_space(f, s);
     x->refused = b, y->refused = a;
+    if (s) x->again = y->again = MOST_AGAIN;     /* in a cycle they will always be */
     return 0;
   }
   x->into = b;
@@ -209,6 +211,13 @@ static void begin(kd__fuser *f, uint32_t node, bool group, uint8_t real) {
   k->group = take(f, node, node);
 }
 
+/* Two that could not be merged have a node between them now, which may tell that axes are the same. */
+static void meet_again(kd__cluster *x, kd__cluster *y, uint32_t a, uint32_t b) {
+  if ((x->refused != b && y->refused != a) || x->again == MOST_AGAIN || y->again == MOST_AGAIN) return;
+  x->again++, y->again++;
+  x->refused = y->refused = 0;
+}
+
 static void place(kd__fuser *f, uint32_t node) {
   const kd_node *n = &f->g->node.v[node];
   uint32_t near[3], many, at = 0;
@@ -231,7 +240,7 @@ static void place(kd__fuser *f, uint32_t node) {
   for (uint32_t i = 0; i < many; i++) {
     uint32_t a = kd__cluster_of(f, near[i]), b = kd__cluster_of(f, node);
     if (i == at || a == b) continue;
-    f->cluster[a].refused = f->cluster[b].refused = 0;       /* they have the node between them now */
+    meet_again(&f->cluster[a], &f->cluster[b], a, b);
     merge(f, a, b, 0);
   }
   share_reads(f, node);
