@@ -115,6 +115,37 @@ bool kd__shape_scatter(const kd__shape_call *c) {
   return true;
 }
 
+/* --- products of gathered rows -------------------------------------------------------------------------------------------- */
+
+bool kd__shape_index_order(const kd__shape_call *c) {
+  int64_t rows = kd__shape_int(c, "rows"), part = kd__shape_int(c, "part");
+  if (!kd__need_dtype(c, 0, KD__SET(KD_I64))) return false;
+  if (c->in[0]->rank != 2) return kd__no(c, "operand 1, the index, has rank %d, not 2", c->in[0]->rank);
+  if (rows < 1 || rows > INT32_MAX || c->in[0]->dim[1] > INT32_MAX) return kd__no(c, "%lld rows of %lld places: neither may leave 1..2^31-1", (long long)rows, (long long)c->in[0]->dim[1]);
+  if (part < 1 || (part & (part - 1))) return kd__no(c, "part is %lld, no power of 2", (long long)part);
+  c->out[0] = *c->in[0];
+  c->out[1] = (kd_type){ .dtype = KD_I64, .rank = 2, .dim = { c->in[0]->dim[0], (rows - 1) / part + 2 } };
+  return true;
+}
+
+/* Vectors or weights, a table, entries and bounds of an order. */
+static bool picked(const kd__shape_call *c) {
+  if (!kd__need_dtype(c, 0, KD__REAL) || !kd__need_dtype(c, 1, KD__REAL) || !kd__need_dtype(c, 2, KD__SET(KD_I64)) || !kd__need_dtype(c, 3, KD__SET(KD_I64))) return false;
+  if (c->in[0]->dtype != c->in[1]->dtype) return kd__no(c, "operands 1 and 2 have different element types");
+  for (uint32_t i = 0; i < 4; i++)
+    if (c->in[i]->rank != 2) return kd__no(c, "operand %u has rank %d, not 2", i + 1, c->in[i]->rank);
+  const kd_type *v = c->in[0], *entry = c->in[2], *bound = c->in[3];
+  int64_t want = c->op == KD_OP_GATHER_DOT ? c->in[1]->dim[1] : entry->dim[1];
+  if (bound->dim[0] != entry->dim[0] || bound->dim[1] < 2) return kd__no(c, "operand 4 is not where the parts of operand 3 begin");
+  if (v->dim[0] != entry->dim[0] || v->dim[1] != want)
+    return kd__no(c, "operand 1 is [%lld,%lld]; table and index ask for [%lld,%lld]", (long long)v->dim[0], (long long)v->dim[1], (long long)entry->dim[0], (long long)want);
+  *c->out = *v;
+  c->out->dim[1] = c->op == KD_OP_GATHER_DOT ? entry->dim[1] : c->in[1]->dim[1];
+  return true;
+}
+bool kd__shape_gather_dot(const kd__shape_call *c) { return picked(c); }
+bool kd__shape_gather_sum(const kd__shape_call *c) { return picked(c); }
+
 /* --- order ------------------------------------------------------------------------------------------------------ */
 
 bool kd__shape_sort(const kd__shape_call *c) {

@@ -33,6 +33,7 @@ static double products(const kd_graph *g, const kd_node *n) {
     case KD_OP_MATMUL: return count(g, n->out) * (double)kd__type_of(g, n->in[0])->dim[kd__type_of(g, n->in[0])->rank - 1];
     case KD_OP_CONV: case KD_OP_CONV_POST: return count(g, n->out) * from(kd__type_of(g, n->in[1]), 1);
     case KD_OP_CONV_DATA: return count(g, n->in[0]) * from(kd__type_of(g, n->in[1]), 1);
+    case KD_OP_GATHER_DOT: case KD_OP_GATHER_SUM: return count(g, n->in[2]) * from(kd__type_of(g, n->in[1]), 1);
     case KD_OP_CONV_WEIGHT: return count(g, n->in[1]) * from(kd__type_of(g, n->out), 1);
     default: return 0;
   }

@@ -3,7 +3,7 @@
 #include "runtime/kernels/group.h"
 #include <math.h>
 
-enum { NOTHING, RESULT, OPERAND, PRODUCT, TAPS, WINDOW, SORTED, ALL, ROWS, ADDED };
+enum { NOTHING, RESULT, OPERAND, PRODUCT, TAPS, WINDOW, SORTED, ALL, ROWS, ADDED, PICKED };
 typedef struct row { uint8_t counted, touched; double flops, slots; } row;
 
 static const row table[KD_OP_COUNT] = {
@@ -87,7 +87,10 @@ static double touched(const kd_plan *p, const kd_plan_call *c) {
     bool there = base->place == to->place && base->offset == to->offset && base->slot == to->slot;
     n += bytes_of(&p->tensor[c->in[1]]) + 3 * bytes_of(&p->tensor[c->in[2]]) + (there ? 0 : bytes_of(base) + bytes_of(to));
   }
-  for (uint32_t i = 0; i < c->nin && how == ALL; i++) n += bytes_of(&p->tensor[c->in[i]]);
+  for (uint32_t i = 0; i < c->nin && (how == ALL || how == PICKED); i++) {
+    const kd_type *entry = i == 1 && how == PICKED ? in(p, c, 2) : NULL, *bound = entry ? in(p, c, 3) : NULL;
+    n += entry && bound->dim[1] == 2 ? count(entry) * below(in(p, c, 1)) * size_of(in(p, c, 1)) : bytes_of(&p->tensor[c->in[i]]);
+  }
   return n;
 }
 

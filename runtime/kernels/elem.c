@@ -177,10 +177,13 @@ bool kd__elem_checked_takes(const kd_call *c, const kd_kernel_settings *s) {
   return c->in[0].dtype == KD_I64 && kd__elem_basic(c->op, KD_I64);
 }
 
-static bool has_zero(const kd_tensor *t) {
+static bool has_zero(const kd_tensor *all) {
   kd__nest s;
-  int64_t pos[KD_MAX_RANK], off[1];
-  kd__nest_make(&s, 1, &t);
+  int64_t pos[KD_MAX_RANK], off[1], dim[KD_MAX_RANK];
+  kd_tensor one = *all, *t = &one;               /* what is repeated counts once */
+  for (int d = 0; d < all->rank; d++) dim[d] = all->stride[d] || all->dim[d] == 0 ? all->dim[d] : 1;
+  t->dim = dim;
+  kd__nest_make(&s, 1, (const kd_tensor *const[]){ t });
   kd__nest_seek(&s, 0, 0, pos, off);
   for (int64_t i = 0; i < s.count; i++, kd__nest_next(&s, 0, pos, off))
     if (((const int64_t *)t->data)[s.offset[0] + off[0]] == 0) return true;

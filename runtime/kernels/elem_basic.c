@@ -57,9 +57,42 @@ REMAINDER(DEFINE_PLAIN)
 
 /* i64, rounded down; a divisor of 0 never comes here, and -1 is apart since INT64_MIN / -1 does not fit. */
 #define FLOOR_DIV(u, v) ((v) == -1 ? (int64_t)(0 - (uint64_t)(u)) : (u) / (v) - ((u) % (v) != 0 && ((u) < 0) != ((v) < 0)))
-#define INTEGERS(X) \
-  X(IDIV, i64, int64_t, int64_t, FLOOR_DIV(u, v)) X(REM, i64, int64_t, int64_t, v == -1 ? 0 : (int64_t)((uint64_t)u - (uint64_t)FLOOR_DIV(u, v) * (uint64_t)v))
-INTEGERS(DEFINE_PLAIN)
+#define INTEGERS(X) X(IDIV, i64, int64_t, int64_t, ) X(REM, i64, int64_t, int64_t, )
+
+/* By one divisor d, 2 to 2^61: products with 1/d in double. The first quotient of a number of 63 bits is off by less than 2^12 in what is left, or by 1; the second
+ * by 1 at most. */
+#define BY_ONE(OP, expr) \
+  KD_CLONES static void by_one_##OP(int64_t n, int64_t *to, const int64_t *p, int64_t d) { \
+    const double each = 1.0 / (double)d; \
+    KD_IVDEP for (int64_t i = 0; i < n; i++) { \
+      int64_t first = (int64_t)((double)p[i] * each), left = (int64_t)((uint64_t)p[i] - (uint64_t)first * (uint64_t)d); \
+      int64_t second = (int64_t)((double)left * each), r = left - second * d, low = r < 0 ? -1 : r >= d ? 1 : 0, q = first + second + low; \
+      r -= low * d; \
+      (void)q; \
+      to[i] = expr; \
+    } \
+  }
+BY_ONE(IDIV, q)
+BY_ONE(REM, r)
+
+KD_CLONES static bool all_equal(int64_t n, const int64_t *q) {
+  uint64_t other = 0;
+  for (int64_t i = 1; i < n; i++) other |= (uint64_t)q[i] ^ (uint64_t)q[0];
+  return other == 0;
+}
+enum { SAME_DIVISOR = 256 };
+#define DIVIDE(OP, expr) \
+  static void run_##OP##_i64(int64_t n, void *o, const void *a, const void *b, const void *c) { \
+    (void)c; \
+    for (int64_t j = 0; j < n; j += SAME_DIVISOR) { \
+      int64_t *to = (int64_t *)o + j, m = n - j < SAME_DIVISOR ? n - j : SAME_DIVISOR; \
+      const int64_t *p = (const int64_t *)a + j, *q = (const int64_t *)b + j; \
+      if (q[0] >= 2 && q[0] < (int64_t)1 << 61 && all_equal(m, q)) by_one_##OP(m, to, p, q[0]); \
+      else KD_IVDEP for (int64_t i = 0; i < m; i++) { int64_t u = p[i], v = q[i]; to[i] = expr; } \
+    } \
+  }
+DIVIDE(IDIV, FLOOR_DIV(u, v))
+DIVIDE(REM, v == -1 ? 0 : (int64_t)((uint64_t)u - (uint64_t)FLOOR_DIV(u, v) * (uint64_t)v))
 
 #define SELECT(X) X(f32, uint32_t) X(f64, uint64_t) X(i64, uint64_t) X(u8, uint8_t) X(b8, uint8_t)
 #define DEFINE3(tn, T) \

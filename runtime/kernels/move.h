@@ -18,6 +18,14 @@ bool kd__index_takes(const kd_call *c, const kd_kernel_settings *s);
 void kd__gather_run(const kd_call *c, const kd_exec *x);
 void kd__scatter_run(const kd_call *c, const kd_exec *x);
 
+/* rows.c */
+bool kd__rows_order_takes(const kd_call *c, const kd_kernel_settings *s);
+void kd__rows_order_run(const kd_call *c, const kd_exec *x);
+bool kd__rows_takes(const kd_call *c, const kd_kernel_settings *s);
+void kd__rows_dot_run(const kd_call *c, const kd_exec *x);
+size_t kd__rows_sum_scratch(const kd_call *c, const kd_kernel_settings *s);
+void kd__rows_sum_run(const kd_call *c, const kd_exec *x);
+
 /* sort.c */
 bool kd__sort_takes(const kd_call *c, const kd_kernel_settings *s);
 size_t kd__sort_scratch(const kd_call *c, const kd_kernel_settings *s);

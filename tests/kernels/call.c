@@ -157,6 +157,12 @@ static bool positive(const t_case *c, uint32_t i) {
     default: return false;
   }
 }
+/* Operands of gather_dot and gather_sum that fit each other: entries in any order, each place once; parts of equal length. */
+static double order(const t_case *c, uint32_t i, int64_t at, uint64_t *state) {
+  int64_t places = c->in[2].dim[1], parts = c->in[3].dim[1] - 1;
+  if (i == 3) return (double)(at % (parts + 1) * places / parts);
+  return (double)(t_random(state) % (uint64_t)c->in[1].dim[0]) * 0x1p32 + (double)(places - 1 - at % places);
+}
 void t_fill(t_tensor *o, const t_case *c, uint32_t i, bool special, uint64_t *state) {
   static const double odd[] = { NAN, INFINITY, -INFINITY, 0.0, -0.0, 1e-40, -1e-40, 1e30, -1e30, 88.9, -104.0, 1.0, -1.0 };
   int64_t n = t_count(&o->t);
@@ -177,6 +183,8 @@ void t_fill(t_tensor *o, const t_case *c, uint32_t i, bool special, uint64_t *st
       v = (double)(t_random(state) % (uint64_t)rows);
       if (c->op != KD_OP_GATHER && c->attr[1].u.i && t_random(state) % 5 == 0) v = -1;
     }
+    if (c->op == KD_OP_INDEX_ORDER) v = (double)(t_random(state) % (uint64_t)c->attr[0].u.i);
+    if ((c->op == KD_OP_GATHER_DOT || c->op == KD_OP_GATHER_SUM) && i >= 2) v = order(c, i, k, state);
     put(&o->t, to.at, v);
   }
 }

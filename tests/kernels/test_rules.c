@@ -63,8 +63,8 @@ static void corners(void **state) {
 /* --- faults ------------------------------------------------------------------------------------------------------------------------- */
 static kd_fault fault_of(const char *op, const char *in, const char *out, const char *attrs, const double *a, const double *b, const double *v, int threads) {
   t_case c;
-  t_tensor in_[T_MAX], out_[1];
-  kd_tensor operand[T_MAX];
+  t_tensor in_[T_MAX], out_[T_MAX];
+  kd_tensor operand[T_MAX], result[T_MAX];
   const double *from[3] = { a, b, v };
   uint64_t state = 1;
   kd_fault fault = { 0 };
@@ -77,12 +77,12 @@ static kd_fault fault_of(const char *op, const char *in, const char *out, const 
     if (t_count(&in_[i].t) <= MOST) set(&in_[i], from[i]);
     operand[i] = in_[i].t;
   }
-  t_make(out_, &c.out[0], T_DENSE, false, &state);
-  if (t_count(&in_[1].t) > MOST) ((int64_t *)in_[1].t.data)[t_count(&in_[1].t) - 2] = (int64_t)b[0];
-  kd_call call = { .op = c.op, .nin = c.nin, .nout = 1, .in = operand, .out = &out_[0].t, .attr = c.attr };
+  for (uint32_t i = 0; i < c.nout; i++) t_make(&out_[i], &c.out[i], T_DENSE, false, &state), result[i] = out_[i].t;
+  if (c.nin > 1 && t_count(&in_[1].t) > MOST) ((int64_t *)in_[1].t.data)[t_count(&in_[1].t) - 2] = (int64_t)b[0];
+  kd_call call = { .op = c.op, .nin = c.nin, .nout = c.nout, .in = operand, .out = result, .attr = c.attr };
   kd__kernel_find(&call, &set_)->run(&call, &x);
   for (uint32_t i = 0; i < c.nin; i++) t_free(&in_[i]);
-  t_free(out_);
+  for (uint32_t i = 0; i < c.nout; i++) t_free(&out_[i]);
   return fault;
 }
 static void faults(void **state) {
@@ -102,10 +102,43 @@ static void faults(void **state) {
   assert_true(f.set && f.value == 900 && f.position == 39998);
   f = fault_of("gather", "f32[3,2] i64[2]", "f32[2,2]", "batch=0", a, beyond, NULL, 1);
   assert_true(f.set && f.value == 9000000000000000000 && f.position == 1);
+  f = fault_of("index_order", "i64[1,3]", "i64[1,3] i64[1,2]", "rows=3 part=4", b, NULL, NULL, 1);
+  assert_true(f.set && f.op == KD_OP_GATHER && f.value == 3 && f.limit == 3 && f.position == 1);
+  f = fault_of("index_order", "i64[3,1]", "i64[3,1] i64[3,4]", "rows=3 part=1", skip, NULL, NULL, 1);
+  assert_true(f.set && f.op == KD_OP_GATHER && f.value == -1 && f.limit == 3 && f.position == 1);
   f = fault_of("idiv", "i64[3] i64[3]", "i64[3]", "", a, b, NULL, 1);
   assert_true(f.set && f.op == KD_OP_IDIV && f.value == 1);
   f = fault_of("rem", "i64[3] i64[3]", "i64[3]", "", b, a, NULL, 1);
   assert_false(f.set);
+}
+
+__extension__ typedef __int128 wide;
+/* Whole numbers of any size by one divisor: multiplied by its reciprocal, corrected twice. */
+static void one_divisor(void **state) {
+  static const int64_t by[] = { 2, 3, 7, 10, 50000, 65536, 1000003, (int64_t)1 << 40, ((int64_t)1 << 61) - 1, (int64_t)1 << 61, INT64_MAX, 1, -1, -7, INT64_MIN };
+  enum { N = 700 };
+  static int64_t x[N], q[N];
+  const int64_t dim[1] = { N }, along[1] = { 1 }, none[1] = { 0 };
+  uint64_t seed = 5;
+  (void)state;
+  for (size_t k = 0; k < sizeof by / sizeof by[0]; k++) {
+    int64_t d = by[k];
+    for (int i = 0; i < N; i++) {
+      x[i] = (int64_t)(t_random(&seed) >> (i % 3 ? i % 64 : 0));
+      if (i % 3 == 1) x[i] = -x[i];
+      if (i % 5 == 0) x[i] = (int64_t)((uint64_t)(x[i] / (d == -1 ? 1 : d)) * (uint64_t)d - (uint64_t)(i % 2));          /* multiples, and just below */
+    }
+    x[0] = INT64_MAX, x[1] = INT64_MIN, x[2] = 0, x[3] = -1;
+    for (int op = 0; op < 2; op++) {
+      kd_tensor in[2] = { { x, dim, along, KD_I64, 1 }, { &d, dim, none, KD_I64, 1 } }, out = { q, dim, along, KD_I64, 1 };
+      kd_call c = { .op = op ? KD_OP_REM : KD_OP_IDIV, .nin = 2, .nout = 1, .in = in, .out = &out };
+      kd__kernel_find(&c, &(kd_kernel_settings){ .threads = 1 })->run(&c, &(kd_exec){ .threads = 1 });
+      for (int i = 0; i < N; i++) {
+        wide low = (wide)x[i] / d - ((wide)x[i] % d != 0 && (x[i] < 0) != (d < 0)), want = op ? (wide)x[i] - low * d : low;
+        if (q[i] != (int64_t)want) fail_msg("%s of %lld by %lld is %lld", op ? "rem" : "idiv", (long long)x[i], (long long)d, (long long)q[i]);
+      }
+    }
+  }
 }
 
 /* --- copies --------------------------------------------------------------------------------------------------------------------------- */
@@ -274,7 +307,7 @@ static void libraries(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(corners), cmocka_unit_test(faults), cmocka_unit_test(copies), cmocka_unit_test(accuracy), cmocka_unit_test(worth_a_team),
+  const struct CMUnitTest tests[] = { cmocka_unit_test(corners), cmocka_unit_test(faults), cmocka_unit_test(one_divisor), cmocka_unit_test(copies), cmocka_unit_test(accuracy), cmocka_unit_test(worth_a_team),
                                        cmocka_unit_test(libraries), cmocka_unit_test(copies_are_renewed) };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -161,6 +161,7 @@ static void random_graphs_are_rich(void **state) {
   }
   for (int op = 0; op < KD_OP_COUNT; op++) {
     bool skipped = op == KD_OP_CONV_DATA || op == KD_OP_CONV_WEIGHT || op == KD_OP_SUM_POOL_DATA || op == KD_OP_CONV_POST || op == KD_OP_GROUP ||
+                   op == KD_OP_INDEX_ORDER || op == KD_OP_GATHER_DOT || op == KD_OP_GATHER_SUM ||
                    op == KD_OP_RANDOM_NORMAL || op == KD_OP_RANDOM_BITS;
     if (!skipped && seen[op] == 0) fail_msg("no random graph has %s", kd__op_info((kd_op)op)->name);
   }
