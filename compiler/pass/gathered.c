@@ -48,8 +48,9 @@ static rows rows_of(const kd_graph *g, kd_value v) {
 
 /* A matrix product in which operand `side` is rows, and the other a vector for each of their matrices. */
 static bool match(const kd_graph *g, const kd_node *n, int side, product *p) {
+  if (n->op != KD_OP_MATMUL) return false;
   const kd_type *other = kd__type_of(g, n->in[1 - side]);
-  if (n->op != KD_OP_MATMUL || other->dim[other->rank - (side ? 2 : 1)] != 1) return false;
+  if (other->dim[other->rank - (side ? 2 : 1)] != 1) return false;
   *p = (product){ rows_of(g, n->in[side]), side, false };
   p->dot = p->r.exchanged == (side == 1);        /* summed over are columns on the left, rows on the right */
   return p->r.fit;

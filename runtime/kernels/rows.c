@@ -8,6 +8,11 @@
 #include "runtime/kernels/par.h"
 #include "runtime/kernels/vec.h"
 
+#if defined(__clang__)
+#define UNROLLED _Pragma("clang loop unroll(full)")
+#else
+#define UNROLLED _Pragma("GCC unroll 16")
+#endif
 enum { UNITS = 16, SHORT = 64, NEAR = 8, FAR = 24, LINES = 32 };      /* entries ahead: with parts, without; cache lines of a row that are asked for */
 
 static bool row_major(const kd_tensor *t) { return t->stride[1] == 1 && t->stride[0] == t->dim[1]; }
@@ -88,25 +93,25 @@ KD_INLINE void ask(const stretch *s, int64_t i) {
 #define FIXED(N) \
   KD_CLONES static void dots_##N(const stretch *s) { \
     kd__v16 v[N]; \
-    _Pragma("GCC unroll 16") for (int j = 0; j < N; j++) v[j] = KD__LOAD16(s->v + 16 * j); \
+    UNROLLED for (int j = 0; j < N; j++) v[j] = KD__LOAD16(s->v + 16 * j); \
     for (int64_t i = s->begin; i < s->end; i++) { \
       const float *r = s->x + (s->entry[i] >> 32) * s->row; \
       ask(s, i); \
       kd__v16 even = v[0] * KD__LOAD16(r), odd = v[1] * KD__LOAD16(r + 16); \
-      _Pragma("GCC unroll 16") for (int j = 2; j < N; j += 2) even += v[j] * KD__LOAD16(r + 16 * j), odd += v[j + 1] * KD__LOAD16(r + 16 * j + 16); \
+      UNROLLED for (int j = 2; j < N; j += 2) even += v[j] * KD__LOAD16(r + 16 * j), odd += v[j + 1] * KD__LOAD16(r + 16 * j + 16); \
       s->out[(int64_t)(uint32_t)s->entry[i] * s->step] = KD__SUM16(even + odd); \
     } \
   } \
   KD_CLONES static void sums_##N(const stretch *s) { \
     kd__v16 sum[N]; \
-    _Pragma("GCC unroll 16") for (int j = 0; j < N; j++) sum[j] = KD__LOAD16(s->out + 16 * j); \
+    UNROLLED for (int j = 0; j < N; j++) sum[j] = KD__LOAD16(s->out + 16 * j); \
     for (int64_t i = s->begin; i < s->end; i++) { \
       const float *r = s->x + (s->entry[i] >> 32) * s->row; \
       float w = s->v[(int64_t)(uint32_t)s->entry[i] * s->step]; \
       ask(s, i); \
-      _Pragma("GCC unroll 16") for (int j = 0; j < N; j++) sum[j] += w * KD__LOAD16(r + 16 * j); \
+      UNROLLED for (int j = 0; j < N; j++) sum[j] += w * KD__LOAD16(r + 16 * j); \
     } \
-    _Pragma("GCC unroll 16") for (int j = 0; j < N; j++) KD__STORE16(s->out + 16 * j, sum[j]); \
+    UNROLLED for (int j = 0; j < N; j++) KD__STORE16(s->out + 16 * j, sum[j]); \
   }
 FIXED(4)
 FIXED(8)

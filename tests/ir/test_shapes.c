@@ -97,12 +97,12 @@ static void odd_operands(void **state) {
     uint64_t r = kd__mix(i, 1);
     kd_op op = (kd_op)(r % KD_OP_COUNT);
     const kd_op_info *info = kd__op_info(op);
-    kd_type in[3], out[8];
-    const kd_type *types[3];
+    kd_type in[4], out[8];
+    const kd_type *types[4];
     int64_t list[KD_MAX_ATTRS][KD_MAX_RANK];
     kd_attr attr[KD_MAX_ATTRS];
-    for (int k = 0; k < 3; k++) {
-      in[k] = (kd_type){ .dtype = (uint8_t)(kd__mix(i, (uint64_t)k + 2) % KD_DTYPE_COUNT), .rank = (uint8_t)(kd__mix(i, (uint64_t)k + 5) % 5) };
+    for (int k = 0; k < 4; k++) {
+      in[k] = (kd_type){ .dtype = (uint8_t)(kd__mix(i, (uint64_t)k + 200) % KD_DTYPE_COUNT), .rank = (uint8_t)(kd__mix(i, (uint64_t)k + 204) % 5) };
       for (int d = 0; d < in[k].rank; d++) in[k].dim[d] = dims[kd__mix(i, (uint64_t)(k * 16 + d) + 9) % (i % 2 ? 5 : 7)];
       types[k] = &in[k];
     }
