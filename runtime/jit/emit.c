@@ -36,11 +36,23 @@ static uint32_t depth_of(const kdj_emit *e, const kdj_nest *n, uint32_t i) {
   return depth;
 }
 
-static void emit_root(kdj_emit *e, const kdj_nest *n, uint32_t i) {
+static void emit_root(kdj_emit *e, uint32_t i) {
   const kd_group_ins *v = &e->s->ins[i].v;
   if (v->kind == KD_GROUP_STORE) kdj_emit_store(e, i);
   else if (v->kind == KD_GROUP_CHECK) kdj_emit_check(e, i);
-  else if (is_reduction(v)) kdj_acc_point(e, n, i);
+  else if (is_reduction(v)) kdj_acc_point(e, i);
+}
+
+/* --- rows side by side ----------------------------------------------------------------------------------------------------------------------- */
+/* Each has its own values, positions and sums; loops are shared. All that is made for one is made for the others next to it. */
+static void set_way(kdj_emit *e, uint32_t w) {
+  e->way[e->w].aside = e->aside;
+  e->w = w, e->val = e->way[w].val, e->base = e->way[w].base, e->row = e->way[w].row, e->aside = e->way[w].aside;
+  for (uint32_t a = 0; a < e->s->g.rank; a++)
+    if (e->s->row_axes >> a & 1) e->at[a] = e->way[w].at[a];
+}
+static void rounds(kdj_emit *e) {
+  for (uint32_t w = 0; w < e->ways; w++) set_way(e, w), kdj_acc_round(e);
 }
 
 /* Values first: a store may go to where one of them was read. */
@@ -69,16 +81,16 @@ static void along(kdj_emit *e, const kdj_nest *n, uint32_t depth, int64_t count,
   int64_t strip = last && kdj_acc_strips(e) ? (KDJ_SINGLE / KDJ_MAX_LANES) * step : count * step, whole = count * step / strip * strip;
   if (strip >= count * step) {
     blocks(e, n, depth, kdj_int(e, 0), kdj_int(e, count * step), step);
-    if (last) kdj_acc_round(e, n);
+    if (last) rounds(e);
     return;
   }
   kdj_loop l = kdj_loop_begin(e, kdj_int(e, 0), kdj_int(e, whole), strip);
   blocks(e, n, depth, l.i, LLVMBuildNSWAdd(e->b, l.i, kdj_int(e, strip), ""), step);
-  kdj_acc_round(e, n);
+  rounds(e);
   kdj_loop_end(e, &l);
   if (whole < count * step) {
     blocks(e, n, depth, kdj_int(e, whole), kdj_int(e, count * step), step);
-    kdj_acc_round(e, n);
+    rounds(e);
   }
 }
 
@@ -90,8 +102,12 @@ static LLVMValueRef rest_mask(kdj_emit *e) {
 
 static void walk(kdj_emit *e, const kdj_nest *n, uint32_t depth) {
   const kdj_shape *s = e->s;
-  kdj_acc_enter(e, n, depth);
-  if (depth > 0 || n->n == 0) values_at(e, n, depth);
+  for (uint32_t w = 0; w < e->ways; w++) {
+    set_way(e, w);
+    kdj_acc_enter(e, depth);
+    if (depth > 0 || n->n == 0) values_at(e, n, depth);
+    for (size_t r = 0; depth == n->n && r < n->root.n; r++) emit_root(e, n->root.v[r]);
+  }
   if (depth < n->n) {
     uint32_t a = n->order[depth];
     bool last = depth + 1 == n->n;
@@ -102,13 +118,11 @@ static void walk(kdj_emit *e, const kdj_nest *n, uint32_t depth) {
         e->at[a] = kdj_int(e, s->nvec * s->lanes), e->mask = rest_mask(e), e->active = s->rest;
         walk(e, n, depth + 1);
         e->mask = NULL, e->active = e->lanes;
-        kdj_acc_round(e, n);
+        rounds(e);
       }
     }
-  } else {
-    for (size_t r = 0; r < n->root.n; r++) emit_root(e, n, n->root.v[r]);
   }
-  kdj_acc_leave(e, n, depth);
+  for (uint32_t w = 0; w < e->ways; w++) set_way(e, w), kdj_acc_leave(e, depth);
 }
 
 static void emit_nest(kdj_emit *e, const kdj_nest *n) {
@@ -124,32 +138,36 @@ static void emit_scope(kdj_emit *e, uint8_t scope) {
   for (uint32_t i = 0; i < s->g.nins; i++)
     if (s->ins[i].phase > most) most = s->ins[i].phase;
   for (uint32_t phase = 0; phase <= most; phase++) {
-    for (uint32_t i = 0; i < s->g.nins; i++)
-      if (s->ins[i].live && s->ins[i].scope == scope && s->ins[i].phase == phase && !is_reduction(&s->ins[i].v)) emit_value(e, i);
+    for (uint32_t i = 0; i < s->g.nins * e->ways; i++) {
+      const kdj_ins *p = &s->ins[i / e->ways];
+      if (!p->live || p->scope != scope || p->phase != phase || is_reduction(&p->v)) continue;
+      set_way(e, i % e->ways);
+      emit_value(e, i / e->ways);
+    }
     for (size_t k = 0; k < s->nest.n; k++)
       if (s->nest.v[k].scope == scope && s->nest.v[k].phase == phase) emit_nest(e, &s->nest.v[k]);
   }
 }
 
 /* Positions along the axes of rows, and where the operands begin there. */
-static void enter_row(kdj_emit *e, LLVMValueRef *origin, LLVMValueRef row) {
+static void enter_row(kdj_emit *e, LLVMValueRef *origin, uint32_t w, LLVMValueRef row) {
   const kdj_shape *s = e->s;
   LLVMValueRef left = row;
   uint32_t rest = s->row_axes;
-  e->row = row;
+  e->way[w].row = row;
   for (uint32_t a = s->g.rank; a-- > 0;) {
     if (!(s->row_axes >> a & 1)) continue;
     rest &= ~(1u << a);
     LLVMValueRef n = kdj_int(e, s->g.size[a]);
-    e->at[a] = rest ? LLVMBuildURem(e->b, left, n, "") : left;
+    e->way[w].at[a] = rest ? LLVMBuildURem(e->b, left, n, "") : left;
     if (rest) left = LLVMBuildUDiv(e->b, left, n, "");
   }
   for (uint32_t o = 0; o < s->g.nin + s->g.nout; o++) {
     LLVMTypeRef t = kdj_stored(e, (kd_dtype)s->g.dtype[o], false);
-    e->base[o] = origin[o];
+    e->way[w].base[o] = origin[o];
     for (uint32_t a = 0; a < s->g.rank; a++)
       if ((s->row_axes >> a & 1) && s->g.stride[o][a] != 0)
-        e->base[o] = kdj_gep(e, t, e->base[o], LLVMBuildNSWMul(e->b, e->at[a], kdj_int(e, s->g.stride[o][a]), ""));
+        e->way[w].base[o] = kdj_gep(e, t, e->way[w].base[o], LLVMBuildNSWMul(e->b, e->way[w].at[a], kdj_int(e, s->g.stride[o][a]), ""));
   }
 }
 
@@ -195,7 +213,13 @@ static void emit_body(kdj_emit *e) {
   emit_scope(e, KDJ_ENTRY);
   LLVMValueRef from = s->cut_vec ? kdj_int(e, 0) : e->begin, to = s->cut_vec ? kdj_int(e, s->rows) : e->end;
   kdj_loop l = kdj_loop_begin(e, from, to, 1);
-  enter_row(e, origin, l.i);
+  if (s->ways > 1) l.i = LLVMBuildNSWMul(e->b, l.i, kdj_int(e, s->ways), "");
+  for (uint32_t w = s->ways; w-- > 0;) {
+    for (uint32_t i = 0; i < s->g.nins; i++) e->way[w].val[i] = e->way[0].val[i];
+    enter_row(e, origin, w, w ? LLVMBuildNSWAdd(e->b, l.i, kdj_int(e, w), "") : l.i);
+  }
+  e->ways = s->ways;
+  set_way(e, 0);
   if (s->v_outer) {
     emit_scope(e, KDJ_ROW);
     emit_blocks(e);
@@ -213,13 +237,17 @@ LLVMValueRef kdj_emit_function(kdj_emit *e, const kdj_shape *s, const char *name
   e->fn = LLVMAddFunction(e->m, name, LLVMFunctionType(LLVMVoidTypeInContext(e->c), arg, 6, false));
   e->args = LLVMGetParam(e->fn, 0), e->begin = LLVMGetParam(e->fn, 1), e->end = LLVMGetParam(e->fn, 2);
   e->slot = LLVMGetParam(e->fn, 3), e->lane = LLVMGetParam(e->fn, 4), e->scratch = LLVMGetParam(e->fn, 5);
-  e->val = KD_NEWN(e->a, LLVMValueRef, s->g.nins + 1);
-  e->base = KD_NEWN(e->a, LLVMValueRef, s->g.nin + s->g.nout + 1);
+  for (uint32_t w = 0; w < s->ways; w++) {
+    e->way[w].val = KD_NEWN(e->a, LLVMValueRef, s->g.nins + 1), e->way[w].base = KD_NEWN(e->a, LLVMValueRef, s->g.nin + s->g.nout + 1);
+    for (uint32_t a = 0; a < KD_GROUP_AXES; a++) e->way[w].at[a] = kdj_int(e, 0);
+  }
+  e->ways = 1, e->w = 0;                         /* what all rows share is made as if for the first of them */
   for (int k = 0; k < 3; k++) e->fin[k] = KD_NEWN(e->a, LLVMValueRef, s->final.n + 1);
   for (uint32_t a = 0; a < KD_GROUP_AXES; a++) e->at[a] = kdj_int(e, 0);
   e->entry = LLVMAppendBasicBlockInContext(e->c, e->fn, "entry");
   LLVMBasicBlockRef body = LLVMAppendBasicBlockInContext(e->c, e->fn, "body");
   LLVMPositionBuilderAtEnd(e->b, body);
+  set_way(e, 0);
   emit_body(e);
   LLVMBuildRetVoid(e->b);
   LLVMPositionBuilderAtEnd(e->b, e->entry);

@@ -13,7 +13,7 @@ typedef struct kdj_acc {
   bool along, whole, rounds;                     /* final: results lie along the lanes, or there is but one; lo goes to hi */
   int32_t final;                                 /* or -1 */
   bool aside;                                    /* of a spread: the sum of distances from the mean, which rounding leaves */
-  LLVMValueRef lo, hi;
+  LLVMValueRef lo[KDJ_WAYS], hi[KDJ_WAYS];
 } kdj_acc;
 
 typedef struct kdj_emit {
@@ -23,6 +23,7 @@ typedef struct kdj_emit {
   LLVMBuilderRef b;
   LLVMValueRef fn, args, begin, end, slot, lane, scratch, helpers;
   LLVMBasicBlockRef entry;
+  bool scales;                                   /* the processor multiplies by powers of two */
   LLVMTypeRef i1, i8, i32, i64, f32, f64, ptr;
   uint32_t lanes, active;                        /* of a vector; those that count: fewer in the last one */
   LLVMValueRef mask;                             /* NULL: all */
@@ -30,6 +31,8 @@ typedef struct kdj_emit {
   LLVMValueRef *base;                            /* of operands: the pointer for this outer point, without the vectors' axis */
   LLVMValueRef at[KD_GROUP_AXES];                /* the position along each axis; of the vectors' axis: of lane 0 */
   LLVMValueRef row, aside;
+  uint32_t ways, w;                              /* rows side by side, and the one at hand: what of the above is its own stands in `way` */
+  struct { LLVMValueRef *val, *base, at[KD_GROUP_AXES], row, aside; } way[KDJ_WAYS];
   LLVMValueRef *fin[3];                          /* of final reductions with one result: the chunk's part so far */
   KD_VEC(kdj_acc) acc;                           /* of the nest at hand */
   kd__arena *a;
@@ -84,10 +87,10 @@ LLVMValueRef kdj_helped(kdj_emit *e, kdj_helper h, LLVMValueRef a, LLVMValueRef 
 
 /* --- reductions (emit_reduce.c) */
 void kdj_acc_open(kdj_emit *e, const kdj_nest *n);
-void kdj_acc_enter(kdj_emit *e, const kdj_nest *n, uint32_t depth);
-void kdj_acc_point(kdj_emit *e, const kdj_nest *n, uint32_t ins);
-void kdj_acc_round(kdj_emit *e, const kdj_nest *n);
-void kdj_acc_leave(kdj_emit *e, const kdj_nest *n, uint32_t depth);
+void kdj_acc_enter(kdj_emit *e, uint32_t depth);
+void kdj_acc_point(kdj_emit *e, uint32_t ins);
+void kdj_acc_round(kdj_emit *e);
+void kdj_acc_leave(kdj_emit *e, uint32_t depth);
 bool kdj_acc_strips(const kdj_emit *e);
 void kdj_final_open(kdj_emit *e);
 void kdj_final_close(kdj_emit *e);

@@ -54,7 +54,7 @@ static LLVMValueRef cast(kdj_emit *e, kd_dtype from, kd_dtype to, LLVMValueRef a
 static LLVMValueRef extreme(kdj_emit *e, bool max, bool real, LLVMValueRef a, LLVMValueRef b) {
   if (!real) return choose(e, icmp(e, max ? LLVMIntSGT : LLVMIntSLT, a, b), a, b);
   LLVMValueRef more = fcmp(e, max ? LLVMRealOGT : LLVMRealOLT, a, b), none = fcmp(e, LLVMRealUNO, a, a);
-  return choose(e, LLVMBuildOr(e->b, more, none, ""), a, b);
+  return choose(e, none, a, choose(e, more, a, b));
 }
 
 /* Rounded down; a divisor of 0 gives 0 and is told; INT64_MIN / -1 would not fit, so -1 is apart. */

@@ -48,9 +48,10 @@ static V poly(const mx *m, V x, const double *c, int n) {
 /* --- exponentials --------------------------------------------------------------------------------------------------------------------------- */
 static const double exp_poly[] = { 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1 };
 /* n as a number and as an integer, and r = x - n log 2. */
-static V reduce(const mx *m, V x, V *n_bits) {
+static V reduce(const mx *m, V x, V *n_bits, V *number) {
   V t = fma1(m, x, k(m, 1.44269504088896341), k(m, 12582912.0)), n = sub(m, t, k(m, 12582912.0));
   V r = fma1(m, n, k(m, -0.693359375), x);
+  *number = n;
   *n_bits = isub(m, bits(m, t), ki(m, 0x4b400000));
   return fma1(m, n, k(m, 2.12194440e-4), r);
 }
@@ -58,17 +59,41 @@ static V held(const mx *m, V x, double lo, double hi) {
   x = sel(m, cmp(m, LLVMRealOGT, x, k(m, hi)), k(m, hi), x);
   return sel(m, cmp(m, LLVMRealOLT, x, k(m, lo)), k(m, lo), x);
 }
+/* Lanes from..from+n-1. */
+static V part_of(const mx *m, V a, unsigned from, unsigned n) {
+  V lane[KDJ_MAX_LANES];
+  for (unsigned j = 0; j < n; j++) lane[j] = LLVMConstInt(m->e->i32, from + j, false);
+  return LLVMBuildShuffleVector(m->e->b, a, LLVMGetUndef(LLVMTypeOf(a)), LLVMConstVector(lane, n), "");
+}
+/* a 2^n in one instruction, a vector of the processor at a time. */
+static V scaled(const mx *m, V a, V n) {
+  unsigned lanes = LLVMGetVectorSize(LLVMTypeOf(a));
+  if (lanes > 16) {
+    V lo = scaled(m, part_of(m, a, 0, lanes / 2), part_of(m, n, 0, lanes / 2)), hi = scaled(m, part_of(m, a, lanes / 2, lanes / 2), part_of(m, n, lanes / 2, lanes / 2));
+    V lane[KDJ_MAX_LANES];
+    for (unsigned j = 0; j < lanes; j++) lane[j] = LLVMConstInt(m->e->i32, j, false);
+    return LLVMBuildShuffleVector(m->e->b, lo, hi, LLVMConstVector(lane, lanes), "");
+  }
+  LLVMTypeRef mask = lanes == 16 ? LLVMInt16TypeInContext(m->e->c) : m->e->i8;
+  V arg[5] = { a, n, LLVMGetUndef(LLVMTypeOf(a)), LLVMConstAllOnes(mask), LLVMConstInt(m->e->i32, 4, false) };
+  const char *name = lanes == 16 ? "llvm.x86.avx512.mask.scalef.ps.512" : lanes == 8 ? "llvm.x86.avx512.mask.scalef.ps.256" : "llvm.x86.avx512.mask.scalef.ps.128";
+  return kdj_call(m->e, name, NULL, 0, arg, lanes == 16 ? 5 : 4);
+}
 /* `low`: if not NULL, what the result lacks by rounding. */
 static V expf_low(const mx *m, V x, V *low) {
-  V n, r = reduce(m, held(m, x, -104.5, 89.0), &n);
+  V n, number, r = reduce(m, held(m, x, -104.5, 89.0), &n, &number);
   V s = fma1(m, poly(m, r, exp_poly, 6), mul(m, r, r), r), p = add(m, s, k(m, 1));
+  if (m->e->scales && kdj_is_vec(x) && LLVMGetVectorSize(m->t) >= 4) {
+    if (low) *low = scaled(m, sub(m, s, sub(m, p, k(m, 1))), number);
+    return scaled(m, p, number);
+  }
   V h = LLVMBuildAShr(m->e->b, n, ki(m, 1), ""), half[2] = { real(m, shl(m, iadd(m, h, ki(m, 127)), 23)), real(m, shl(m, iadd(m, isub(m, n, h), ki(m, 127)), 23)) };
   if (low) *low = mul(m, mul(m, sub(m, s, sub(m, p, k(m, 1))), half[0]), half[1]);
   return mul(m, mul(m, p, half[0]), half[1]);
 }
 static V expf_of(const mx *m, V x) { return expf_low(m, x, NULL); }
 static V expm1f_of(const mx *m, V x) {
-  V n, r = reduce(m, held(m, x, -30.0, 89.0), &n);
+  V n, number, r = reduce(m, held(m, x, -30.0, 89.0), &n, &number);
   V p = fma1(m, poly(m, r, exp_poly, 6), mul(m, r, r), r);
   V s = real(m, shl(m, iadd(m, n, ki(m, 126)), 23));
   return mul(m, fma1(m, s, p, sub(m, s, k(m, 0.5))), k(m, 2));

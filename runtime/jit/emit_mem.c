@@ -116,7 +116,8 @@ void kdj_emit_store(kdj_emit *e, uint32_t i) {
 
 static LLVMValueRef buffer_place(kdj_emit *e, const kdj_buffer *b) {
   LLVMTypeRef t = kdj_stored(e, (kd_dtype)b->dtype, false);
-  LLVMValueRef at = kdj_int(e, 0), p = kdj_gep(e, e->i8, e->scratch, kdj_int(e, b->at));
+  bool own = e->s->ins[b->ins].scope != KDJ_ENTRY;         /* else all rows share it */
+  LLVMValueRef at = kdj_int(e, 0), p = kdj_gep(e, e->i8, e->scratch, kdj_int(e, b->at + (int64_t)(own ? e->w * e->s->way_bytes : 0)));
   for (uint32_t a = 0; a < e->s->g.rank; a++)
     if (b->axes >> a & 1) at = plus(e, at, times(e, e->at[a], b->stride[a] * (b->vec ? e->s->lanes : 1)));
   return kdj_gep(e, t, p, at);

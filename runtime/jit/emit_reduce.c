@@ -15,7 +15,7 @@ static LLVMValueRef combine(kdj_emit *e, kd_op op, LLVMValueRef m, LLVMValueRef 
   if (op == KD_OP_SUM) return real ? LLVMBuildFAdd(e->b, m, x, "") : LLVMBuildAdd(e->b, m, x, "");
   if (!real) return LLVMBuildSelect(e->b, LLVMBuildICmp(e->b, max ? LLVMIntSGT : LLVMIntSLT, x, m, ""), x, m, "");
   LLVMValueRef more = LLVMBuildFCmp(e->b, max ? LLVMRealOGT : LLVMRealOLT, x, m, ""), none = LLVMBuildFCmp(e->b, LLVMRealUNO, x, x, "");
-  return LLVMBuildSelect(e->b, LLVMBuildOr(e->b, more, none, ""), x, m, "");
+  return LLVMBuildSelect(e->b, none, x, LLVMBuildSelect(e->b, more, x, m, ""), "");      /* the inner one is one instruction */
 }
 static LLVMValueRef neutral(kd_op op, LLVMTypeRef t, bool real) {
   if (op == KD_OP_SUM || op == KD_OP_ANY) return LLVMConstNull(t);
@@ -148,9 +148,9 @@ static void open_one(kdj_emit *e, const kdj_nest *n, uint32_t i, bool aside) {
   if (moments) c.home = n->n;                    /* each element by itself */
   else if (c.home < n->n) {
     LLVMTypeRef t = kdj_type(e, (kd_dtype)s->ins[c.x].v.dtype, c.vec);
-    c.lo = kdj_alloca(e, t);
+    for (uint32_t w = 0; w < e->ways; w++) c.lo[w] = kdj_alloca(e, t);
     c.rounds = single && (c.final >= 0 ? !(c.along && s->final.v[c.final].tiled) : trailing > (c.across ? KDJ_SINGLE : 256));
-    if (c.rounds) c.hi = c.whole ? e->fin[0][c.final] : kdj_alloca(e, kdj_like(e, e->f64, LLVMConstNull(t)));
+    for (uint32_t w = 0; c.rounds && w < e->ways; w++) c.hi[w] = c.whole ? e->fin[0][c.final] : kdj_alloca(e, kdj_like(e, e->f64, LLVMConstNull(t)));
   }
   KD_PUSH(e->a, e->acc, c);
 }
@@ -172,13 +172,12 @@ static void clear(kdj_emit *e, const kdj_acc *c, LLVMValueRef place) {
   LLVMTypeRef t = LLVMGetAllocatedType(place), one = LLVMGetTypeKind(t) == LLVMVectorTypeKind ? LLVMGetElementType(t) : t;
   LLVMBuildStore(e->b, neutral(c->op, t, one == e->f32 || one == e->f64), place);
 }
-void kdj_acc_enter(kdj_emit *e, const kdj_nest *n, uint32_t depth) {
-  (void)n;
+void kdj_acc_enter(kdj_emit *e, uint32_t depth) {
   for (size_t k = 0; k < e->acc.n; k++) {
     const kdj_acc *c = &e->acc.v[k];
-    if (c->home != depth || !c->lo) continue;
-    clear(e, c, c->lo);
-    if (c->rounds && !c->whole) clear(e, c, c->hi);
+    if (c->home != depth || !c->lo[0]) continue;
+    clear(e, c, c->lo[e->w]);
+    if (c->rounds && !c->whole) clear(e, c, c->hi[e->w]);
   }
 }
 
@@ -247,32 +246,29 @@ static void add_point(kdj_emit *e, const kdj_acc *c) {
   if (c->final >= 0 && v->op == KD_OP_MOMENTS) add_moments(e, c, x);
   else {
     if (c->across && e->mask) x = LLVMBuildSelect(e->b, e->mask, x, neutral(c->op, LLVMTypeOf(x), is_real(x)), "");
-    if (c->lo) update(e, c->op, c->lo, x);
+    if (c->lo[0]) update(e, c->op, c->lo[e->w], x);
     else result(e, c, x);
   }
   if (cond) kdj_if_end(e, &f);
 }
-void kdj_acc_point(kdj_emit *e, const kdj_nest *n, uint32_t i) {
-  (void)n;
+void kdj_acc_point(kdj_emit *e, uint32_t i) {
   for (size_t k = 0; k < e->acc.n; k++)
     if (e->acc.v[k].ins == i) add_point(e, &e->acc.v[k]);
 }
 
 static LLVMValueRef content(kdj_emit *e, LLVMValueRef place) { return LLVMBuildLoad2(e->b, LLVMGetAllocatedType(place), place, ""); }
-void kdj_acc_round(kdj_emit *e, const kdj_nest *n) {
-  (void)n;
+void kdj_acc_round(kdj_emit *e) {
   for (size_t k = 0; k < e->acc.n; k++) {
     const kdj_acc *c = &e->acc.v[k];
     if (!c->rounds) continue;
-    update(e, KD_OP_SUM, c->hi, to_slot(e, content(e, c->lo)));
-    clear(e, c, c->lo);
+    update(e, KD_OP_SUM, c->hi[e->w], to_slot(e, content(e, c->lo[e->w])));
+    clear(e, c, c->lo[e->w]);
   }
 }
-void kdj_acc_leave(kdj_emit *e, const kdj_nest *n, uint32_t depth) {
-  (void)n;
+void kdj_acc_leave(kdj_emit *e, uint32_t depth) {
   for (size_t k = 0; k < e->acc.n; k++) {
     const kdj_acc *c = &e->acc.v[k];
-    if (c->home != depth || !c->lo || (c->rounds && c->whole)) continue;
-    result(e, c, content(e, c->rounds ? c->hi : c->lo));
+    if (c->home != depth || !c->lo[0] || (c->rounds && c->whole)) continue;
+    result(e, c, content(e, c->rounds ? c->hi[e->w] : c->lo[e->w]));
   }
 }

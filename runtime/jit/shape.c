@@ -332,6 +332,24 @@ static void choose_lanes(kdj_shape *s, uint32_t cost) {
   s->rest = s->v >= 0 ? (uint32_t)(n % s->lanes) : 0;
 }
 
+/* Rows side by side, where a row's reductions are short beside the time that their results take to come: the processor then works on the others. Each
+ * makes the code longer; what lies in the caches must still do so. A unit is so many rows. */
+static uint32_t choose_ways(const kdj_shape *s, uint32_t widest) {
+  bool waits = false;
+  int64_t bytes = 0;
+  for (uint32_t i = 0; i < s->g.nins; i++) {
+    const kdj_ins *p = &s->ins[i];
+    uint32_t axes = inner_of(s, p->points);
+    waits |= (p->v.kind == KD_GROUP_REDUCE || p->v.kind == KD_GROUP_SPREAD) && !p->final && axes;
+    if (p->v.kind == KD_GROUP_LOAD || p->v.kind == KD_GROUP_STORE || p->buffer >= 0) bytes += kdj_points(&s->g, axes) * (int64_t)kd__dtype_size((kd_dtype)p->v.dtype);
+  }
+  for (size_t k = 0; k < s->final.n; k++) waits &= !s->final.v[k].tiled;
+  if (!waits || s->v_outer || s->v < 0) return 1;
+  uint32_t ways = KDJ_WAYS;
+  while (ways > 1 && (s->rows % ways != 0 || s->rows / ways < 16 || ways * widest > 400 || ways * bytes > (ways > 2 ? 1 << 15 : 1 << 19))) ways /= 2;
+  return ways;
+}
+
 static void make_chunks(kdj_shape *s, double cost) {
   int64_t blocks = s->v_outer ? s->nvec + (s->rest != 0) : 1, turns = 1;
   int64_t want = (int64_t)(cost / CHUNK_COST), most = MOST_CHUNKS;
@@ -342,7 +360,7 @@ static void make_chunks(kdj_shape *s, double cost) {
   }
   while (most > 1 && most * s->slots > 131072) most /= 2;
   s->cut_vec = s->v_outer && s->rows < FEW_ROWS && s->rows < blocks && (!tiled || s->rows * turns <= KDJ_SINGLE) && !moments;
-  s->units = s->cut_vec ? blocks : s->rows;
+  s->units = s->cut_vec ? blocks : s->rows / s->ways;
   if (tiled && !s->cut_vec) s->tile = FEW_ROWS / turns > 1 ? FEW_ROWS / turns : 1;
   int64_t chunks = want < 1 ? 1 : want > most ? most : want;
   if (chunks > s->units) chunks = s->units;
@@ -357,7 +375,7 @@ static void place_buffers(kdj_shape *s) {
     b->at = at;
     at += ((b->count + KDJ_MAX_LANES) * (b->vec ? s->lanes : 1) * (int64_t)kd__dtype_size((kd_dtype)b->dtype) + 63) / 64 * 64;
   }
-  s->scratch = (size_t)at;
+  s->way_bytes = (size_t)at, s->scratch = s->ways * s->way_bytes;
 }
 
 static void copy_group(kdj_shape *s, const kd_group *g, kd__arena *a) {
@@ -394,6 +412,7 @@ kdj_shape *kdj_shape_make(const kd_group *g, kd__arena *a, char *why, size_t n) 
   for (uint32_t i = 0; i < g->nins && !m->failed; i++)
     if (s->ins[i].v.kind == KD_GROUP_REDUCE && s->ins[i].final) make_final(m, i);
   make_stores(m);
+  s->ways = choose_ways(s, widest);
   make_chunks(s, cost);
   place_buffers(s);
   return m->failed ? NULL : s;

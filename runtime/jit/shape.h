@@ -8,7 +8,7 @@
 #include "runtime/kernels/jit.h"
 
 enum { KDJ_ENTRY, KDJ_ROW, KDJ_UNIT, KDJ_SCOPES };
-enum { KDJ_MAX_LANES = 64, KDJ_SINGLE = 4096 };  /* KDJ_SINGLE: most elements summed in single precision */
+enum { KDJ_MAX_LANES = 64, KDJ_SINGLE = 4096, KDJ_WAYS = 4 };         /* KDJ_SINGLE: most elements summed in single precision; KDJ_WAYS: most rows at once */
 
 typedef struct kdj_ins {
   kd_group_ins v;                                /* axes as this code maker numbers them */
@@ -40,6 +40,7 @@ typedef struct kdj_shape {
   uint32_t lanes, rest;                          /* of the last one, if it is not whole: its lanes */
   uint32_t row_axes, inner;                      /* masks */
   int64_t rows;
+  uint32_t ways;                                 /* rows that a unit walks side by side, so that the chain of one is not waited for */
   bool cut_vec;                                  /* units are blocks of v, not rows */
   KD_VEC(kdj_nest) nest;
   KD_VEC(kdj_buffer) buffer;
@@ -48,7 +49,7 @@ typedef struct kdj_shape {
   int32_t *final_of;                             /* instruction -> index of final, or -1 */
   int64_t (*kept)[KD_GROUP_AXES];                /* of each final: the stride of its results along an axis */
   int64_t units, chunks, tile, slots, nlanes;
-  size_t scratch;
+  size_t scratch, way_bytes;                     /* of all ways; what one of them has for itself */
 } kdj_shape;
 
 /* NULL with a reason: a group that this code maker does not take. All memory comes from the arena. */
