@@ -1,6 +1,8 @@
 /* group_plan.c: nodes get memory and become steps. */
 #include "runtime/kernels/group_plan.h"
 
+enum { AHEAD_FROM = 1 << 18, AHEAD_ALL = 1 << 22, AHEAD_STEPS = 6 };     /* bytes of an operand; of all together; steps */
+
 static bool bit(uint32_t m, uint32_t a) { return m >> a & 1; }
 static int64_t element(const kd__node *v) { return (int64_t)kd__dtype_size((kd_dtype)v->v.dtype); }
 static int64_t line(int64_t n) { return (n + 63) / 64 * 64; }
@@ -334,6 +336,34 @@ static void make_walks(kd__tiling *t, uint32_t phases) {
   t->p->walk = all.v, t->p->walks = (uint32_t)all.n;
 }
 
+/* Operands of which a tile reads one piece of memory. Groups without pieces walk along their last axis of several tiles. What is small is in the
+ * cache already, and few steps leave no time in which memory would else have been idle: there asking takes longer than it saves. */
+static void find_ahead(kd__tiling *t) {
+  kd__tile_program *p = t->p;
+  kd__tile_ahead *ahead = kd__arena_get(t->a, (t->g->nin + 1u) * sizeof *ahead);
+  int64_t all = 0;
+  int along = -1;
+  for (uint32_t a = 0; a < p->rank; a++)
+    if (bit(t->multi, a)) along = (int)a;
+  for (uint32_t o = 0; o < t->g->nin && along >= 0 && !p->pieces; o++) {
+    int64_t size = (int64_t)kd__dtype_size((kd_dtype)t->g->dtype[o]), dense = 1, whole = 1;
+    bool read = false, one = t->stride[o][along] != 0;
+    for (uint32_t i = 0; i < t->g->nins; i++) read |= t->g->ins[i].kind == KD_GROUP_LOAD && t->g->ins[i].operand == o;
+    for (int a = (int)p->rank - 1; a >= 0; a--) {
+      int64_t s = t->stride[o][a];
+      if (s != 0) whole *= p->size[a];
+      if (p->tile[a] == 1 || s == 0) continue;
+      if (s != dense) one = false;
+      dense *= p->tile[a];
+    }
+    if (!read || !one || whole * size < AHEAD_FROM) continue;
+    ahead[p->nahead++] = (kd__tile_ahead){ 2 + o, p->tile[along] * t->stride[o][along] * size, dense * size };
+    all += whole * size;
+  }
+  p->ahead = ahead;
+  if (all < AHEAD_ALL || p->walks != 1 || p->walk[0].n < AHEAD_STEPS) p->nahead = 0;
+}
+
 static void compile(kd__tiling *t) {
   kd__tile_program *p = t->p;
   kd__tiling_axes(t);
@@ -350,6 +380,7 @@ static void compile(kd__tiling *t) {
   p->pool = t->pool.v;
   p->slot = t->slot.v, p->nslot = (uint32_t)t->slot.n;
   p->final = t->final.v, p->nfinal = (uint32_t)t->final.n;
+  find_ahead(t);
   p->memory += (size_t)line((int64_t)(p->nslot * 2 * sizeof(char *)));
 }
 

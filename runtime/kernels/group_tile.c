@@ -276,6 +276,16 @@ static void run_reduce(const state *t, const kd__tile_step *s, const kd__tile_ne
 }
 
 /* --- tiles ------------------------------------------------------------------------------------------------------------------------------- */
+/* Part i of n of what the next tile reads. */
+static void ask_for_next(const state *t, uint32_t i, uint32_t n) {
+  const kd__tile_program *p = t->w->p;
+  for (const kd__tile_ahead *h = p->ahead; h < p->ahead + p->nahead; h++) {
+    int64_t part = kd__ceil_div(h->bytes, n * (int64_t)64) * 64, to = kd__min(h->bytes, (i + 1) * part);
+    const char *at = t->at[h->slot] + h->jump;
+    for (int64_t k = i * part; k < to; k += 64) __builtin_prefetch(at + k);
+  }
+}
+
 static void run_list(state *t, const kd__tile_list *list) {
   t->next.share = kd__ceil_div(t->next.left ? t->next.left : 16, list->n + 1);
   for (uint32_t i = 0; i < list->n; i++) {
@@ -295,6 +305,7 @@ static void run_list(state *t, const kd__tile_list *list) {
       case KD__TILE_REDUCE: run_reduce(t, s, n, p); break;
     }
     if (t->next.left) fetch_next(t);
+    if (t->w->p->nahead) ask_for_next(t, i, list->n);
   }
 }
 

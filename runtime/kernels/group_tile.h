@@ -71,6 +71,9 @@ typedef struct kd__tile_final {
 } kd__tile_final;
 typedef struct kd__tile_result { uint32_t out; bool second; const int64_t *stride; } kd__tile_result;      /* stride: elements */
 
+/* What the next tile reads lies in memory right behind what this one does, or as far from it for each tile: it is asked for while this one is computed. */
+typedef struct kd__tile_ahead { uint32_t slot; int64_t jump, bytes; } kd__tile_ahead;
+
 /* Steps that are run together at each tile; pieces: the axes that they walk. */
 typedef struct kd__tile_list { const kd__tile_step *step; uint32_t n, pieces; } kd__tile_list;
 
@@ -87,6 +90,8 @@ typedef struct kd__tile_program {
   uint32_t walks;
   const kd__tile_slot *slot;
   uint32_t nslot;
+  const kd__tile_ahead *ahead;
+  uint32_t nahead;
   const kd__tile_final *final;
   uint32_t nfinal;
   size_t memory;                                 /* bytes of a thread */
