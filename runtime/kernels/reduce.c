@@ -75,10 +75,16 @@ size_t kd__reduce_scratch(const kd_call *c, const kd_kernel_settings *s) {
 /* --- reading -------------------------------------------------------------------------------------------------------------------- */
 /* Copies `rows` reduced positions from `first` on, `n` columns each (stride sn), to `to` without gaps. */
 static void gather(const kd__nest *red, const float *p, int64_t first, int64_t rows, int64_t n, int64_t sn, float *to) {
-  int64_t pos[KD_MAX_RANK], off[1];
-  kd__nest_seek(red, 0, first, pos, off);
-  for (int64_t r = 0; r < rows; r++, kd__nest_next(red, 0, pos, off))
-    for (int64_t j = 0; j < n; j++) *to++ = p[off[0] + j * sn];
+  int64_t pos[KD_MAX_RANK], off[1], by = red->rank ? red->stride[0][0] : 0;
+  for (int64_t r = 0; r < rows;) {
+    kd__nest_seek(red, 0, first + r, pos, off);
+    int64_t run = red->rank ? kd__min(rows - r, red->dim[0] - pos[0]) : 1;
+    const float *q = p + off[0];
+    r += run;
+    if (n == 1 && by == 1) { memcpy(to, q, sizeof *to * (size_t)run); to += run; continue; }
+    for (; run > 0; run--, q += by)
+      for (int64_t j = 0; j < n; j++) *to++ = q[j * sn];
+  }
 }
 
 static void reduce_row(const work *w, const float *p, int64_t begin, int64_t end, double *a, double *b) {
