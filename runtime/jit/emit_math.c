@@ -156,16 +156,17 @@ static V softplusf_of(const mx *m, V x) {
 }
 static V erff_of(const mx *m, V a) {
   static const double c[] = { -5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1, 1.28379166e-1 };
-  V t = absolute(m, a), s = mul(m, a, a);
+  static const double e[] = { 1.535336188e-4, 1.339887440e-3, 9.618437357e-3, 5.550332472e-2, 2.402264791e-1, 6.931472029e-1, 1 };
+  V t = absolute(m, a);
   t = sel(m, cmp(m, LLVMRealOGT, t, k(m, 4.2)), k(m, 4.2), t);
-  V r = fma1(m, k(m, -1.72853470e-5), t, k(m, 3.83197126e-4)), u = fma1(m, k(m, -3.88396438e-3), t, k(m, 2.42546219e-2)), v = mul(m, t, t);
-  r = fma1(m, r, v, u);
-  r = fma1(m, r, t, k(m, -1.06777877e-1));
-  r = fma1(m, r, t, k(m, -6.34846687e-1));
-  r = fma1(m, r, t, k(m, -1.28717512e-1));
-  r = fma1(m, r, t, neg(m, t));
-  V big = call2(m, "llvm.copysign", sub(m, k(m, 1), expf_of(m, r)), a);
-  return sel(m, cmp(m, LLVMRealOGT, t, k(m, 0.927734375)), big, fma1(m, poly(m, s, c, 6), a, a));
+  V s = mul(m, t, t), r = fma1(m, k(m, -2.49374844e-5), t, k(m, 5.52836593e-4)), u = fma1(m, k(m, -5.60337615e-3), t, k(m, 3.49920227e-2));
+  r = fma1(m, r, s, u);
+  r = fma1(m, r, t, k(m, -1.54047914e-1));
+  r = fma1(m, r, t, k(m, -9.15890167e-1));
+  r = fma1(m, r, t, k(m, -1.62839516));
+  V y = mul(m, r, t), w = add(m, y, k(m, 12582912.0)), f = sub(m, y, sub(m, w, k(m, 12582912.0)));
+  V big = sub(m, k(m, 1), real(m, iadd(m, bits(m, poly(m, f, e, 7)), shl(m, bits(m, w), 23))));
+  return call2(m, "llvm.copysign", sel(m, cmp(m, LLVMRealOGT, t, k(m, 0.927734375)), big, fma1(m, poly(m, s, c, 6), t, t)), a);
 }
 
 /* --- through functions over runs -------------------------------------------------------------------------------------------------------------- */

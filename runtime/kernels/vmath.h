@@ -112,26 +112,33 @@ KD_INLINE float kd__sigmoidf(float x) {
 
 KD_INLINE float kd__softplusf(float x) { return (x > 0.0f ? x : 0.0f) + kd__log1pf(kd__expf(-fabsf(x))); }
 
+/* Up to 0.93 a polynomial; above, 1 - 2^y with a polynomial for y: never below 2^-27, so its exponent is added as it is. */
 KD_INLINE float kd__erff(float a) {
-  float t = fabsf(a), s = a * a;
+  float t = fabsf(a);
   t = t > 4.2f ? 4.2f : t;                         /* erf is 1 there */
-  float r = -1.72853470e-5f * t + 3.83197126e-4f;
-  float u = -3.88396438e-3f * t + 2.42546219e-2f;
-  float v = t * t;
-  r = r * v + u;
-  r = r * t - 1.06777877e-1f;
-  r = r * t - 6.34846687e-1f;
-  r = r * t - 1.28717512e-1f;
-  r = r * t - t;
-  float big = copysignf(1.0f - kd__expf(r), a);
+  float s = t * t;
+  float r = -2.49374844e-5f * t + 5.52836593e-4f, u = -5.60337615e-3f * t + 3.49920227e-2f;
+  r = r * s + u;
+  r = r * t - 1.54047914e-1f;
+  r = r * t - 9.15890167e-1f;
+  r = r * t - 1.62839516f;
+  float y = r * t, m = y + KD__MAGIC, f = y - (m - KD__MAGIC);
+  float q = 1.535336188e-4f;
+  q = q * f + 1.339887440e-3f;
+  q = q * f + 9.618437357e-3f;
+  q = q * f + 5.550332472e-2f;
+  q = q * f + 2.402264791e-1f;
+  q = q * f + 6.931472029e-1f;
+  q = q * f + 1.0f;
+  float big = 1.0f - kd__from_bits(kd__bits(q) + (kd__bits(m) << 23));
   float p = -5.96761703e-4f;
   p = p * s + 4.99119423e-3f;
   p = p * s - 2.67681349e-2f;
   p = p * s + 1.12819925e-1f;
   p = p * s - 3.76125336e-1f;
   p = p * s + 1.28379166e-1f;
-  float small = p * a + a;
-  return t > 0.927734375f ? big : small;
+  p = p * t + t;
+  return copysignf(t > 0.927734375f ? big : p, a);
 }
 
 /* Floats as integers of the same order, NaN at the end that wins: so the largest of many is a reduction that vectorises. */
