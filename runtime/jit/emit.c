@@ -125,8 +125,31 @@ static void walk(kdj_emit *e, const kdj_nest *n, uint32_t depth) {
   for (uint32_t w = 0; w < e->ways; w++) set_way(e, w), kdj_acc_leave(e, depth);
 }
 
+/* The buffers of sums that are filled row by row: along the kept axes from n->order[depth] on. */
+static void clear_sums(kdj_emit *e, const kdj_nest *n, uint32_t depth) {
+  const kdj_shape *s = e->s;
+  if (depth == n->n) {
+    for (uint32_t w = 0; w < e->ways; w++) set_way(e, w), kdj_acc_clear(e);
+    return;
+  }
+  uint32_t a = n->order[depth];
+  bool vec = (int)a == s->v;
+  if (n->over >> a & 1) { clear_sums(e, n, depth + 1); return; }
+  if (!vec || s->nvec) {
+    kdj_loop l = kdj_loop_begin(e, kdj_int(e, 0), kdj_int(e, vec ? s->nvec * s->lanes : s->g.size[a]), vec ? s->lanes : 1);
+    e->at[a] = l.i;
+    clear_sums(e, n, depth + 1);
+    kdj_loop_end(e, &l);
+  }
+  if (!vec || !s->rest) return;
+  e->at[a] = kdj_int(e, s->nvec * s->lanes), e->mask = rest_mask(e), e->active = s->rest;
+  clear_sums(e, n, depth + 1);
+  e->mask = NULL, e->active = e->lanes;
+}
+
 static void emit_nest(kdj_emit *e, const kdj_nest *n) {
   kdj_acc_open(e, n);
+  if (n->by_rows) clear_sums(e, n, 0);
   walk(e, n, 0);
 }
 

@@ -10,6 +10,7 @@ typedef struct kdj_acc {
   uint32_t ins, x, home;                         /* the reduction; its operand */
   kd_op op;                                      /* how it adds up */
   bool vec, across;                              /* its operand has lanes; they are reduced too */
+  bool joins;                                    /* what it has so far stands in its buffer */
   bool along, whole, rounds;                     /* final: results lie along the lanes, or there is but one; lo goes to hi */
   int32_t final;                                 /* or -1 */
   bool aside;                                    /* of a spread: the sum of distances from the mean, which rounding leaves */
@@ -87,6 +88,7 @@ LLVMValueRef kdj_helped(kdj_emit *e, kdj_helper h, LLVMValueRef a, LLVMValueRef 
 
 /* --- reductions (emit_reduce.c) */
 void kdj_acc_open(kdj_emit *e, const kdj_nest *n);
+void kdj_acc_clear(kdj_emit *e);                 /* a place in the buffers of those that join there */
 void kdj_acc_enter(kdj_emit *e, uint32_t depth);
 void kdj_acc_point(kdj_emit *e, uint32_t ins);
 void kdj_acc_round(kdj_emit *e);

@@ -145,7 +145,8 @@ static void open_one(kdj_emit *e, const kdj_nest *n, uint32_t i, bool aside) {
   c.vec = kdj_vec(s, axes), c.across = c.vec && kdj_vec(s, mean->over);
   c.along = c.final >= 0 && c.vec && !c.across, c.whole = c.final >= 0 && v->axes == 0;
   bool single = v->dtype == KD_F32 && c.op == KD_OP_SUM, moments = c.final >= 0 && v->op == KD_OP_MOMENTS;
-  if (moments) c.home = n->n;                    /* each element by itself */
+  c.joins = n->by_rows;
+  if (moments || c.joins) c.home = n->n;         /* each element by itself */
   else if (c.home < n->n) {
     LLVMTypeRef t = kdj_type(e, (kd_dtype)s->ins[c.x].v.dtype, c.vec);
     for (uint32_t w = 0; w < e->ways; w++) c.lo[w] = kdj_alloca(e, t);
@@ -206,7 +207,8 @@ static void finish(kdj_emit *e, const kdj_acc *c, LLVMValueRef v) {
   if (s->ins[c->ins].buffer >= 0) kdj_buffer_store(e, c->ins, v);
 }
 static void result(kdj_emit *e, const kdj_acc *c, LLVMValueRef v) {
-  if (c->final >= 0) join_final(e, c, v);
+  if (c->joins) kdj_buffer_store(e, c->ins, combine(e, c->op, kdj_buffer_load(e, c->ins), v));
+  else if (c->final >= 0) join_final(e, c, v);
   else finish(e, c, v);
 }
 
@@ -254,6 +256,11 @@ static void add_point(kdj_emit *e, const kdj_acc *c) {
 void kdj_acc_point(kdj_emit *e, uint32_t i) {
   for (size_t k = 0; k < e->acc.n; k++)
     if (e->acc.v[k].ins == i) add_point(e, &e->acc.v[k]);
+}
+
+void kdj_acc_clear(kdj_emit *e) {
+  for (size_t k = 0; k < e->acc.n; k++)
+    kdj_buffer_store(e, e->acc.v[k].ins, LLVMConstNull(kdj_type(e, (kd_dtype)e->s->ins[e->acc.v[k].ins].v.dtype, true)));
 }
 
 static LLVMValueRef content(kdj_emit *e, LLVMValueRef place) { return LLVMBuildLoad2(e->b, LLVMGetAllocatedType(place), place, ""); }

@@ -133,8 +133,30 @@ static bool turn_final(kdj_shape *s) {
   return false;
 }
 
+/* An outer vectors' axis along which a large array is summed column by column becomes an inner one, so that it is read row by row (reads_rows of
+ * shape.c): where the other outer axes are enough to share the work. */
+static void keep_rows(kdj_shape *s) {
+  kd_group *g = &s->g;
+  uint32_t v = s->v >= 0 ? 1u << s->v : 0, cost = 0;
+  bool reads = false;
+  if (!(g->outer & v) || kdj_points(g, g->outer & ~v) < 16 || g->size[s->v] < 128 || g->size[s->v] > 4096) return;
+  for (uint32_t i = 0; i < g->nins; i++) {
+    const kd_group_ins *r = &s->ins[i].v;
+    cost += kdj_cost(r);
+    if (r->kind == KD_GROUP_REDUCE && (r->over & g->outer)) return;
+    if (r->kind != KD_GROUP_REDUCE) continue;
+    uint32_t domain = s->ins[r->in[0]].v.axes;
+    int64_t rows = kdj_points(g, r->over);
+    if (!(domain & v) || r->op != KD_OP_SUM || r->dtype != KD_F32 || rows < 4 || rows > 256) return;
+    for (uint32_t k = 0; k < i; k++)
+      reads |= s->ins[k].v.kind == KD_GROUP_LOAD && s->ins[k].v.axes == domain && (g->outer & ~domain) == 0 && kdj_points(g, domain) >= 1 << 18;
+  }
+  if (reads && cost <= 12) g->outer &= ~v;
+}
+
 void kdj_choose_axes(kdj_shape *s) {
   widen_outer(s);
   choose_vector_axis(s);
+  keep_rows(s);
   while (turn_final(s)) {}
 }

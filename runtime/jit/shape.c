@@ -74,8 +74,8 @@ static bool before(const kdj_nest *a, const kdj_nest *b) {
 /* Kept axes first, so that a reduction's result is complete when its loops end; of both the vectors' axis last. */
 static void set_order(const kdj_shape *s, kdj_nest *n) {
   n->n = 0;
-  for (int over = 0; over < 2; over++) {
-    uint32_t axes = over ? n->axes & n->over : n->axes & ~n->over;
+  for (int k = 0; k < 2; k++) {
+    uint32_t axes = (k == 1) != n->by_rows ? n->axes & n->over : n->axes & ~n->over;
     for (uint32_t a = 0; a < s->g.rank; a++)
       if ((axes >> a & 1) && (int)a != s->v) n->order[n->n++] = a;
     if (kdj_vec(s, axes)) n->order[n->n++] = (uint32_t)s->v;
@@ -219,6 +219,24 @@ static void find_told(maker *m) {
   }
 }
 
+/* Sums along columns whose operand is read once, row by row: a column at a time would touch a line of each row before the next one is asked for. */
+static bool reads_rows(const kdj_shape *s, const kdj_nest *n) {
+  uint32_t kept = n->axes & ~n->over;
+  int64_t rows = kdj_points(&s->g, n->over), results = kdj_points(&s->g, kept);
+  bool reads = false, fits = n->over && kdj_vec(s, kept) && rows >= 4 && rows <= 256 && results <= 4096 && s->g.size[s->v] >= 2 * s->lanes;
+  for (size_t r = 0; r < n->root.n && fits; r++) {
+    const kdj_ins *p = &s->ins[n->root.v[r]];
+    fits = p->v.kind == KD_GROUP_REDUCE && !p->final && p->buffer >= 0 && p->v.op == KD_OP_SUM && p->v.dtype == KD_F32 && inner_of(s, p->points) == n->axes;
+  }
+  for (size_t k = 0; k < n->need.n && fits; k++) {
+    const kd_group_ins *v = &s->ins[n->need.v[k] & ~(1u << 31)].v;
+    uint32_t axes = inner_of(s, v->axes);
+    fits = axes == n->axes || !kdj_vec(s, axes) || kdj_cost(v) <= 1;
+    reads |= v->kind == KD_GROUP_LOAD && axes == n->axes && s->g.stride[v->operand][s->v] == 1;
+  }
+  return fits && reads;
+}
+
 static void make_nests(maker *m) {
   kdj_shape *s = m->s;
   uint32_t n = s->g.nins, *first = KD_NEWN(m->a, uint32_t, n + 1), *here = KD_NEWN(m->a, uint32_t, n + 1);
@@ -264,6 +282,8 @@ static void make_nests(maker *m) {
         kdj_ins *p = &s->ins[i];
         KD_PUSH(m->a, t->need, p->buffer >= 0 && (first[i] != k + 1 || p->v.kind == KD_GROUP_REDUCE || p->v.kind == KD_GROUP_SPREAD) ? i | 1u << 31 : i);
       }
+    t->by_rows = reads_rows(s, t);
+    if (t->by_rows) set_order(s, t);
   }
 }
 

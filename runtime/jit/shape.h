@@ -27,6 +27,7 @@ typedef struct kdj_nest {
   uint8_t scope;
   uint16_t phase;
   uint32_t axes, over, n, order[KD_GROUP_AXES];  /* inner axes: a loop each; the innermost of them are reduced (over) */
+  bool by_rows;                                  /* what is reduced comes first: sums stand in their buffers, and memory is read in its order */
   KD_VEC(uint32_t) root;                         /* instructions, sorted */
   KD_VEC(uint32_t) need;                         /* values to be made or read from buffers here, sorted */
 } kdj_nest;
