@@ -12,23 +12,33 @@ enum { ROOM = 1 << 17 };
 typedef struct made { kd_graph *g; int64_t n, b, k, f; } made;
 enum { TABLE, INDEX, VECTOR, WEIGHT, SLOTS };
 
-/* sum(w * (x[index] v)) and its gradient for v, with the vector on the right or on the left, the index of one axis more or not. */
+/* v [*b,f] and rows [*b,k,f]: a matrix product, with the vector on the right or on the left, or a sum over a product. */
+static kd_value product_of(kd_build *b, kd_value rows, kd_value v, uint64_t seed) {
+  kd_type t = *kd__type_of(b->g, rows), result = t;
+  int r = t.rank;
+  int64_t perm[KD_MAX_RANK], kept[KD_MAX_RANK], column[KD_MAX_RANK], last = r - 1;
+  for (int d = 0; d < r; d++) perm[d] = kept[d] = d, column[d] = t.dim[d];
+  kept[r - 2] = r - 1, perm[r - 2] = r - 1, perm[r - 1] = r - 2;
+  if (seed % 4 == 3) return kd__b_reduce(b, KD_OP_SUM, kd__b_op2(b, KD_OP_MUL, kd__b_broadcast(b, v, t.dim, r, kept), rows), &last, 1);
+  column[r - 2] = seed & 1 ? 1 : t.dim[r - 1], column[r - 1] = seed & 1 ? t.dim[r - 1] : 1;
+  v = kd__b_reshape(b, v, column, r);
+  v = seed & 1 ? kd__b_matmul(b, v, kd__b_permute(b, rows, perm)) : kd__b_matmul(b, rows, v);
+  return kd__b_reshape(b, v, result.dim, r - 1);
+}
+
+/* sum(w * (x[index] v)) and its gradient for v, the index of one axis more or not. */
 static made build(kd__arena *a, uint64_t seed) {
   made m = { kd__graph_new(a), seed % 3 ? 3000 : 150, seed % 4 ? 6 : 1, 0, 16 + (int64_t)(seed * 7 % 40) };
   m.k = 3 * (1 << 16) / (m.b * m.f) + 1 + (int64_t)(seed % 5);
   kd_build b = { m.g, 1 };
-  bool left = seed & 1, deep = seed & 2 && m.b == 6;
-  int64_t two = deep ? 2 : m.b, rank = deep ? 2 : 1, index[3] = { two, 3, m.k }, v[4] = { two, 3 }, w[4] = { two, 3 };
-  index[rank] = m.k;
-  v[rank] = left ? 1 : m.f, v[rank + 1] = left ? m.f : 1, w[rank] = left ? 1 : m.k, w[rank + 1] = left ? m.k : 1;
-  kd_type table = { .dtype = KD_F32, .rank = 2, .dim = { m.n, m.f } }, it = { .dtype = KD_I64, .rank = (uint8_t)(rank + 1) }, vt = { .dtype = KD_F32, .rank = (uint8_t)(rank + 2) }, wt = vt;
-  memcpy(it.dim, index, (size_t)it.rank * sizeof *index), memcpy(vt.dim, v, (size_t)vt.rank * sizeof *v), memcpy(wt.dim, w, (size_t)wt.rank * sizeof *w);
+  bool deep = seed % 5 > 2 && m.b == 6;
+  int rank = deep ? 2 : 1;
+  kd_type table = { .dtype = KD_F32, .rank = 2, .dim = { m.n, m.f } }, it = { .dtype = KD_I64, .rank = (uint8_t)(rank + 1), .dim = { deep ? 2 : m.b, deep ? 3 : m.k, deep ? m.k : 0 } };
+  kd_type vt = it, wt = it;
+  vt.dtype = wt.dtype = KD_F32, vt.dim[rank] = m.f;
   kd_value x = kd__b_input(&b, TABLE, &table), i = kd__b_input(&b, INDEX, &it), vector = kd__b_input(&b, VECTOR, &vt), weight = kd__b_input(&b, WEIGHT, &wt), grad;
-  kd_value rows = kd__b_gather(&b, x, i, 0);
-  int64_t perm[4] = { 0, 1, 2, 3 }, axes[4] = { 0, 1, 2, 3 };
-  perm[rank] = rank + 1, perm[rank + 1] = rank;
-  kd_value product = left ? kd__b_matmul(&b, vector, kd__b_permute(&b, rows, perm)) : kd__b_matmul(&b, rows, vector);
-  kd_value loss = kd__b_reduce(&b, KD_OP_SUM, kd__b_op2(&b, KD_OP_MUL, product, weight), axes, (int)rank + 2);
+  kd_value product = product_of(&b, kd__b_gather(&b, x, i, 0), vector, seed);
+  kd_value loss = kd__b_reduce(&b, KD_OP_SUM, kd__b_op2(&b, KD_OP_MUL, product, weight), (int64_t[]){ 0, 1, 2 }, rank + 1);
   assert_true(kd__gradients(m.g, loss, &vector, 1, &grad, 1, NULL));
   kd__graph_result(m.g, "product", product);
   kd__graph_result(m.g, "grad", grad);
