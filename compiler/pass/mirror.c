@@ -1,6 +1,7 @@
 /* mirror.c: requires nothing, breaks nothing. G X + (X' G)' = (G + G') X, and X G + (G X')' = X (G + G'): what the gradient of a Gram matrix XX' comes to
- * takes one matrix product instead of two. It is done where G is symmetric itself (then it is 2 G X) or its columns are few beside what is contracted
- * (adding a matrix to its transpose is no cheap walk through memory), where nobody else reads the two products, and also where other terms stand between them: the
+ * takes one matrix product instead of two. It is done where G is symmetric itself (then it is 2 G X), where it is made element by element of symmetric
+ * matrices and of values for each row (then G' is made of values for each column), or where its columns are few beside what is contracted (adding a
+ * matrix to its transpose is no cheap walk through memory), where nobody else reads the two products, and also where other terms stand between them: the
  * order in which three terms are added changes then, which costs a rounding. */
 #include "compiler/pass/early.h"
 #include "compiler/pass/rebuild.h"
@@ -49,7 +50,29 @@ static bool is_symmetric(const kd_graph *g, kd_value v, int depth) {
   return true;
 }
 
-enum { FAR = 256 };                              /* contracted elements of the products that a transpose is worth */
+/* The transpose of what is made element by element of symmetric matrices and of values for each row or column: made alike, of the same matrices and of
+ * values for each column or row, so that no matrix is read across. 0: it is made of something else. `left`: how many nodes it may take. */
+static kd_value exchanged(kd__rebuild *r, kd_value v, int *left) {
+  kd_node n = *kd__node_of(r->old, v);
+  int rank = kd__type_of(r->old, v)->rank;
+  kd_build b = { r->g, n.origin };
+  kd_value in[3];
+  if (--*left < 0 || rank < 2) return 0;
+  if (is_symmetric(r->old, v, 1)) return r->to[v];
+  if (n.op == KD_OP_BROADCAST) {
+    int64_t axes[KD_MAX_RANK];
+    const kd_attr *to = &n.attr[1];
+    for (uint32_t d = 0; d < to->n; d++) axes[d] = to->u.list[d] >= rank - 2 ? 2 * rank - 3 - to->u.list[d] : to->u.list[d];
+    if (to->n > 1 && to->u.list[to->n - 2] >= rank - 2) return 0;
+    return kd__b_broadcast(&b, r->to[n.in[0]], kd__type_of(r->old, v)->dim, rank, axes);
+  }
+  if (kd__op_info((kd_op)n.op)->cls != KD_CLASS_ELEM || n.nin > sizeof in / sizeof in[0]) return 0;
+  for (uint32_t k = 0; k < n.nin; k++)
+    if (!(in[k] = exchanged(r, n.in[k], left))) return 0;
+  return kd__graph_add(r->g, (kd_op)n.op, in, n.nin, n.attr, n.origin, NULL);
+}
+
+enum { FAR = 256, NEAR = 16, MOST = 60 };                              /* contracted elements of the products that a transpose is worth, and that other elements are */
 
 /* The sum of two values as one product, or 0. */
 static kd_value joined(kd__rebuild *r, const kd_node *n, kd_value x, kd_value y) {
@@ -63,8 +86,11 @@ static kd_value joined(kd__rebuild *r, const kd_node *n, kd_value x, kd_value y)
   kd_value old = first ? p.left : p.right, g = r->to[old], other = r->to[first ? p.right : p.left];
   bool symmetric = is_symmetric(r->old, old, 8);
   const kd_type *t = kd__type_of(r->g, other);
-  if (!symmetric && t->dim[first ? t->rank - 1 : t->rank - 2] < FAR) return 0;
-  kd_value both = kd__b_op2(&b, KD_OP_ADD, g, symmetric ? g : kd__early_transpose(&b, g));
+  int64_t far = t->dim[first ? t->rank - 1 : t->rank - 2];
+  int most = MOST;
+  kd_value across = symmetric ? g : far >= NEAR ? exchanged(r, old, &most) : 0;
+  if (!across && far < FAR) return 0;
+  kd_value both = kd__b_op2(&b, KD_OP_ADD, g, across ? across : kd__early_transpose(&b, g));
   return first ? kd__b_matmul(&b, both, other) : kd__b_matmul(&b, other, both);
 }
 

@@ -65,11 +65,22 @@ static double sorted(const kd_plan *p, const kd_plan_call *c) {
   return count(t) * (n > 2 ? log2(n) : 1);
 }
 
+/* Of a matrix times its own transpose in single precision half is computed, in panels of 32 columns (matmul_gram.c): the part that is. */
+static double mirrored(const kd_plan *p, const kd_plan_call *c) {
+  const kd_plan_tensor *a = &p->tensor[c->in[0]], *b = &p->tensor[c->in[1]];
+  int r = a->type.rank;
+  if (a->place != b->place || a->slot != b->slot || a->offset != b->offset || a->type.dtype != KD_F32 || r < 2) return 1;
+  for (int d = 0; d < r; d++)
+    if (a->stride[d] != b->stride[d < r - 2 ? d : 2 * r - 3 - d] || a->type.dim[d] != b->type.dim[d < r - 2 ? d : 2 * r - 3 - d]) return 1;
+  double n = (double)a->type.dim[r - 2];
+  return n <= 32 ? 1 : 0.5 + 16 / n;
+}
+
 static double counted(const kd_plan *p, const kd_plan_call *c) {
   switch (table[c->op].counted) {
     case RESULT: return c->nout ? count(out(p, c, 0)) : 0;
     case OPERAND: return c->nin ? count(in(p, c, 0)) : 0;
-    case PRODUCT: { const kd_type *a = in(p, c, 0); return a->rank ? count(out(p, c, 0)) * (double)a->dim[a->rank - 1] : 0; }
+    case PRODUCT: { const kd_type *a = in(p, c, 0); return a->rank ? count(out(p, c, 0)) * (double)a->dim[a->rank - 1] * mirrored(p, c) : 0; }
     case TAPS: return taps(p, c);
     case WINDOW: return windows(p, c);
     case SORTED: return sorted(p, c);

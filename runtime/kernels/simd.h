@@ -7,11 +7,13 @@
 
 enum { KD__PANEL = 32, KD__TILE_IN = 6, KD__TILE_OUT = 4, KD__FREQ = KD__TILE_IN * KD__TILE_IN };
 
+/* Memory that will be wanted next: so many rows, `step` floats apart, of so many lines of 16 floats. */
+typedef struct kd__ahead { const float *at; int64_t rows, step, lines; } kd__ahead;
 /* C[m,n] = A[m,k] B[k,n], or C += A B. Element (i,p) of A is a[i*ars + p*aks]. B lies in panels of 32 columns: element (p,j) is
  * b[j/32*bps + p*bks + j%32]; a row-major matrix is one with bps = 32 and bks its row. `padded`: 32 columns of the last panel may be read.
  * C is row-major, or `turned`: element (i,j) at c[j*ldc + i]. Each element is a sum in the order of k, cut after every 256: its bits do not depend
- * on which rows and columns are computed together. */
-typedef struct kd__mm { int64_t m, n, k, ars, aks, bps, bks, ldc; bool add, padded, turned; } kd__mm;
+ * on which rows and columns are computed together. `then` is brought near meanwhile. */
+typedef struct kd__mm { int64_t m, n, k, ars, aks, bps, bks, ldc; bool add, padded, turned; kd__ahead then[2]; } kd__mm;
 
 /* A map with channels innermost: the place (y,x) of an image begins at (y*width + x)*c. A tile reaches from (y0,x0); parts outside are zeros, or
  * left out. Channels are multiples of 16. */
@@ -24,6 +26,8 @@ typedef struct kd__simd {
   void (*mm)(const kd__mm *g, const float *a, const float *b, float *c);
   /* Columns 0..n-1, at most 32, of B as one panel [k, 32], filled up with zeros; element (p,j) is b[p*row + j*col]. */
   void (*pack)(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, float *to);
+  /* Rows begin..end-1 of a symmetric matrix, of which the panels of 32 on the diagonal and above it are there: the others; begin is a multiple of 32. */
+  void (*mirror)(int64_t begin, int64_t end, float *c, int64_t ldc);
   /* `v` is the tile's row of frequency 0; that of frequency f is f*fs floats on. */
   void (*wino_in)(const kd__tile *t, const float *map, float *v, int64_t fs);            /* 6 x 6 of x: B' x B */
   void (*wino_grad)(const kd__tile *t, const float *map, float *v, int64_t fs);          /* 4 x 4 of dy: A dy A' */

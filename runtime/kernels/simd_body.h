@@ -55,6 +55,11 @@ static const NAME(block) NAME(blocks)[] = { NULL, NAME(block1), NAME(block2), NA
 #undef BLOCK
 
 enum { NAME(KC) = 256 };
+/* Asks the caches for some of what is wanted next, while a block is computed. */
+INL void NAME(fetch)(kd__ahead *w, int64_t rows) {
+  for (; rows > 0 && w->rows > 0; rows--, w->rows--, w->at += w->step)
+    for (int64_t l = 0; l < w->lines; l++) __builtin_prefetch(w->at + 16 * l, 0, 2);
+}
 /* `rows` rows of the panel at b, `n` of its columns, through a tile of their own where C has another form. */
 TARGET static void NAME(rows)(const kd__mm *g, int64_t rows, int64_t n, const float *a, const float *b, float *c) {
   float tile[ROWS * KD__PANEL];
@@ -79,11 +84,19 @@ TARGET static void NAME(bring)(const float *a, int64_t ars, int64_t aks, int64_t
       else memcpy(near, a, 8 * sizeof *near), memcpy(near + rows - 8, a + rows - 8, 8 * sizeof *near);         /* two that overlap */
     }
 }
+/* The rows of A that follow, where they lie pages apart: the processor does not foresee that they will be read. */
+INL kd__ahead NAME(next_rows)(const kd__mm *g, const float *a, int64_t rows) {
+  int64_t step = g->aks == 1 ? g->ars : g->ars == 1 ? g->aks : 0;
+  if (step < 4096) return (kd__ahead){ 0 };
+  return g->aks == 1 ? (kd__ahead){ a, rows, step, (g->k + 15) / 16 } : (kd__ahead){ a, g->k, step, 1 };
+}
 /* All rows, in blocks of nearly equal size, by some panels. */
 TARGET static void NAME(panels)(const kd__mm *g, const float *a, const float *b, float *c) {
   float near[ROWS * (NAME(KC) + 16)];
+  kd__ahead then[2] = { g->then[0], g->then[1] };
+  int64_t all = (g->m + ROWS - 1) / ROWS * ((g->n + KD__PANEL - 1) / KD__PANEL), each[2] = { (then[0].rows + all - 1) / all, (then[1].rows + all - 1) / all };
   int64_t parts = (g->m + ROWS - 1) / ROWS, next = KD__PANEL * (g->turned ? g->ldc : 1);
-  bool copy = g->n > 2 * KD__PANEL && g->k <= NAME(KC) && (g->aks == 1 ? g->ars % 512 == 0 : g->ars == 1);
+  bool copy = g->n > 2 * KD__PANEL && g->k <= NAME(KC) && (g->aks == 1 ? g->ars % 512 == 0 : g->ars == 1 && g->aks > KD__PANEL);
   for (int64_t q = 0, i = 0, rows; q < parts; q++, i += rows) {
     rows = (g->m - i + parts - q - 1) / (parts - q);
     kd__mm part = *g;
@@ -92,10 +105,14 @@ TARGET static void NAME(panels)(const kd__mm *g, const float *a, const float *b,
       NAME(bring)(from, g->ars, g->aks, rows, g->k, near);
       from = near, part.ars = g->aks == 1 ? NAME(KC) + 16 : 1, part.aks = g->aks == 1 ? 1 : ROWS;
     }
+    kd__ahead more = q + 1 < parts ? NAME(next_rows)(g, a + (i + rows) * g->ars, rows) : (kd__ahead){ 0 };
+    int64_t blocks = (g->n + KD__PANEL - 1) / KD__PANEL, share = (more.rows + blocks - 1) / blocks;
     const float *bp = b;
     float *cp = c + i * (g->turned ? 1 : g->ldc);
-    for (int64_t j = 0; j < g->n; j += KD__PANEL, bp += g->bps, cp += next)
+    for (int64_t j = 0; j < g->n; j += KD__PANEL, bp += g->bps, cp += next) {
+      NAME(fetch)(&more, share), NAME(fetch)(&then[0], each[0]), NAME(fetch)(&then[1], each[1]);
       NAME(rows)(&part, rows, g->n - j < KD__PANEL ? g->n - j : KD__PANEL, from, bp, cp);
+    }
   }
 }
 /* The last columns, where no more may be read: a panel of them with zeros. */
@@ -132,7 +149,7 @@ TARGET static void NAME(mm)(const kd__mm *g, const float *a, const float *b, flo
 #define HIGH(x, y) __builtin_shufflevector(x, y, 2, 6, 3, 7)
 #endif
 /* Each round interleaves rows i and i + WIDTH/2; after log2(WIDTH) rounds rows are columns. */
-TARGET static void NAME(turn)(const float *from, int64_t step, float *to) {
+TARGET static void NAME(turn)(const float *from, int64_t step, float *to, int64_t to_step) {
   VEC r[WIDTH], q[WIDTH];
   UNROLLED
   for (int i = 0; i < WIDTH; i++) r[i] = LOAD(from + i * step);
@@ -144,7 +161,7 @@ TARGET static void NAME(turn)(const float *from, int64_t step, float *to) {
     for (int i = 0; i < WIDTH; i++) r[i] = q[i];
   }
   UNROLLED
-  for (int i = 0; i < WIDTH; i++) STORE(to + i * KD__PANEL, r[i]);
+  for (int i = 0; i < WIDTH; i++) STORE(to + i * to_step, r[i]);
 }
 #undef LOW
 #undef HIGH
@@ -155,13 +172,25 @@ TARGET static void NAME(pack)(int64_t k, int64_t n, const float *b, int64_t row,
   if (row == 1)
     for (; p + WIDTH <= k; p += WIDTH) {
       int64_t j = 0;
-      for (; j + WIDTH <= n; j += WIDTH) NAME(turn)(b + p + j * col, col, to + p * KD__PANEL + j);
+      for (; j + WIDTH <= n; j += WIDTH) NAME(turn)(b + p + j * col, col, to + p * KD__PANEL + j, KD__PANEL);
       for (; j < n; j++)
         for (int64_t q = p; q < p + WIDTH; q++) to[q * KD__PANEL + j] = b[q + j * col];
     }
   for (; p < k; p++) {
     if (col == 1 && n == KD__PANEL) memcpy(to + p * KD__PANEL, b + p * row, KD__PANEL * sizeof *to);
     else for (int64_t j = 0; j < n; j++) to[p * KD__PANEL + j] = b[p * row + j * col];
+  }
+}
+
+/* Rows begin..end-1 left of the panel of the diagonal: what stands above it, exchanged. */
+TARGET static void NAME(mirror)(int64_t begin, int64_t end, float *c, int64_t ldc) {
+  for (int64_t i = begin, rows; i < end; i += rows) {
+    rows = end - i < WIDTH ? end - i : WIDTH;
+    for (int64_t j = 0; j < i / KD__PANEL * KD__PANEL; j += WIDTH) {
+      if (rows == WIDTH) { NAME(turn)(c + j * ldc + i, ldc, c + i * ldc + j, ldc); continue; }
+      for (int64_t r = i; r < end; r++)
+        for (int64_t q = j; q < j + WIDTH; q++) c[r * ldc + q] = c[q * ldc + r];
+    }
   }
 }
 
@@ -289,7 +318,7 @@ TARGET static void NAME(wino_filter_grad)(const float *u, int64_t fs, float *g) 
   }
 }
 
-static const kd__simd NAME(table) = { NAME(label), NAME(mm), NAME(pack), NAME(wino_in), NAME(wino_grad), NAME(wino_out), NAME(wino_filter), NAME(wino_filter_grad) };
+static const kd__simd NAME(table) = { NAME(label), NAME(mm), NAME(pack), NAME(mirror), NAME(wino_in), NAME(wino_grad), NAME(wino_out), NAME(wino_filter), NAME(wino_filter_grad) };
 #undef VEC
 #undef UVEC
 #undef IVEC

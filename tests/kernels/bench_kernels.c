@@ -13,7 +13,8 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* d: row-major; t: the last two axes exchanged; n: channels (axis 1) innermost; c: one value a channel, repeated over the other axes; s: one value for all. */
+/* d: row-major; t: the last two axes exchanged; n: channels (axis 1) innermost; c: one value a channel, repeated over the other axes; s: one value for all;
+ * g: the operand before, its last two axes exchanged. */
 static int64_t lay_out(t_tensor *o, char how) {
   int64_t r = o->t.rank, step = 1, memory = 1;
   for (int64_t i = r - 1; i >= 0; i--) {
@@ -80,6 +81,11 @@ static void measure(const char *op, const char *in, const char *out, const char 
     bytes += lay_out(&t[i], layouts[i]);
     if (i < c.nin) t_fill(&t[i], &c, i, false, &state);
     operand[i] = t[i].t;
+    if (layouts[i] == 'g') {                     /* the operand before, its last two axes exchanged */
+      int64_t r = t[i].t.rank;
+      for (int64_t d = 0; d < r; d++) t[i].stride[d] = t[i - 1].stride[d < r - 2 ? d : 2 * r - 3 - d];
+      operand[i].data = operand[i - 1].data;
+    }
   }
   int most = kd__op_info(c.op)->cls == KD_CLASS_CONTRACT ? 8 : 1;
   double one, two, fixed, flops = 2;

@@ -68,6 +68,22 @@ static void products(void **state) {
     }
 }
 
+static void mirrors(void **state) {
+  enum { MOST = 101, LD = MOST + 2 };
+  static float c[MOST * LD], was[MOST * LD];
+  (void)state;
+  for (int i = 0; kd__simd_nth(i); i++)
+    for (int64_t n = 1; n <= MOST; n += 20) {
+      for (int64_t q = 0; q < MOST * LD; q++) was[q] = c[q] = (float)(q * 37 % 1009);
+      for (int64_t at = 0; at < n; at += KD__PANEL) kd__simd_nth(i)->mirror(at, at + KD__PANEL < n ? at + KD__PANEL : n, c, LD);
+      for (int64_t q = 0; q < MOST * LD; q++) {
+        int64_t row = q / LD, col = q % LD;
+        bool below = row < n && col < row / KD__PANEL * KD__PANEL;
+        assert_true(c[q] == (below ? was[col * LD + row] : was[q]));
+      }
+    }
+}
+
 enum { C = 16, SIDE = 7 };
 /* One tile of a 3 x 3 window over one channel of sixteen: through the transforms, with bias, residual and relu, and its weight gradient. */
 static void tile(const kd__simd *s, int64_t y0, int64_t x0, float *out, float *grad) {
@@ -129,6 +145,6 @@ static void relu_keeps_nan(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(products), cmocka_unit_test(tiles), cmocka_unit_test(relu_keeps_nan) };
+  const struct CMUnitTest tests[] = { cmocka_unit_test(products), cmocka_unit_test(mirrors), cmocka_unit_test(tiles), cmocka_unit_test(relu_keeps_nan) };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
