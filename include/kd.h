@@ -85,8 +85,9 @@ KD_API void kd_session_free(kd_session *s);
 typedef void (*kd_writer)(void *ctx, const char *text, size_t n);
 
 /* What a program computes of a sample that is the same each time it meets it (a frozen teacher's answer) can be kept by the sample's number: nowhere,
- * in memory, in the session's cache folder, where later runs find it; AUTO: where it pays and there is room, memory first. */
-typedef enum kd_keep { KD_KEEP_AUTO, KD_KEEP_OFF, KD_KEEP_MEMORY, KD_KEEP_DISK } kd_keep;
+ * in memory, in the session's cache folder, where later runs find it; AUTO: where it pays and there is room, memory first; PROGRAM: as the program says of
+ * its data sets, AUTO where it says nothing. */
+typedef enum kd_keep { KD_KEEP_PROGRAM, KD_KEEP_AUTO, KD_KEEP_OFF, KD_KEEP_MEMORY, KD_KEEP_DISK } kd_keep;
 
 typedef struct kd_compile_options {
   const char *const *set; size_t nset;           /* "path.to.name=value": settings of the program, of equal paths the last; one that fits nothing is an error */
@@ -98,7 +99,7 @@ typedef struct kd_compile_options {
   const char *dump;                              /* a name of kd_dump_stage: what to print while compiling; NULL: nothing */
   kd_writer dump_to; void *dump_ctx;
   kd_keep keep;
-  uint64_t keep_memory, keep_disk;               /* bytes of it at a time; 0: a quarter of what is free now */
+  uint64_t keep_memory, keep_disk;               /* bytes of it at a time, whatever the program says; both 0: a quarter of what is free now */
 } kd_compile_options;
 
 typedef struct kd_program kd_program;

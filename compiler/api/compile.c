@@ -15,6 +15,7 @@ static kd_program *begin(kd_session *s, const char *path, const kd_compile_optio
   p->stdlib = recorded ? recorded->stdlib : s->config.stdlib;
   if (o) p->opt = *o;
   p->frozen = kd__room_for_rows(s, &p->opt);
+  if (recorded) p->frozen.given = recorded->cache_given;
   kd__arena_init(&p->arena, &s->alloc, &p->oom);
   p->arena.lasting = true;
   kd__arena_init(&p->scratch, &s->alloc, &p->oom);

@@ -82,8 +82,12 @@ static void stages(const kd_module *m, bool *chosen, kd__buf *b) {
 static void frozen(const kd_module *m, kd__buf *b) {
   for (uint32_t i = 0; i < m->nfrozen; i++) {
     const kd_frozen_part *f = &m->frozen[i];
-    if (f->where < KD_KEEPING_ROOM) continue;
+    if (f->where < KD_KEEPING_ROOM && !(f->where == KD_KEEPING_OFF && f->said)) continue;
     kd__buf_printf(b, "  %s ", m->plan[f->plan]->name);
+    if (f->where == KD_KEEPING_OFF) {
+      kd__buf_printf(b, "keeps nothing, as `%s` says: %.0f %% of its work is the same each time\n", f->said, 100 * f->frozen_flops / f->all_flops);
+      continue;
+    }
     if (f->where == KD_KEEPING_ROOM) {
       kd__buf_puts(b, "would keep ");
       bytes(b, f->want_bytes * f->rows);
@@ -92,7 +96,7 @@ static void frozen(const kd_module *m, kd__buf *b) {
     }
     kd__buf_puts(b, "keeps ");
     bytes(b, f->sample_bytes * f->rows);
-    kd__buf_printf(b, " %s, %" PRId64 " for each sample", f->where == KD_KEEPING_DISK ? "on disk" : "in memory", f->sample_bytes);
+    kd__buf_printf(b, " %s%s%s%s, %" PRId64 " for each sample", f->where == KD_KEEPING_DISK ? "on disk" : "in memory", f->said ? ", as `" : "", f->said ? f->said : "", f->said ? "` says" : "", f->sample_bytes);
     if (f->part) kd__buf_printf(b, " (there is no room for all %" PRId64 ")", f->want_bytes);
     kd__buf_printf(b, ": %.0f %% of its work is done once\n", 100 * f->saved_flops / f->all_flops);
   }

@@ -6,6 +6,7 @@
 enum { PART = 4 };
 
 #define SAME(kind) _Static_assert((int)KD_KEEP_##kind == (int)KD_CACHE_##kind, "kd_keep and kd_cache_mode differ at " #kind)
+SAME(PROGRAM);
 SAME(AUTO);
 SAME(OFF);
 SAME(MEMORY);
@@ -46,7 +47,7 @@ static int64_t free_disk(const char *folder) {
 static int64_t limited(uint64_t n) { return n > INT64_MAX ? INT64_MAX : (int64_t)n; }
 
 kd_frozen_options kd__room_for_rows(const kd_session *s, const kd_compile_options *o) {
-  kd_frozen_options f = { .mode = (kd_cache_mode)o->keep, .memory = limited(o->keep_memory), .disk = limited(o->keep_disk) };
+  kd_frozen_options f = { .mode = (kd_cache_mode)o->keep, .memory = limited(o->keep_memory), .disk = limited(o->keep_disk), .given = o->keep_memory || o->keep_disk };
   if (f.mode == KD_CACHE_OFF) return f;
   if (!f.memory) f.memory = free_memory() / PART;
   if (!s->config.cache) f.disk = 0;

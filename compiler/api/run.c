@@ -107,7 +107,7 @@ kd__run_options kd__run_options_of(const kd_program *p, const kd_run_options *o)
                             .search = { .folder = p->folder, .nfolder = p->nfolder, .cache = p->session->config.cache },
                             .out = o->out, .checkpoint_seconds = o->checkpoint_seconds, .checkpoint_steps = o->checkpoint_steps, .path = p->path, .stdlib = p->stdlib,
                             .version = kd_version(), .source = p->source.v, .nsource = p->source.n, .memory_limit = p->memory_limit, .no_fuse = p->no_fuse,
-                            .cache = p->frozen.mode, .cache_memory = p->frozen.memory, .cache_disk = p->frozen.disk,
+                            .cache = p->frozen.mode, .cache_given = p->frozen.given, .cache_memory = p->frozen.memory, .cache_disk = p->frozen.disk,
                             .setting = p->set, .nsetting = p->nset, .every_step = o->every_step, .cancel = o->cancel };
 }
 

@@ -100,11 +100,11 @@ static int64_t ask_rows(elab *e, const char *name, data_set *d, uint32_t nsplit,
 }
 
 /* dataset(batch: n, train: (field: source, ...), test: (...), valid: samples held out from the end of train, keep_last: training takes the
- * last short batch too, package: "...") */
+ * last short batch too, package: "...", and what clauses.c knows) */
 val *kd__data_make(elab *e, scope *s, const kd_ast *call, arg *a, uint32_t n) {
-  static const char *const names[] = { "batch", "train", "test", "valid", "package", "keep_last" };
+  const char *names[6 + KD__CLAUSES] = { "batch", "train", "test", "valid", "package", "keep_last" };
   arg *batch, *train, *test, *valid, *package, *last;
-  if (!known_keywords(e, a, n, "dataset", names, 6) || !get(e, s, a, n, "keep_last", 9, &last)) return &kd__poison;
+  if (!known_keywords(e, a, n, "dataset", names, 6 + kd__clause_names(names + 6)) || !get(e, s, a, n, "keep_last", 9, &last)) return &kd__poison;
   if (!get(e, s, a, n, "batch", 0, &batch) || !get(e, s, a, n, "train", 1, &train) || !get(e, s, a, n, "test", 2, &test) ||
       !get(e, s, a, n, "valid", 9, &valid) || !get(e, s, a, n, "package", 9, &package)) return &kd__poison;
   if (!batch || !train) { kd__err(e, KD_D_MISSING_ARG, call->span, "dataset", batch ? "train" : "batch"); return &kd__poison; }
@@ -118,6 +118,7 @@ val *kd__data_make(elab *e, scope *s, const kd_ast *call, arg *a, uint32_t n) {
   if (d.d.batch < 1) { kd__err(e, KD_D_AXIS_SIZE, batch->ast->span, "batch", (long long)d.d.batch); return &kd__poison; }
   if (package && package->v->kind != V_NONE && !kd__want_str(e, package->v, package->ast, "`package`", &d.d.package)) return &kd__poison;
   if (last && !kd__want_bool(e, last->v, last->ast, "`keep_last`", &d.keep_last)) return &kd__poison;
+  for (uint32_t i = 0; i < n; i++) if (a[i].name && !kd__clause(e, s, &a[i], &d)) return &kd__poison;
   if (valid && !kd__want_int(e, valid->v, valid->ast, "`valid`", &held)) return &kd__poison;
   if (!add_split(e, &d, "train", train->v, train->ast)) return &kd__poison;
   const char *name = s->bound_as ? s->bound_as : *s->place->path ? s->place->path : "dataset";

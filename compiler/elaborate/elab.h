@@ -169,6 +169,7 @@ enum { KD__COLUMNS = 64 };                       /* of a set that a scheme write
 typedef KD_VEC(uint32_t) stages;
 typedef struct data_set {
   const char *name; kd_dataset d; data_field *field; uint32_t nfield; int64_t rows[8]; bool known, told, keep_last;
+  uint8_t cache; int64_t cache_budget;             /* what the program says of rows that are kept (kd_cache_mode; PROGRAM: nothing), and how many bytes (0: nothing) */
   uint32_t root[KD__BANKS]; int64_t index_slot[KD__BANKS]; const kd_ast *at;
   stages writers, readers;                         /* of a written set: stages by number, from 1 */
   int64_t *whole[8]; uint32_t whole_root[8];       /* by split: slots that hold a field of all of its samples, -1 until used; NULL: none */
@@ -476,6 +477,12 @@ val *kd__data_make(elab *e, scope *s, const kd_ast *call, arg *a, uint32_t n);  
 /* A batch of a data set's split comes into sight, below `up`. */
 opening *kd__open(elab *e, opening *up, uint32_t data, uint32_t split, int64_t rows, const kd_ast *at);
 int64_t kd__data_index(elab *e, opening *o, const kd_ast *at);           /* slot of the batch's sample numbers */
+/* --- clauses.c: what is said of a data set ----- */
+enum { KD__CLAUSES = 8 };                        /* at most */
+extern const char *const kd__cache_word[];       /* by kd_cache_mode */
+size_t kd__clause_names(const char **out);
+bool kd__clause(elab *e, scope *s, arg *a, data_set *d);                 /* takes an argument that is a clause; false after reporting */
+val *kd__data_with(elab *e, scope *s, val *v, const kd_ast *n);          /* dataset(...) with (clause: value) */
 /* --- written.c: sets that a scheme writes, and those joined with them ----- */
 void kd__written_declare(elab *e, scope *s, const kd_ast *n);            /* the names that `write` statements in n give to sets */
 bool kd__written_readable(elab *e, uint32_t data, const kd_ast *at);         /* may it be read here? False after reporting */

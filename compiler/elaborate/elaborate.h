@@ -15,10 +15,10 @@ typedef struct kd_setting { const char *path, *value; bool used; } kd_setting;
 typedef struct kd_weight { const char *name, *stored; kd_type type; } kd_weight;
 typedef struct kd_weights { const kd_weight *tensor; size_t n; } kd_weights;             /* sorted by name */
 
-/* What is done about parts of programs that are the same each time. Where rows of samples are kept: nowhere, in memory, in the cache folder, or where it
- * pays (AUTO); and how many bytes there may be in each at a time. */
-typedef enum kd_cache_mode { KD_CACHE_AUTO, KD_CACHE_OFF, KD_CACHE_MEMORY, KD_CACHE_DISK } kd_cache_mode;
-typedef struct kd_frozen_options { kd_cache_mode mode; int64_t memory, disk; } kd_frozen_options;
+/* What is done about parts of programs that are the same each time. Where rows of samples are kept: as the program says of their data set (PROGRAM; AUTO where
+ * it says nothing), nowhere, in memory, in the cache folder, or where it pays (AUTO); and how many bytes there may be in each at a time. */
+typedef enum kd_cache_mode { KD_CACHE_PROGRAM, KD_CACHE_AUTO, KD_CACHE_OFF, KD_CACHE_MEMORY, KD_CACHE_DISK } kd_cache_mode;
+typedef struct kd_frozen_options { kd_cache_mode mode; int64_t memory, disk; bool given; } kd_frozen_options;      /* given: asked for, so that a program's own budgets are passed over */
 
 typedef struct kd_elab_options {
   /* Text of a library or local module, NULL when there is none: name is a slash-separated path without ".kd" ("logit/kd").

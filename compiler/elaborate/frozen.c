@@ -9,6 +9,7 @@
 typedef struct first_form { const kd_graph *g; const kd_frozenness *f; kd_cut cut; int64_t *slot; uint32_t stream; int64_t batch; } first_form;
 
 typedef struct insertion { uint32_t at; kd_code code; } insertion;
+typedef struct spending { int64_t memory, disk; } spending;
 typedef struct work {
   elab *e;
   const kd_code *code; uint32_t n;
@@ -17,6 +18,7 @@ typedef struct work {
   uint32_t from, to;                             /* the loop at hand: its instructions */
   bool *written; size_t nwritten;                /* by slot, in the loop at hand */
   int64_t memory, disk;                          /* what may still be kept in the loop at hand */
+  spending *spent;                               /* there, by data set */
   kd_graph *held;                                /* what makes its constant values; NULL: nothing yet */
   kd_graph *all; KD_VEC(carried) place;          /* constant values of all loops, and where they lie: of two loops the same where they are made alike */
   KD_VEC(first_form) form;                /* programs of the loop at hand that are split */
@@ -88,6 +90,26 @@ static bool binds(const kd_stream *s, int64_t slot) {
   return s->index_slot == slot;
 }
 
+/* --- what the program and the options say ---------------------------------------------------------------------------------------------------- */
+/* Options go before what the program says, and that before what is usual. Without a data set: what holds for all. */
+static kd_cache_mode mode_of(const elab *e, int64_t data) {
+  const kd_frozen_options *o = e->opt->frozen;
+  if (o->mode != KD_CACHE_PROGRAM) return o->mode;
+  return data >= 0 && e->data.v[data].cache ? (kd_cache_mode)e->data.v[data].cache : KD_CACHE_AUTO;
+}
+
+typedef struct limits { kd_cache_mode mode; int64_t memory, disk; } limits;
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static limits limits_of(const work *w, uint32_t data) {
+  const data_set *d = &w->e->data.v[data];
+  limits r = { mode_of(w->e, data), w->memory, w->disk };
+  if (!d->cache_budget || w->e->opt->frozen->given) return r;
+  r.memory = least(r.memory, d->cache_budget - w->spent[data].memory);
+  r.disk = least(r.disk, d->cache_budget - w->spent[data].disk);
+  return r;
+}
+
 /* --- what a program finds --------------------------------------------------------------------------------------------------------------------- */
 static kd_slot_is slot_is(void *ctx, int64_t slot) {
   const sight *s = ctx;
@@ -101,7 +123,7 @@ static kd_slot_is slot_is(void *ctx, int64_t slot) {
       if (i->whole) return KD_SLOT_CONSTANT;
       return s->stream >= 0 && binds(&s->w->e->build->stream.v[s->stream], slot) ? KD_SLOT_SAMPLES : KD_SLOT_CHANGES;
     case KD_SLOT_PARAM: case KD_SLOT_STATE:      /* OFF: what is no network's may stand for a teacher's answer */
-      if (s->w->e->opt->frozen->mode == KD_CACHE_OFF && !i->owner->root_net) return KD_SLOT_CHANGES;
+      if (mode_of(s->w->e, s->stream < 0 ? -1 : (int64_t)s->w->e->build->stream.v[s->stream].dataset) == KD_CACHE_OFF && !i->owner->root_net) return KD_SLOT_CHANGES;
       /* fall through */
     default: return (size_t)slot < s->w->nwritten && s->w->written[slot] ? KD_SLOT_CHANGES : KD_SLOT_CONSTANT;
   }
@@ -231,9 +253,7 @@ static void add_kept(work *w, planned *p, const kd_frozenness *f, const kd_cut *
 }
 
 /* Where the rows go, and which of them: all where they fit. */
-static kd_keeping choose(work *w, const planned *p, const kd_frozenness *f, const kd_cut_prices *base, double runs, int64_t rows, int64_t batch, kd_cut *c) {
-  elab *e = w->e;
-  const kd_frozen_options *o = e->opt->frozen;
+static kd_keeping choose(elab *e, const limits *o, const planned *p, const kd_frozenness *f, const kd_cut_prices *base, double runs, int64_t rows, int64_t batch, kd_cut *c) {
   kd_cut_prices prices = *base;
   bool automatic = o->mode == KD_CACHE_AUTO;
   kd_cut all = kd__cut_choose(e->a, p->improved, f, &prices);
@@ -245,9 +265,9 @@ static kd_keeping choose(work *w, const planned *p, const kd_frozenness *f, cons
   *c = all;
   if (automatic && (gain < time_pays || share * 100 < SHARE_PAYS)) return KD_KEEPING_LITTLE;
   if (!automatic && o->mode == KD_CACHE_MEMORY && runs <= fill) return KD_KEEPING_LITTLE;
-  int64_t per_row = all.bytes / batch, memory = w->memory / rows * batch, disk = w->disk / rows * batch;
-  if (o->mode != KD_CACHE_DISK && (double)per_row * (double)rows <= (double)w->memory) return KD_KEEPING_MEMORY;
-  if (o->mode != KD_CACHE_MEMORY && (double)per_row * (double)rows <= (double)w->disk) {
+  int64_t per_row = all.bytes / batch, memory = o->memory / rows * batch, disk = o->disk / rows * batch;
+  if (o->mode != KD_CACHE_DISK && (double)per_row * (double)rows <= (double)o->memory) return KD_KEEPING_MEMORY;
+  if (o->mode != KD_CACHE_MEMORY && (double)per_row * (double)rows <= (double)o->disk) {
     prices.read = disk_read;
     *c = kd__cut_choose(e->a, p->improved, f, &prices);
     return c->n ? KD_KEEPING_DISK : KD_KEEPING_LITTLE;
@@ -256,6 +276,11 @@ static kd_keeping choose(work *w, const planned *p, const kd_frozenness *f, cons
   if (on_disk) prices.read = disk_read;
   *c = kd__cut_within(e->a, p->improved, f, &prices, on_disk ? disk : memory);
   return c->n == 0 ? KD_KEEPING_ROOM : on_disk ? KD_KEEPING_DISK : KD_KEEPING_MEMORY;
+}
+
+/* The data set whose clause was followed. */
+static const char *said_by(const elab *e, uint32_t data) {
+  return e->opt->frozen->mode == KD_CACHE_PROGRAM && e->data.v[data].cache ? e->data.v[data].d.name : NULL;
 }
 
 static void keep(work *w, uint32_t plan, uint32_t at, uint32_t stream) {
@@ -278,15 +303,18 @@ static void keep(work *w, uint32_t plan, uint32_t at, uint32_t stream) {
   }
   bool trains = w->code[at].op == KD_CODE_STEP || w->code[at].op == KD_CODE_LOSS;
   double passes = runs / (double)((rows + batch - 1) / batch);
-  kd_cut_prices prices = { .kind = KD_ROWS, .read = memory_read, .apiece = KEPT_APIECE, .make = passes > 1 ? (int64_t)(1000 / passes) : trains && e->opt->frozen->mode == KD_CACHE_DISK ? 0 : 1000 };
+  const limits o = limits_of(w, st->dataset);
+  kd_cut_prices prices = { .kind = KD_ROWS, .read = memory_read, .apiece = KEPT_APIECE, .make = passes > 1 ? (int64_t)(1000 / passes) : trains && o.mode == KD_CACHE_DISK ? 0 : 1000 };
   kd_cut c, all = kd__cut_choose(e->a, p->improved, f, &prices);
   if (all.n == 0) return;
-  kd_keeping where = choose(w, p, f, &prices, runs, rows, batch, &c);
-  kd_frozen_part part = { .plan = plan, .where = where, .part = c.bytes < all.bytes, .rows = rows, .sample_bytes = c.bytes / batch, .want_bytes = all.bytes / batch, .passes = passes,
+  kd_keeping where = choose(e, &o, p, f, &prices, runs, rows, batch, &c);
+  kd_frozen_part part = { .plan = plan, .where = where, .said = said_by(e, st->dataset), .part = c.bytes < all.bytes, .rows = rows, .sample_bytes = c.bytes / batch, .want_bytes = all.bytes / batch, .passes = passes,
                           .all_flops = work_of(p->improved, NULL) / (double)batch, .frozen_flops = work_of(p->improved, f) / (double)batch };
   bool kept = where == KD_KEEPING_MEMORY || where == KD_KEEPING_DISK;
   if (kept) {
-    (where == KD_KEEPING_DISK ? (w->disk -= part.sample_bytes * rows) : (w->memory -= part.sample_bytes * rows));
+    int64_t bytes = part.sample_bytes * rows;
+    if (where == KD_KEEPING_DISK) w->disk -= bytes, w->spent[st->dataset].disk += bytes;
+    else w->memory -= bytes, w->spent[st->dataset].memory += bytes;
     add_kept(w, p, f, &c, stream, batch, where == KD_KEEPING_DISK);
     part.saved_flops = part.all_flops - work_of(e->build->plan.v[plan].improved, NULL) / (double)batch;
   }
@@ -298,7 +326,8 @@ static void look(work *w) {
   mod_build *b = w->e->build;
   note_written(w);
   w->held = NULL; w->form.n = 0;
-  int64_t most = w->e->opt->memory ? w->e->opt->memory / OF_LIMIT : INT64_MAX, room = w->e->opt->frozen->memory < most ? w->e->opt->frozen->memory : most;
+  int64_t most = w->e->opt->memory ? w->e->opt->memory / OF_LIMIT : INT64_MAX, room = least(w->e->opt->frozen->memory, most);
+  w->spent = KD_NEWN(w->e->a, spending, w->e->data.n + 1);
   w->memory = room; w->disk = w->e->opt->frozen->disk;
   for (uint32_t i = w->from; i < w->to; i++)
     if (runs_plan(&w->code[i]) && w->sites[w->code[i].a] == 1) hold(w, (uint32_t)w->code[i].a, i);

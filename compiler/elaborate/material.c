@@ -180,6 +180,7 @@ val *kd__eval_with(elab *e, scope *s, const kd_ast *n) {
   e->rewire = up;
   if (r->taken || v->kind == V_POISON) return v;
   if (v->kind == V_NET) return with_parts(e, s, v->u.net, n);
+  if (v->kind == V_DATA) return kd__data_with(e, s, v, n);
   kd_diag *d = kd__err(e, KD_D_WANT_KIND, n->kid[0]->span, "`with`", "a network, or its application written out", kd__v_show(e, v));
   if (v->kind == V_APP) kd__diag_help(e->sink, d, "taps are replaced where the network is applied: %s(x) with (...)", v->u.app->net->place->path);
   if (v->kind == V_DEF && kd__def_is_net(v->u.def)) kd__diag_help(e->sink, d, "make an instance of it: %s(...) with (...)", v->u.def->name);

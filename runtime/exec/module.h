@@ -73,6 +73,7 @@ typedef struct kd_kept {
 typedef enum kd_keeping { KD_KEEPING_OFF, KD_KEEPING_LITTLE, KD_KEEPING_ROOM, KD_KEEPING_MEMORY, KD_KEEPING_DISK } kd_keeping;
 typedef struct kd_frozen_part {
   uint32_t plan;
+  const char *said;                              /* the data set whose clause says so, or NULL */
   kd_keeping where;                              /* OFF: not wanted; LITTLE: it would not pay; ROOM: there is no room; else where it is kept */
   bool part;                                     /* not all of it: there is no room for the rest */
   int64_t rows, sample_bytes, want_bytes;        /* want_bytes: of a sample, if all of it were kept */

@@ -46,7 +46,7 @@ typedef struct kd__run_options {
   bool resume;                                   /* go on with the run in `out`, which was begun with these options */
   double checkpoint_seconds;                     /* with `out`: a checkpoint that often; 0: every 60 seconds; below 0: not by time */
   int64_t checkpoint_steps;                      /* and after so many training steps; 0: not by steps */
-  int cache; int64_t cache_memory, cache_disk;   /* where rows were to be kept, and how many bytes, when it was compiled: for settings.json alone */
+  int cache; bool cache_given; int64_t cache_memory, cache_disk;        /* where rows were to be kept, and how many bytes, when it was compiled: for settings.json alone */
   const char *path;                              /* of the program and, for settings.json alone; may be NULL */
   const char *stdlib;                            /* where its library was read from; NULL: built in */
   const char *version;                           /* of kdc, for the files of the run folder; may be NULL */

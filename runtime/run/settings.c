@@ -163,13 +163,15 @@ static void put_decided(const kd_module *m, kd__buf *b) {
   kd__buf_putc(b, ']');
 }
 
-static const char *const cache_modes[] = { "auto", "off", "memory", "disk" };
+static const char *const cache_modes[] = { "program", "auto", "off", "memory", "disk" };
+enum { CACHE_MODES = sizeof cache_modes / sizeof *cache_modes };
 
 /* What was decided follows from the rest. Room that nothing asked for is not written down: what is free differs from run to run. */
 static void put_cache(const kd_machine *r, kd__buf *b) {
   bool asked = false;
   for (uint32_t i = 0; i < r->m->nfrozen; i++) asked = asked || r->m->frozen[i].where >= KD_KEEPING_ROOM;
-  kd__buf_printf(b, "{ \"mode\": \"%s\", ", cache_modes[r->opt.cache & 3]);
+  int mode = r->opt.cache >= 0 && r->opt.cache < CACHE_MODES ? r->opt.cache : 0;
+  kd__buf_printf(b, "{ \"mode\": \"%s\", \"given\": %s, ", cache_modes[mode], r->opt.cache_given ? "true" : "false");
   if (asked) kd__buf_printf(b, "\"memory\": %" PRId64 ", \"disk\": %" PRId64, r->opt.cache_memory, r->opt.cache_disk);
   else kd__buf_puts(b, "\"memory\": null, \"disk\": null");
   kd__buf_puts(b, ", \"kept\": [");
@@ -331,7 +333,8 @@ static void get_plain(reader *r, kd__settings *s) {
   s->checkpoint_steps = get_int(r, every, "steps", INT64_MAX);
   const json_t *cache = json_object_get(r->o, "cache");
   const char *mode = get_text(r, cache, "mode");
-  while (s->cache < 3 && strcmp(mode, cache_modes[s->cache]) != 0) s->cache++;
+  while (s->cache < CACHE_MODES - 1 && strcmp(mode, cache_modes[s->cache]) != 0) s->cache++;
+  s->cache_given = json_is_true(json_object_get(cache, "given"));
   bool asked = !json_is_null(json_object_get(cache, "memory"));
   s->cache_memory = asked ? get_int(r, cache, "memory", INT64_MAX) : -1;
   s->cache_disk = asked ? get_int(r, cache, "disk", INT64_MAX) : -1;

@@ -17,7 +17,7 @@ typedef struct kd__settings {
   bool deterministic, dnnl, reference, fuse, jit;
   int winograd;
   double checkpoint_seconds; int64_t checkpoint_steps;
-  int cache; int64_t cache_memory, cache_disk;   /* below 0: nothing asked for them */
+  int cache; bool cache_given; int64_t cache_memory, cache_disk;   /* below 0: nothing asked for them */
   int64_t *decided; size_t ndecided;             /* at its checkpoint: from kd__checkpoint_decided, of malloc */
   kd_dtype real;
   int64_t memory_limit;

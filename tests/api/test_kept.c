@@ -286,10 +286,47 @@ static void stopped_and_gone_on_with(void **state) {
   }
 }
 
+/* The text with clauses of its data set. From malloc. */
+static char *with_clauses(const char *text, const char *clauses) {
+  static const char head[] = "dataset(batch: 8,";
+  size_t n = strlen(text) + strlen(clauses) + 8;
+  char *all = malloc(n);
+  const char *at = strstr(text, head);
+  assert_true(all && at);
+  at += strlen(head);
+  snprintf(all, n, "%.*s %s,%s", (int)(at - text), text, clauses, at);
+  return all;
+}
+
+/* What an option says goes before it; a run that is gone on with does as it did. */
+static void as_the_program_says(void **state) {
+  static const struct { const char *clauses; kd_keep keep; uint64_t room; const char *where; } c[] = {
+    { "cache: off", KD_KEEP_PROGRAM, 0, NULL }, { "cache: off", KD_KEEP_MEMORY, 0, "memory" }, { "cache: memory", KD_KEEP_PROGRAM, 0, "memory" },
+    { "cache: \"disk\"", KD_KEEP_PROGRAM, 0, "disk" }, { "cache: disk", KD_KEEP_OFF, 0, NULL }, { "cache: memory", KD_KEEP_AUTO, 0, NULL },
+    { "cache: memory, cache_budget: 500", KD_KEEP_PROGRAM, 0, NULL }, { "cache: memory, cache_budget: 500", KD_KEEP_PROGRAM, 1 << 20, "memory" },
+    { "cache: disk, cache_budget: \"1K\"", KD_KEEP_PROGRAM, 0, "disk" } };
+  (void)state;
+  place p = place_new();
+  outcome good = run(&p, distil, KD_KEEP_OFF, 3, 0, 2);
+  for (size_t i = 0; i < sizeof c / sizeof *c; i++)
+    for (int stopped = 0; stopped < 2; stopped++) {
+      char *text = with_clauses(distil, c[i].clauses);
+      stop = 0, stop_after = stopped ? 20 : 0;
+      outcome o = run(&p, text, c[i].keep, 3, c[i].room, 2);
+      stop_after = 0;
+      if (stopped) { assert_int_equal(o.status, KD_E_CANCELLED); o = resume(&p); }
+      same_bits(&good, &o);
+      assert_int_equal(o.nkept, c[i].where != NULL);
+      if (c[i].where) assert_string_equal(o.kept[0].where, c[i].where);
+      free(text);
+    }
+  toy_free(&p.t);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(two_processes_share_it), cmocka_unit_test(the_same_bits_wherever_it_is), cmocka_unit_test(what_was_spoilt_is_made_anew),
-    cmocka_unit_test(what_comes_of_something_else_is_not_used), cmocka_unit_test(what_moves_is_not_kept), cmocka_unit_test(without_room_nothing_is_kept), cmocka_unit_test(stopped_and_gone_on_with),
+    cmocka_unit_test(what_comes_of_something_else_is_not_used), cmocka_unit_test(what_moves_is_not_kept), cmocka_unit_test(without_room_nothing_is_kept), cmocka_unit_test(as_the_program_says), cmocka_unit_test(stopped_and_gone_on_with),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
