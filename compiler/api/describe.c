@@ -98,7 +98,9 @@ static void frozen(const kd_module *m, kd__buf *b) {
     bytes(b, f->sample_bytes * f->rows);
     kd__buf_printf(b, " %s%s%s%s, %" PRId64 " for each sample", f->where == KD_KEEPING_DISK ? "on disk" : "in memory", f->said ? ", as `" : "", f->said ? f->said : "", f->said ? "` says" : "", f->sample_bytes);
     if (f->part) kd__buf_printf(b, " (there is no room for all %" PRId64 ")", f->want_bytes);
-    kd__buf_printf(b, ": %.0f %% of its work is done once\n", 100 * f->saved_flops / f->all_flops);
+    kd__buf_printf(b, ": %.0f %% of its work is done once", 100 * f->saved_flops / f->all_flops);
+    if (f->turns) kd__buf_printf(b, ", or once for each of %" PRId64 " epochs", f->turns);
+    kd__buf_putc(b, '\n');
   }
 }
 

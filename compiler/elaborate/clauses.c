@@ -49,8 +49,18 @@ static bool set_budget(elab *e, scope *s, arg *a, data_set *d) {
   return false;
 }
 
+static bool set_replay(elab *e, scope *s, arg *a, data_set *d) {
+  val *v = kd__arg_eval(e, s, a);
+  if (v->kind == V_NONE || v->kind == V_POISON) return v->kind == V_NONE;
+  if (!kd__want_int(e, v, a->ast, "`replay`", &d->replay)) return false;
+  if (d->replay >= 1 && d->replay <= REPLAY_MOST) return true;
+  kd_diag *dg = kd__err(e, KD_D_AXIS_SIZE, a->ast->span, "replay", (long long)d->replay);
+  kd__diag_help(e->sink, dg, "it is a number of epochs from 1 to %d: random preparation of a sample is the same again after so many", REPLAY_MOST);
+  return false;
+}
+
 static const struct { const char *name; bool (*set)(elab *e, scope *s, arg *a, data_set *d); } clause[] = {
-  { "cache", set_cache }, { "cache_budget", set_budget },
+  { "replay", set_replay }, { "cache", set_cache }, { "cache_budget", set_budget },
 };
 enum { CLAUSES = sizeof clause / sizeof *clause };
 

@@ -109,7 +109,7 @@ val *kd__data_make(elab *e, scope *s, const kd_ast *call, arg *a, uint32_t n) {
       !get(e, s, a, n, "valid", 9, &valid) || !get(e, s, a, n, "package", 9, &package)) return &kd__poison;
   if (!batch || !train) { kd__err(e, KD_D_MISSING_ARG, call->span, "dataset", batch ? "train" : "batch"); return &kd__poison; }
   data_set d = { .root = { kd__root_new(e, ROOT_SAMPLE, "the data set") }, .at = call };
-  for (int i = 0; i < KD__BANKS; i++) d.index_slot[i] = -1;
+  for (int i = 0; i < KD__BANKS; i++) d.index_slot[i] = d.turned_slot[i] = -1;
   d.d.name = e->override_name ? e->override_name : "data";   /* for messages; the binding names it for good */
   d.d.split = KD_NEWN(e->a, kd_split, 4);
   int64_t held = 0;
@@ -204,10 +204,13 @@ static int64_t field_slot(elab *e, opening *o, int64_t *slot, const char *name, 
   return *slot;
 }
 
-int64_t kd__data_index(elab *e, opening *o, const kd_ast *at) {
+static int64_t number_slot(elab *e, opening *o, int64_t *slot, const char *name, const kd_ast *at) {
   axis b = { kd__intern(e, "B"), e->data.v[o->data].d.batch, o->root, true, NULL };
-  return field_slot(e, o, &e->data.v[o->data].index_slot[o->bank], "index", KD_I64, &b, 1, at);
+  return field_slot(e, o, slot, name, KD_I64, &b, 1, at);
 }
+
+int64_t kd__data_index(elab *e, opening *o, const kd_ast *at) { return number_slot(e, o, &e->data.v[o->data].index_slot[o->bank], "index", at); }
+int64_t kd__data_turned(elab *e, opening *o, const kd_ast *at) { return number_slot(e, o, &e->data.v[o->data].turned_slot[o->bank], "index.turned", at); }
 
 /* A stored field as programs see it: with its axes of size 1, scaled. */
 static val *as_program(elab *e, const data_field *f, kd_value v, const axis *ax, const kd_ast *n) {

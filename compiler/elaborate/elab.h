@@ -140,7 +140,7 @@ typedef struct slot_version { int64_t slot; kd_value now; uint32_t version; } sl
 /* A data set's batch that programs read: `bank` numbers the openings of one data set within one another, since each has memory of its own.
  * `beside`: a further stream of a loop over several. `field`: the slots that were read, to bind the stream. */
 typedef struct fields { KD_VEC(int64_t) slot; } fields;
-typedef struct opening { struct opening *up; uint32_t data, split; int64_t rows; uint32_t bank, root; bool beside; fields *field; } opening;
+typedef struct opening { struct opening *up; uint32_t data, split; int64_t rows; uint32_t bank, root; bool beside; fields *field; int64_t replay; uint32_t around; } opening;   /* replay: of the data set, where it is trained on; around: loops of the machine around its body */
 typedef struct carried { kd_value v; int64_t slot; } carried;
 struct prog {
   prog_kind kind; const char *name;
@@ -169,8 +169,9 @@ enum { KD__COLUMNS = 64 };                       /* of a set that a scheme write
 typedef KD_VEC(uint32_t) stages;
 typedef struct data_set {
   const char *name; kd_dataset d; data_field *field; uint32_t nfield; int64_t rows[8]; bool known, told, keep_last;
+  int64_t replay;                                  /* draws of its samples are the same again after so many epochs; 0: they are not */
   uint8_t cache; int64_t cache_budget;             /* what the program says of rows that are kept (kd_cache_mode; PROGRAM: nothing), and how many bytes (0: nothing) */
-  uint32_t root[KD__BANKS]; int64_t index_slot[KD__BANKS]; const kd_ast *at;
+  uint32_t root[KD__BANKS]; int64_t index_slot[KD__BANKS], turned_slot[KD__BANKS]; const kd_ast *at;
   stages writers, readers;                         /* of a written set: stages by number, from 1 */
   int64_t *whole[8]; uint32_t whole_root[8];       /* by split: slots that hold a field of all of its samples, -1 until used; NULL: none */
 } data_set;
@@ -477,6 +478,7 @@ val *kd__data_make(elab *e, scope *s, const kd_ast *call, arg *a, uint32_t n);  
 /* A batch of a data set's split comes into sight, below `up`. */
 opening *kd__open(elab *e, opening *up, uint32_t data, uint32_t split, int64_t rows, const kd_ast *at);
 int64_t kd__data_index(elab *e, opening *o, const kd_ast *at);           /* slot of the batch's sample numbers */
+int64_t kd__data_turned(elab *e, opening *o, const kd_ast *at);          /* of numbers that differ from epoch to epoch, up to `replay` */
 /* --- clauses.c: what is said of a data set ----- */
 enum { KD__CLAUSES = 8 };                        /* at most */
 extern const char *const kd__cache_word[];       /* by kd_cache_mode */
@@ -519,6 +521,7 @@ void kd__absences(elab *e);                                              /* what
 
 /* --- scheme*.c ----- */
 void kd__scheme_run(elab *e, scope *s, const kd_ast *file);
+uint32_t kd__turns_around(const elab *e);                               /* loops of the machine around the statement */
 val *kd__scheme_value(elab *e, scope *s, const kd_ast *n);              /* of `let` and `=`: `if` and `evaluate` may be the machine's */
 kd_module *kd__module_finish(elab *e);                                  /* layout of slots, passes, plans (finish.c) */
 void kd__check_definitions(elab *e, const kd_ast *file, scope *s);       /* each typed definition by itself, A16 (witness.c) */

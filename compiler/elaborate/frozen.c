@@ -1,6 +1,6 @@
 /* frozen.c: parts of programs that are the same each time, in the code of a module. The outermost loops within stages are looked at one by one: what
  * does nothing in it write? What a program makes of that alone is held (HOLD: made once, before the loop); what it makes of that and of one sample is
- * kept by the sample's number (KEEP), where that pays and there is room. */
+ * kept by the sample's number (KEEP), where that pays and there is room; what it makes of draws that come round, for each of their turns. */
 #include "compiler/elaborate/scheme.h"
 #include "compiler/split/split.h"
 #include "compiler/pass/pass.h"
@@ -38,6 +38,11 @@ static const double time_pays = 0.1e12;
 static bool runs_plan(const kd_code *c) { return c->op == KD_CODE_RUN || c->op == KD_CODE_STEP || c->op == KD_CODE_LOSS || c->op == KD_CODE_EVAL; }
 static bool is_loop(const kd_code *c, uint32_t at) { return (c->op == KD_CODE_BATCHES || (c->op == KD_CODE_LOOP && c->b > 0)) && c->c > (int64_t)at; }
 static bool within(const work *w, uint32_t loop, uint32_t at) { return is_loop(&w->code[loop], loop) && at > loop && at < w->code[loop].c; }
+
+static bool has_stage(const work *w, uint32_t from, uint32_t to) {
+  for (uint32_t i = from; i < to; i++) if (w->code[i].op == KD_CODE_STAGE || w->code[i].op == KD_CODE_DECIDE) return true;
+  return false;
+}
 
 /* --- the loop at hand --------------------------------------------------------------------------------------------------------------------- */
 static void writes(work *w, int64_t slot) { if (slot >= 0 && (size_t)slot < w->nwritten) w->written[slot] = true; }
@@ -87,7 +92,27 @@ static bool is_open(const work *w, uint32_t stream, uint32_t at) {
 
 static bool binds(const kd_stream *s, int64_t slot) {
   for (uint32_t i = 0; i < s->nbind; i++) if (s->bind[i].slot == slot) return true;
-  return s->index_slot == slot;
+  return s->index_slot == slot || (s->replay && s->turned_slot == slot);
+}
+
+/* How many turns of its draws the stream comes to in the loop at hand, at most: the passes that begin in it, where they can be counted. Those of a stage begin with it. */
+static int64_t turns_of(const work *w, uint32_t stream) {
+  int64_t most = w->e->build->stream.v[stream].replay;
+  double passes = 0;
+  for (uint32_t i = 0; i < w->from; i++) if (within(w, i, w->from) && !has_stage(w, i, w->from)) return most;
+  for (uint32_t i = w->from; i < w->to; i++) {
+    const kd_code *c = &w->code[i];
+    if (c->a != (int64_t)stream || (c->op != KD_CODE_BATCHES && c->op != KD_CODE_TAKE)) continue;
+    if (c->op == KD_CODE_TAKE) return most;
+    double n = 1;
+    for (uint32_t k = w->from; k < i; k++) {
+      if (!within(w, k, i)) continue;
+      if (w->code[k].op != KD_CODE_LOOP) return most;
+      n *= (double)w->code[k].b;
+    }
+    passes += n;
+  }
+  return passes < (double)most ? (int64_t)passes : most;
 }
 
 /* --- what the program and the options say ---------------------------------------------------------------------------------------------------- */
@@ -118,10 +143,11 @@ static kd_slot_is slot_is(void *ctx, int64_t slot) {
     case KD_SLOT_HELD:                           /* rows change from batch to batch */
       for (size_t k = 0; k < s->w->place.n; k++) if (s->w->place.v[k].slot == slot) return KD_SLOT_CONSTANT;
       return KD_SLOT_CHANGES;
-    case KD_SLOT_SCALAR: return KD_SLOT_CHANGES;
+    case KD_SLOT_SCALAR: return slot == s->w->e->ambient[KD_AMBIENT_KEY_REPLAY] ? KD_SLOT_CONSTANT : KD_SLOT_CHANGES;
     case KD_SLOT_FIELD:
       if (i->whole) return KD_SLOT_CONSTANT;
-      return s->stream >= 0 && binds(&s->w->e->build->stream.v[s->stream], slot) ? KD_SLOT_SAMPLES : KD_SLOT_CHANGES;
+      if (s->stream < 0 || !binds(&s->w->e->build->stream.v[s->stream], slot)) return KD_SLOT_CHANGES;
+      return slot == s->w->e->build->stream.v[s->stream].turned_slot ? KD_SLOT_TURNS : KD_SLOT_SAMPLES;
     case KD_SLOT_PARAM: case KD_SLOT_STATE:      /* OFF: what is no network's may stand for a teacher's answer */
       if (mode_of(s->w->e, s->stream < 0 ? -1 : (int64_t)s->w->e->build->stream.v[s->stream].dataset) == KD_CACHE_OFF && !i->owner->root_net) return KD_SLOT_CHANGES;
       /* fall through */
@@ -191,14 +217,15 @@ static double work_of(const kd_graph *g, const kd_frozenness *f) {
 
 static void bind_fill(elab *e, kd_kept *k, const kd_stream *from, const kd_graph *g) {
   uint32_t *reads = KD_NEWN(e->a, uint32_t, g->node.n);
-  k->fill = (kd_stream){ .dataset = from->dataset, .split = from->split, .batch = from->batch, .index_slot = -1 };
+  k->fill = (kd_stream){ .dataset = from->dataset, .split = from->split, .batch = from->batch, .index_slot = -1, .turned_slot = -1 };
   k->fill.bind = kd__arena_get(e->a, sizeof *k->fill.bind * (from->nbind + 1));
   k->reads = reads;
   for (size_t i = 1; i < g->node.n; i++) {
     if (g->node.v[i].op != KD_OP_INPUT) continue;
     int64_t slot = kd__attr(&g->node.v[i], "slot")->u.i;
-    bool seen = slot == from->index_slot;
+    bool seen = slot == from->index_slot, turned = from->replay && slot == from->turned_slot;
     if (seen) k->fill.index_slot = slot;
+    if (turned) { k->fill.turned_slot = slot; k->fill.replay = from->replay; seen = true; }
     for (uint32_t s = 0; s < from->nbind; s++)
       if (from->bind[s].slot == slot) { k->fill.bind[k->fill.nbind].field = from->bind[s].field; k->fill.bind[k->fill.nbind++].slot = slot; seen = true; }
     if (!seen) reads[k->nreads++] = (uint32_t)slot;
@@ -207,7 +234,7 @@ static void bind_fill(elab *e, kd_kept *k, const kd_stream *from, const kd_graph
 
 /* Slots by what they hold: fields by name, since numbers say nothing to another program. */
 static uint64_t hash_of(elab *e, const kd_kept *k, const kd_graph *g) {
-  int64_t *slot = KD_NEWN(e->a, int64_t, g->write.n + k->fill.nbind + k->nreads + 1u);
+  int64_t *slot = KD_NEWN(e->a, int64_t, g->write.n + k->fill.nbind + k->nreads + 2u);
   uint32_t n = 0;
   uint64_t h = 0;
   for (uint32_t i = 0; i < k->nreads; i++) slot[n++] = k->reads[i];
@@ -217,39 +244,55 @@ static uint64_t hash_of(elab *e, const kd_kept *k, const kd_graph *g) {
     h = kd__hash(field, strlen(field), h);
   }
   slot[n++] = k->fill.index_slot;
+  if (k->fill.replay) slot[n++] = k->fill.turned_slot;
   return kd__mix(h, kd__split_hash(g, slot, n));
 }
 
-static void add_kept(work *w, planned *p, const kd_frozenness *f, const kd_cut *c, uint32_t stream, int64_t batch, bool disk) {
+/* Some of the values of a program that is split, which get a program and an instruction of their own. turns: of draws; 0: rows do not differ from turn to turn. */
+static void add_rows(work *w, const first_form *p, const char *name, int64_t turns, bool disk) {
   elab *e = w->e;
-  kd_stream *st = &e->build->stream.v[stream];
-  kd_kept k = { .ncolumn = c->n, .column = KD_NEWN(e->a, kd_kept_column, c->n), .disk = disk };
+  kd_stream *st = &e->build->stream.v[p->stream];
+  kd_kept k = { .column = KD_NEWN(e->a, kd_kept_column, p->cut.n), .disk = disk, .turns = turns };
+  kd_value *value = KD_NEWN(e->a, kd_value, p->cut.n);
+  int64_t *slot = KD_NEWN(e->a, int64_t, p->cut.n);
+  for (uint32_t i = 0; i < p->cut.n; i++) {
+    kd_value v = p->cut.value[i];
+    if (p->f[v].turned != (turns > 0)) continue;
+    kd_type t = kd__rows_type(p->g, v, p->f, p->batch);
+    kd_kept_column *c = &k.column[k.ncolumn];
+    *c = (kd_kept_column){ .slot = (uint32_t)p->slot[i], .type = { .dtype = t.dtype, .rank = (uint8_t)(t.rank - 1) } };
+    memcpy(c->type.dim, t.dim + 1, sizeof *t.dim * (size_t)(t.rank - 1));
+    value[k.ncolumn] = v;
+    slot[k.ncolumn++] = p->slot[i];
+  }
+  if (k.ncolumn == 0) return;
+  kd_graph *make = kd__graph_for(e);
+  kd__split_make(e->a, make, p->g, p->f, value, slot, k.ncolumn, p->batch);
+  k.plan = add_plan(e, name, make);
+  k.name = e->build->plan.v[k.plan].name;
+  bind_fill(e, &k, st, make);
+  k.makes = kd__mix(hash_of(e, &k, make), (uint64_t)turns);
+  KD_PUSH(e->a, e->build->rows, k);
+  insert(w, KD_CODE_KEEP, (int64_t)e->build->rows.n - 1);
+  void *more = kd__arena_get(e->a, sizeof *st->kept * (st->nkept + k.ncolumn));
+  if (st->nkept) memcpy(more, st->kept, sizeof *st->kept * st->nkept);
+  st->kept = more;
+  for (uint32_t i = 0; i < k.ncolumn; i++, st->nkept++) { st->kept[st->nkept].kept = (uint32_t)e->build->rows.n - 1; st->kept[st->nkept].column = i; }
+}
+
+static void add_kept(work *w, planned *p, const kd_frozenness *f, const kd_cut *c, uint32_t stream, int64_t batch, int64_t turns, bool disk) {
+  elab *e = w->e;
   int64_t *slot = KD_NEWN(e->a, int64_t, c->n);
   for (uint32_t i = 0; i < c->n; i++) {
     kd_type t = kd__rows_type(p->improved, c->value[i], f, batch);
     slot[i] = add_slot(e, kd__arena_printf(e->a, "%s.kept.%u", p->name, i), &t);
-    k.column[i].slot = (uint32_t)slot[i];
-    k.column[i].type = (kd_type){ .dtype = t.dtype, .rank = (uint8_t)(t.rank - 1) };
-    memcpy(k.column[i].type.dim, t.dim + 1, sizeof *t.dim * (size_t)(t.rank - 1));
   }
-  kd_graph *make = kd__graph_for(e);
-  kd__split_make(e->a, make, p->improved, f, c->value, slot, c->n, batch);
+  const first_form form = { p->improved, f, *c, slot, stream, batch };
   const char *name = p->name;
-  kd_graph *whole = p->improved;
-  p->improved = kd__split_rest(e->a, whole, f, c->value, slot, c->n, batch);
-  k.plan = add_plan(e, kd__arena_printf(e->a, "%s.kept", name), make);     /* p is gone now */
-  k.name = e->build->plan.v[k.plan].name;
-  bind_fill(e, &k, st, make);
-  k.makes = hash_of(e, &k, make);
-  KD_PUSH(e->a, w->form, (first_form){ whole, f, *c, slot, stream, batch });
-  KD_PUSH(e->a, e->build->rows, k);
-  insert(w, KD_CODE_KEEP, (int64_t)e->build->rows.n - 1);
-  uint32_t had = st->nkept;
-  void *more = kd__arena_get(e->a, sizeof *st->kept * (had + c->n));
-  if (had) memcpy(more, st->kept, sizeof *st->kept * had);
-  st->kept = more;
-  for (uint32_t i = 0; i < c->n; i++) { st->kept[had + i].kept = (uint32_t)e->build->rows.n - 1; st->kept[had + i].column = i; }
-  st->nkept += c->n;
+  p->improved = kd__split_rest(e->a, form.g, f, c->value, slot, c->n, batch);     /* p is gone when plans are added */
+  add_rows(w, &form, kd__arena_printf(e->a, "%s.kept", name), 0, disk);
+  if (turns) add_rows(w, &form, kd__arena_printf(e->a, "%s.replayed", name), turns, disk);
+  KD_PUSH(e->a, w->form, form);
 }
 
 /* Where the rows go, and which of them: all where they fit. */
@@ -262,6 +305,7 @@ static kd_keeping choose(elab *e, const limits *o, const planned *p, const kd_fr
   if (all.n == 0) return KD_KEEPING_LITTLE;
   double fill = (double)((rows + batch - 1) / batch), share = (double)all.saved / ((double)all.whole + 1);
   double gain = (double)all.saved * (runs - fill) - (double)all.bytes * prices.read * fill;
+  if (prices.turns > 1) gain -= (double)all.turned * fill * (double)(prices.turns - 1);
   *c = all;
   if (automatic && (gain < time_pays || share * 100 < SHARE_PAYS)) return KD_KEEPING_LITTLE;
   if (!automatic && o->mode == KD_CACHE_MEMORY && runs <= fill) return KD_KEEPING_LITTLE;
@@ -304,18 +348,21 @@ static void keep(work *w, uint32_t plan, uint32_t at, uint32_t stream) {
   bool trains = w->code[at].op == KD_CODE_STEP || w->code[at].op == KD_CODE_LOSS;
   double passes = runs / (double)((rows + batch - 1) / batch);
   const limits o = limits_of(w, st->dataset);
-  kd_cut_prices prices = { .kind = KD_ROWS, .read = memory_read, .apiece = KEPT_APIECE, .make = passes > 1 ? (int64_t)(1000 / passes) : trains && o.mode == KD_CACHE_DISK ? 0 : 1000 };
+  int64_t once = trains && o.mode == KD_CACHE_DISK ? 0 : 1000, turns = st->replay ? turns_of(w, stream) : 0;
+  kd_cut_prices prices = { .kind = KD_ROWS, .read = memory_read, .apiece = KEPT_APIECE, .turns = turns, .make = passes > 1 ? (int64_t)(1000 / passes) : once,
+                           .make_turned = passes > (double)turns ? (int64_t)(1000 * (double)turns / passes) : once };
   kd_cut c, all = kd__cut_choose(e->a, p->improved, f, &prices);
   if (all.n == 0) return;
   kd_keeping where = choose(e, &o, p, f, &prices, runs, rows, batch, &c);
   kd_frozen_part part = { .plan = plan, .where = where, .said = said_by(e, st->dataset), .part = c.bytes < all.bytes, .rows = rows, .sample_bytes = c.bytes / batch, .want_bytes = all.bytes / batch, .passes = passes,
                           .all_flops = work_of(p->improved, NULL) / (double)batch, .frozen_flops = work_of(p->improved, f) / (double)batch };
+  for (uint32_t i = 0; i < c.n; i++) if (f[c.value[i]].turned) part.turns = turns;
   bool kept = where == KD_KEEPING_MEMORY || where == KD_KEEPING_DISK;
   if (kept) {
     int64_t bytes = part.sample_bytes * rows;
     if (where == KD_KEEPING_DISK) w->disk -= bytes, w->spent[st->dataset].disk += bytes;
     else w->memory -= bytes, w->spent[st->dataset].memory += bytes;
-    add_kept(w, p, f, &c, stream, batch, where == KD_KEEPING_DISK);
+    add_kept(w, p, f, &c, stream, batch, turns, where == KD_KEEPING_DISK);
     part.saved_flops = part.all_flops - work_of(e->build->plan.v[plan].improved, NULL) / (double)batch;
   }
   KD_PUSH(e->a, e->build->parts, part);
@@ -336,11 +383,6 @@ static void look(work *w) {
     for (uint32_t s = 0; s < b->stream.n; s++) if (is_open(w, s, i)) keep(w, (uint32_t)w->code[i].a, i, s);
   }
   if (room - w->memory > b->row_bytes) b->row_bytes = room - w->memory;
-}
-
-static bool has_stage(const work *w, uint32_t from, uint32_t to) {
-  for (uint32_t i = from; i < to; i++) if (w->code[i].op == KD_CODE_STAGE || w->code[i].op == KD_CODE_DECIDE) return true;
-  return false;
 }
 
 /* Instructions get new addresses; who jumps to a loop from outside meets what is before it. */

@@ -84,7 +84,7 @@ val *kd__ambient(elab *e, kd_ambient a, const kd_ast *at) {
 #undef KD_AMBIENT
   };
   if (e->ambient[a] < 0)
-    e->ambient[a] = kd__slot_add(e, names[a], KD_SLOT_SCALAR, a == KD_AMBIENT_KEY ? KD_I64 : e->opt->real, NULL, 0, e->top, at->span);
+    e->ambient[a] = kd__slot_add(e, names[a], KD_SLOT_SCALAR, a >= KD_AMBIENT_KEY ? KD_I64 : e->opt->real, NULL, 0, e->top, at->span);
   return kd__read_slot(e, e->ambient[a], at);
 }
 
@@ -324,6 +324,12 @@ uint64_t kd__below_key(const draw_key *k, const place *p) {
   return kd__mix(k->hash, kd__hash(path, strlen(path), 0x6b79));
 }
 
+/* Are draws along this batch those of the sample and the epoch, modulo so many epochs? Those that prepare data are; those of networks, losses and optimizers
+ * differ in every step, and so do those of a loop within the batch. */
+static bool replayed(const elab *e, const scope *s, const opening *o) {
+  return o->replay && !e->inside && !s->place->root_net && !s->place->in_loss && kd__turns_around(e) == o->around;
+}
+
 val *kd__draw(elab *e, scope *s, kd_op op, const kd_ast *call, const axis *ax, uint32_t rank) {
   place *p = s->place;
   size_t k = 0;
@@ -335,17 +341,16 @@ val *kd__draw(elab *e, scope *s, kd_op op, const kd_ast *call, const axis *ax, u
   if (dk && !dk->base) path = dk->hash >> 2;     /* a draw's own key: nothing of where it stands */
   kd_value in[2];
   uint32_t n = 1;
-  tensor *key = kd__ambient(e, KD_AMBIENT_KEY, call)->u.t;
+  opening *along = rank > 0 ? e->prog->open : NULL;
+  while (along && !(ax[0].root == along->root && ax[0].size == along->rows)) along = along->up;
+  bool again = along && replayed(e, s, along);
+  tensor *key = kd__ambient(e, again ? KD_AMBIENT_KEY_REPLAY : KD_AMBIENT_KEY, call)->u.t;
   in[0] = kd__turn_key(e, key->v, call);
   if (dk && dk->v) {
     kd_build kb = kd__b(e, call);
     in[0] = kd__b_op2(&kb, KD_OP_ADD, in[0], kd__b_op2(&kb, KD_OP_MUL, dk->v, kd__b_const(&kb, 0x9e3779b1, KD_I64, NULL, 0)));
   }
-  for (opening *o = rank > 0 ? e->prog->open : NULL; o && n == 1; o = o->up)
-    if (ax[0].root == o->root && ax[0].size == o->rows) {
-      in[1] = kd__slot_input(e, e->prog, kd__data_index(e, o, call));
-      n = 2;
-    }
+  if (along) in[n++] = kd__slot_input(e, e->prog, again ? kd__data_turned(e, along, call) : kd__data_index(e, along, call));
   int64_t dim[KD_MAX_RANK];
   for (uint32_t i = 0; i < rank; i++) dim[i] = ax[i].size;
   kd_attr at[3] = { kd__ai((int64_t)path), kd__at(op == KD_OP_RANDOM_BITS ? KD_I64 : e->opt->real), kd__al(dim, rank) };

@@ -57,6 +57,7 @@ typedef struct mod_build {
   const kd_ast *keep; bool looked;                 /* `keep best by` of the stage at hand; whether something has looked after it */
   models best; uint32_t kept; size_t before;       /* whose values it keeps in the loops around us; 1 + their group, 0: nothing yet; plans before them */
   models trained;                                  /* every network that some step trains, for the saved weights */
+  uint32_t turning;                                /* loops of the machine around us */
   uint32_t batches, epochs, control, outside;      /* around us: loops over batches, over epochs, anything that the machine decides; that of the stage */
   const models *stepped;                           /* what the steps of the loop over batches at hand train */
   uint32_t losses, steps;                          /* of the batch at hand, so far: losses named, steps made */

@@ -25,7 +25,7 @@ uint32_t kd__add_string(elab *e, const char *s) {
 }
 
 uint32_t kd__add_stream(elab *e, const opening *o, bool shuffle, bool drop_last) {
-  kd_stream st = { .dataset = o->data, .split = o->split, .batch = e->data.v[o->data].d.batch, .shuffle = shuffle, .drop_last = drop_last, .index_slot = -1 };
+  kd_stream st = { .dataset = o->data, .split = o->split, .batch = e->data.v[o->data].d.batch, .shuffle = shuffle, .drop_last = drop_last, .index_slot = -1, .turned_slot = -1, .replay = o->replay };
   KD_PUSH(e->a, e->build->stream, st);
   return (uint32_t)e->build->stream.n - 1;
 }
@@ -37,6 +37,7 @@ void kd__bind_stream(elab *e, uint32_t stream, const opening *o) {
   st->nbind = 0;
   for (size_t i = 0; i < o->field->slot.n; i++) {
     if (o->field->slot.v[i] == d->index_slot[o->bank]) { st->index_slot = o->field->slot.v[i]; continue; }
+    if (o->field->slot.v[i] == d->turned_slot[o->bank]) { st->turned_slot = o->field->slot.v[i]; continue; }
     for (uint32_t f = 0; f < d->nfield; f++)
       if (d->field[f].slot[o->bank] == o->field->slot.v[i]) { st->bind[st->nbind].field = f; st->bind[st->nbind].slot = o->field->slot.v[i]; st->nbind++; }
   }

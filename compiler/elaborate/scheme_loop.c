@@ -88,7 +88,10 @@ uint32_t kd__add_group(elab *e, const char *name, const models *m, bool whole, b
 /* --- counted loops -------------------------------------------------------------------------------------------------------------------------- */
 typedef struct counted { uint32_t counter, loop; int64_t times; uint32_t out; const kd_ast *at; } counted;
 
+uint32_t kd__turns_around(const elab *e) { return e->build ? e->build->turning : 0; }
+
 static void count_begin(elab *e, counted *c, int64_t times, const kd_ast *at) {
+  e->build->turning++;
   *c = (counted){ .counter = e->build->ncounter++, .times = times, .at = at };
   c->loop = kd__emit(e, KD_CODE_LOOP, c->counter, times, 0, at);
 }
@@ -98,6 +101,7 @@ static void count_end(elab *e, counted *c) {
   mod_build *b = e->build;
   kd__emit(e, KD_CODE_NEXT, c->counter, c->times, c->loop + 1, c->at);
   b->code.v[c->loop].c = kd__here(e);
+  b->turning--;
   if (!c->out) return;
   b->code.v[c->out].b = kd__here(e);
   uint32_t back = kd__emit(e, KD_CODE_LOOP, c->counter, 0, 0, c->at);
@@ -175,7 +179,7 @@ static void stepped_models(elab *e, scope *s, const kd_ast *body, models *out) {
 }
 
 /* --- loops over batches -------------------------------------------------------------------------------------------------------------------------- */
-typedef struct use { uint32_t data, split, stream; bool cycle; int64_t take; const char *name; const kd_ast *at; opening *open; } use;
+typedef struct use { uint32_t data, split, stream; bool cycle; int64_t take, replay; const char *name; const kd_ast *at; opening *open; } use;
 /* turns: of a counted loop, -1: as many as the first stream has. */
 typedef struct batch_loop {
   const kd_ast *at, *until;
@@ -198,6 +202,8 @@ static void body_form(elab *e, scope *s, batch_loop *l, registers *r, int64_t ro
     u->open = kd__open(e, e->open, u->data, u->split, i == 0 ? rows : e->data.v[u->data].d.batch, u->at);
     if (field) u->open->field = field;
     u->open->beside = i > 0;
+    u->open->replay = u->replay;
+    u->open->around = b->turning;
     e->open = u->open;
   }
   scope *in = kd__flow_scope(e, s);
@@ -257,10 +263,11 @@ static void run_batches(elab *e, scope *s, batch_loop *l) {
   if (!b->batches) b->stepped = l->stepped;
   b->batches++; b->control++;
   for (uint32_t i = 0; i < l->nuse; i++) {
-    opening o = { .data = l->use[i].data, .split = l->use[i].split };
+    l->use[i].replay = whole || l->use[i].split ? 0 : e->data.v[l->use[i].data].replay;      /* the training split, as it is trained on */
+    opening o = { .data = l->use[i].data, .split = l->use[i].split, .replay = l->use[i].replay };
     l->use[i].stream = kd__add_stream(e, &o, !whole, i > 0 || l->turns >= 0 || tail == 0);
   }
-  if (l->turns < 0) begin = kd__emit(e, KD_CODE_BATCHES, first->stream, 0, 0, l->at) + 1;
+  if (l->turns < 0) { begin = kd__emit(e, KD_CODE_BATCHES, first->stream, 0, 0, l->at) + 1; b->turning++; }
   else count_begin(e, &c, l->turns, l->at);
   for (uint32_t i = l->turns < 0; i < l->nuse; i++) kd__emit(e, KD_CODE_TAKE, l->use[i].stream, 0, 0, l->at);
   registers regs = { .up = b->regs };
@@ -275,6 +282,7 @@ static void run_batches(elab *e, scope *s, batch_loop *l) {
   }
   if (l->turns < 0) {
     kd__emit(e, KD_CODE_MORE, first->stream, 0, begin, l->at);
+    b->turning--;
     b->code.v[begin - 1].c = kd__here(e);
   } else {
     kd__flow_begin(e);

@@ -9,7 +9,7 @@ static const char key_name[] = "key";
 /* --- declaring ------------------------------------------------------------------------------------------------------------------ */
 static uint32_t new_set(elab *e, const char *name, kd_made made, const kd_ast *at) {
   data_set d = { .name = name, .at = at, .known = true };
-  for (int i = 0; i < KD__BANKS; i++) d.index_slot[i] = -1;
+  for (int i = 0; i < KD__BANKS; i++) d.index_slot[i] = d.turned_slot[i] = -1;
   d.root[0] = kd__root_new(e, ROOT_SAMPLE, name);
   d.d = (kd_dataset){ .name = name, .split = KD_NEW(e->a, kd_split), .nsplit = 1, .made = made, .key = -1 };
   d.d.split[0] = (kd_split){ .name = "all", .count = -1 };

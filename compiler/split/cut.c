@@ -89,9 +89,23 @@ static bool can_keep(const problem *q, kd_value v) {
   return q->p->kind == KD_CONSTANT || kd__rows_fit(q->g, v, &q->f[v], 0);
 }
 
+static bool turned(const problem *q, const kd_node *n) {
+  bool is = false;
+  for (uint32_t k = 0; k < n->nout; k++) is = is || (q->f[n->out + k].is == KD_ROWS && q->f[n->out + k].turned);
+  return is;
+}
+
+static int64_t turns(const problem *q, kd_value v) { return q->p->turns > 1 && q->f[v].is == KD_ROWS && q->f[v].turned ? q->p->turns : 1; }
+
+/* Bytes of it in all its turns. */
+static int64_t room(const problem *q, kd_value v) {
+  int64_t b;
+  return __builtin_mul_overflow(bytes_of(q->g, v), turns(q, v), &b) ? INT64_MAX : b;
+}
+
 static int64_t read_price(const problem *q, kd_value v) {
   if (!can_keep(q, v)) return without_end;
-  double p = (double)bytes_of(q->g, v) * q->p->read + (double)q->p->apiece;
+  double p = (double)bytes_of(q->g, v) * q->p->read + (double)room(q, v) * q->p->dear + (double)q->p->apiece;
   return p > 1e17 ? (int64_t)1e17 : (int64_t)p + 1;
 }
 
@@ -110,7 +124,8 @@ static void build(net *w, problem *q) {
     if (!q->node[i]) continue;
     kd_price c = kd__price_node(q->g, n);
     join(w, SOURCE, q->node[i], c);
-    join(w, q->node[i], SINK, c / 1000 * q->p->make + c % 1000 * q->p->make / 1000);
+    int64_t make = turned(q, n) ? q->p->make_turned : q->p->make;
+    join(w, q->node[i], SINK, c / 1000 * make + c % 1000 * make / 1000);
     for (uint32_t k = 0; k < n->nout; k++) {
       join(w, q->node[i], q->value[n->out + k], read_price(q, n->out + k));
       if (q->asked[n->out + k]) join(w, q->value[n->out + k], SINK, without_end);
@@ -140,19 +155,23 @@ static bool reads(const kd_graph *g, const bool *need, kd_value v) {
   return false;
 }
 
+static int64_t kept_bytes(int64_t a, int64_t b) { return a > INT64_MAX - b ? INT64_MAX : a + b; }
+
 static void account(kd__arena *a, const problem *q, const bool *kept, kd_cut *c) {
   bool *none = KD_NEWN(a, bool, q->g->type.n), *all = needed(a, q->g, none), *left = needed(a, q->g, kept);
   for (kd_value v = 1; v < q->g->type.n; v++) {
     if (!kept[v] || !reads(q->g, left, v)) continue;
     c->value[c->n++] = v;
     c->saved -= read_price(q, v);
-    c->bytes += bytes_of(q->g, v);
+    c->bytes = kept_bytes(c->bytes, room(q, v));
+    c->read = kept_bytes(c->read, bytes_of(q->g, v));
   }
   for (size_t i = 1; i < q->g->node.n; i++) {
     if (!all[i]) continue;
     kd_price p = kd__price_node(q->g, &q->g->node.v[i]);
     c->whole += p;
     if (!left[i]) c->saved += p;
+    if (!left[i] && turned(q, &q->g->node.v[i])) c->turned += p;
   }
 }
 
@@ -176,7 +195,7 @@ kd_cut kd__cut_choose(kd__arena *a, const kd_graph *g, const kd_frozenness *f, c
   for (kd_value v = 1; v < g->type.n; v++)
     kept[v] = q.value[v] && w.level[q.node[g->def.v[v]]] && !w.level[q.value[v]] && can_keep(&q, v);
   account(a, &q, kept, &c);
-  if (c.saved <= 0) c.n = 0, c.bytes = 0, c.saved = 0;
+  if (c.saved <= 0) c.n = 0, c.bytes = c.read = 0, c.saved = c.turned = 0;
   return c;
 }
 
@@ -187,11 +206,12 @@ kd_cut kd__cut_within(kd__arena *a, const kd_graph *g, const kd_frozenness *f, c
   double low = p->read, high = 1e9;
   for (int i = 0; i < 40 && high / low > 1.01; i++) {
     kd_cut_prices dear = *p;
-    dear.read = low <= 0 ? high / 2 : low * __builtin_sqrt(high / low);
+    double price = low <= 0 ? high / 2 : low * __builtin_sqrt(high / low);
+    dear.dear = price - p->read;
     c = kd__cut_choose(a, g, f, &dear);
-    if (c.bytes > bytes) { low = dear.read; continue; }
-    high = dear.read;
-    c.saved += (kd_price)((double)c.bytes * (dear.read - p->read));
+    if (c.bytes > bytes) { low = price; continue; }
+    high = price;
+    c.saved += (kd_price)((double)c.bytes * dear.dear);
     if (c.saved > best.saved) best = c;
   }
   best.whole = c.whole;

@@ -36,6 +36,7 @@ static bool meet(kd_frozenness *to, const kd_frozenness *f, const kd_type *type,
   if (f->is == KD_CONSTANT) return true;
   int k = w->to[f->axis];
   if (k < 0 || w->mixed >> f->axis & 1) return false;
+  to->turned |= f->turned;
   if (to->is == KD_ROWS) return to->axis == k && to->inner == f->inner;
   to->is = KD_ROWS; to->axis = (uint8_t)k; to->inner = f->inner;
   return true;
@@ -169,7 +170,7 @@ static bool rows_reshaped(const call *c, const piece *p, kd_frozenness *to) {
   for (int b = p->b0; b < p->b1; b++) {
     int64_t q = below(c->type, b, p->b1);
     if (step % q || c->type->dim[b] % (step / q * c->batch)) continue;
-    to->is = KD_ROWS; to->axis = (uint8_t)b; to->inner = step / q;
+    to->is = KD_ROWS; to->axis = (uint8_t)b; to->inner = step / q; to->turned = f->turned;
     return true;
   }
   return false;
@@ -226,9 +227,10 @@ static kd_frozenness input(const kd_graph *g, const kd_node *n, const source *wh
   if (where->outside) return where->outside[slot];
   kd_frozenness f = same_everywhere(t->rank);
   for (int d = 0; d < t->rank; d++) f.period[d] = t->dim[d];
-  switch (where->slots->of(where->slots->ctx, slot)) {
+  kd_slot_is is = where->slots->of(where->slots->ctx, slot);
+  switch (is) {
     case KD_SLOT_CONSTANT: return f;
-    case KD_SLOT_SAMPLES: if (t->rank == 0 || t->dim[0] != batch) return live(); f.is = KD_ROWS; f.inner = 1; return f;
+    case KD_SLOT_SAMPLES: case KD_SLOT_TURNS: if (t->rank == 0 || t->dim[0] != batch) return live(); f.is = KD_ROWS; f.inner = 1; f.turned = is == KD_SLOT_TURNS; return f;
     default: return live();
   }
 }
@@ -242,7 +244,7 @@ static kd_frozenness carried(const kd_frozenness *was, const kd_frozenness *next
 
 static bool equal(const kd_frozenness *a, const kd_frozenness *b, int rank) {
   if (a->is != b->is) return false;
-  if (a->is == KD_ROWS) return a->axis == b->axis && a->inner == b->inner;
+  if (a->is == KD_ROWS) return a->axis == b->axis && a->inner == b->inner && a->turned == b->turned;
   return a->is == KD_LIVE || memcmp(a->period, b->period, sizeof *a->period * (size_t)rank) == 0;
 }
 

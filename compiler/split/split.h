@@ -10,11 +10,11 @@
 /* --- rows.c: what is frozen ------------------------------------------------------------------------------------------------------- */
 typedef enum kd_frozen { KD_LIVE, KD_CONSTANT, KD_ROWS } kd_frozen;
 /* ROWS: place i of axis `axis` belongs to sample i / inner % batch. CONSTANT: along each axis the value repeats itself after `period` places: 1 is
- * the same everywhere, the axis' size is nothing known. */
-typedef struct kd_frozenness { uint8_t is, axis; int64_t inner; int64_t period[KD_MAX_RANK]; } kd_frozenness;
+ * the same everywhere, the axis' size is nothing known. turned: of ROWS: they are the sample's in one turn of its draws, of several that come round. */
+typedef struct kd_frozenness { uint8_t is, axis; bool turned; int64_t inner; int64_t period[KD_MAX_RANK]; } kd_frozenness;
 
-/* What the program finds in its slots. SAMPLES: a field of the batch: the samples lie along axis 0. */
-typedef enum kd_slot_is { KD_SLOT_CHANGES, KD_SLOT_CONSTANT, KD_SLOT_SAMPLES } kd_slot_is;
+/* What the program finds in its slots. SAMPLES: a field of the batch: the samples lie along axis 0. TURNS: the same, and it depends on the turn. */
+typedef enum kd_slot_is { KD_SLOT_CHANGES, KD_SLOT_CONSTANT, KD_SLOT_SAMPLES, KD_SLOT_TURNS } kd_slot_is;
 typedef struct kd_slots_are { kd_slot_is (*of)(void *ctx, int64_t slot); void *ctx; int64_t batch; } kd_slots_are;   /* batch: 0 where there is none */
 
 /* By value of the graph. */
@@ -28,10 +28,12 @@ double   kd__flops_node(const kd_graph *g, const kd_node *n);
 
 /* --- cut.c: where ------------------------------------------------------------------------------------------------------------------------ */
 /* Frozen values of one kind are cut: constant ones, or rows. `read`: picoseconds that a byte of them costs each time; `apiece`: each value. `make`: the
- * share of a run's price that making them before the loop adds to each run of the program, in thousandths. */
-typedef struct kd_cut_prices { kd_frozen kind; double read; kd_price apiece; int64_t make; } kd_cut_prices;
-/* `value`: in ascending order. `saved`: of each run, by these prices, what reading costs taken off. */
-typedef struct kd_cut { kd_value *value; uint32_t n; kd_price saved, whole; int64_t bytes; } kd_cut;     /* whole: of the program; bytes: of all values */
+ * share of a run's price that making them before the loop adds to each run of the program, in thousandths; `make_turned`: of rows for all `turns`. `dear`:
+ * picoseconds for each byte of room beside. */
+typedef struct kd_cut_prices { kd_frozen kind; double read, dear; kd_price apiece; int64_t make, make_turned, turns; } kd_cut_prices;    /* turns 0: 1 */
+/* `value`: in ascending order. `saved`: of each run, by these prices, what reading costs taken off; `turned`: what is made in each turn. whole: of the
+ * program; bytes: of all values, in all turns; read: of those of one. */
+typedef struct kd_cut { kd_value *value; uint32_t n; kd_price saved, turned, whole; int64_t bytes, read; } kd_cut;
 kd_cut kd__cut_choose(kd__arena *a, const kd_graph *g, const kd_frozenness *f, const kd_cut_prices *p);
 /* The same with at most so many bytes: what saves most time for a byte first. */
 kd_cut kd__cut_within(kd__arena *a, const kd_graph *g, const kd_frozenness *f, const kd_cut_prices *p, int64_t bytes);

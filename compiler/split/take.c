@@ -125,7 +125,7 @@ bool kd__split_twin(kd__arena *tmp, const kd_graph *a, const kd_frozenness *fa, 
   taking t = begin(tmp, NULL, a);
   for (uint32_t i = 0; i < n; i++) {
     kd_value v = value[i];
-    if (fa[v].is != fb[v].is || fa[v].axis != fb[v].axis || fa[v].inner != fb[v].inner) return false;
+    if (fa[v].is != fb[v].is || fa[v].axis != fb[v].axis || fa[v].inner != fb[v].inner || fa[v].turned != fb[v].turned) return false;
     kd_type x = kd__rows_type(a, v, fa, batch_a), y = kd__rows_type(b, v, fb, batch_b);
     if (x.rank != y.rank || x.dtype != y.dtype || memcmp(x.dim + 1, y.dim + 1, sizeof *x.dim * (size_t)(x.rank - 1)) != 0) return false;
     want(&t, v);

@@ -45,6 +45,9 @@ typedef struct kd_dataset {
  * false are left out. */
 typedef struct kd_append { uint32_t dataset; uint32_t *slot; int64_t mask; } kd_append;      /* mask: a bool slot, or -1 */
 
+/* What is drawn for a sample in turn t of `replay` goes by its number and KD_TURN * t. */
+#define KD_TURN ((int64_t)1 << 40)
+
 /* How a loop over batches takes samples. Each field goes to a FIELD slot; the sample's number in its split goes to `index_slot`. */
 typedef struct kd_stream {
   uint32_t dataset, split;
@@ -52,6 +55,7 @@ typedef struct kd_stream {
   bool shuffle, drop_last;
   struct { uint32_t field; int64_t slot; } *bind; uint32_t nbind;
   int64_t index_slot;                            /* i64 [batch], or -1 */
+  int64_t replay, turned_slot;                   /* replay: 0: nothing; else turned_slot, i64 [batch] or -1, has number + KD_TURN * (passes begun before in the stage, modulo replay) */
   struct { uint32_t kept, column; } *kept; uint32_t nkept;               /* rows of the samples that are kept go to these columns' slots */
 } kd_stream;
 
@@ -60,6 +64,7 @@ typedef struct kd_stream {
 typedef struct kd_kept_column { kd_type type; uint32_t slot; } kd_kept_column;              /* of one sample */
 typedef struct kd_kept {
   const char *name;
+  int64_t turns;                                 /* rows differ from turn to turn of the draws of `fill`, and there are those of so many; 0: they do not */
   uint32_t plan;
   kd_stream fill;
   kd_kept_column *column; uint32_t ncolumn;
@@ -76,6 +81,7 @@ typedef struct kd_frozen_part {
   const char *said;                              /* the data set whose clause says so, or NULL */
   kd_keeping where;                              /* OFF: not wanted; LITTLE: it would not pay; ROOM: there is no room; else where it is kept */
   bool part;                                     /* not all of it: there is no room for the rest */
+  int64_t turns;                                 /* of the draws for which rows are kept */
   int64_t rows, sample_bytes, want_bytes;        /* want_bytes: of a sample, if all of it were kept */
   double all_flops, frozen_flops, saved_flops, passes;
 } kd_frozen_part;

@@ -62,6 +62,11 @@ static bool code_ok(const kd_module *m, const kd_code *c) {
 
 static int64_t bytes_of(const kd_type *t) { return kd__type_count(t) * (int64_t)kd__dtype_size((kd_dtype)t->dtype); }
 
+static bool numbers_ok(const kd_module *m, const kd_stream *s, int64_t slot) {
+  if (slot < 0) return slot == -1;
+  return slot < m->nslot && m->slot[slot].type.dtype == KD_I64 && kd__type_count(&m->slot[slot].type) == s->batch;
+}
+
 static bool stream_ok(const kd_module *m, const kd_stream *s) {
   if (s->dataset >= m->ndataset || s->split >= m->dataset[s->dataset].nsplit || s->batch < 1) return false;
   const kd_split *split = &m->dataset[s->dataset].split[s->split];
@@ -72,13 +77,12 @@ static bool stream_ok(const kd_module *m, const kd_stream *s) {
     int64_t sample = bytes_of(from), batch;
     if (to->dtype != from->dtype || sample < 0 || __builtin_mul_overflow(sample, s->batch, &batch) || bytes_of(to) != batch) return false;
   }
-  if (s->index_slot < 0) return s->index_slot == -1;
-  return s->index_slot < m->nslot && m->slot[s->index_slot].type.dtype == KD_I64 && kd__type_count(&m->slot[s->index_slot].type) == s->batch;
+  return s->replay >= 0 && numbers_ok(m, s, s->index_slot) && (!s->replay || numbers_ok(m, s, s->turned_slot));
 }
 
 /* The slot of a column has a batch of the rows, the plan makes them in it, and streams that bring it are of the same samples. */
 static bool kept_ok(const kd_module *m, const kd_kept *k) {
-  if (k->plan >= m->nplan || !stream_ok(m, &k->fill) || m->dataset[k->fill.dataset].made != KD_MADE_FILES) return false;
+  if (k->plan >= m->nplan || !stream_ok(m, &k->fill) || k->turns < 0 || k->turns > k->fill.replay || k->turns > UINT32_MAX / ((int64_t)k->ncolumn + 1) || m->dataset[k->fill.dataset].made != KD_MADE_FILES) return false;
   for (uint32_t i = 0; i < k->ncolumn; i++) {
     if (k->column[i].slot >= m->nslot) return false;
     kd_type t = m->slot[k->column[i].slot].type;
@@ -96,7 +100,7 @@ static bool brings_ok(const kd_module *m, const kd_stream *s) {
   for (uint32_t i = 0; i < s->nkept; i++) {
     if (s->kept[i].kept >= m->nkept) return false;
     const kd_kept *k = &m->kept[s->kept[i].kept];
-    if (s->kept[i].column >= k->ncolumn || k->fill.dataset != s->dataset || k->fill.split != s->split || k->fill.batch != s->batch) return false;
+    if (s->kept[i].column >= k->ncolumn || k->fill.dataset != s->dataset || k->fill.split != s->split || k->fill.batch != s->batch || (k->turns && k->fill.replay != s->replay)) return false;
   }
   return true;
 }
@@ -155,7 +159,7 @@ static bool ambient_ok(const kd_module *m, int i) {
   if (m->ambient[i] < 0) return true;
   if (m->ambient[i] >= m->nslot) return false;
   const kd_type *t = &m->slot[m->ambient[i]].type;
-  return kd__type_count(t) == 1 && (i == KD_AMBIENT_KEY ? t->dtype == KD_I64 : kd__dtype_real((kd_dtype)t->dtype));
+  return kd__type_count(t) == 1 && (i >= KD_AMBIENT_KEY ? t->dtype == KD_I64 : kd__dtype_real((kd_dtype)t->dtype));
 }
 
 static kd_status broken(kd__run_error *err, uint32_t origin, const char *what, uint32_t i) {
@@ -199,8 +203,8 @@ uint64_t kd__module_fingerprint(const kd_module *m) {
     h = kd__hash(s->type.dim, sizeof *s->type.dim * s->type.rank, h);
   }
   for (uint32_t i = 0; i < m->nplan; i++) h = kd__hash(m->plan[i]->name, strlen(m->plan[i]->name), kd__mix(h, m->plan[i]->ncall));
-  for (uint32_t i = 0; i < m->nstream; i++) h = kd__mix(h, (uint64_t)m->stream[i].batch << 2 | (uint64_t)m->stream[i].shuffle << 1 | m->stream[i].drop_last);
-  for (uint32_t i = 0; i < m->nkept; i++) h = kd__mix(kd__mix(h, m->kept[i].makes), (uint64_t)m->kept[i].fill.batch << 1 | m->kept[i].disk);
+  for (uint32_t i = 0; i < m->nstream; i++) h = kd__mix(h, (uint64_t)m->stream[i].batch << 2 | (uint64_t)m->stream[i].shuffle << 1 | m->stream[i].drop_last) + (uint64_t)m->stream[i].replay;
+  for (uint32_t i = 0; i < m->nkept; i++) h = kd__mix(kd__mix(h, m->kept[i].makes), (uint64_t)m->kept[i].fill.batch << 1 | m->kept[i].disk) + (uint64_t)m->kept[i].turns;
   for (uint32_t i = 0; i < m->ndataset; i++) h = kd__mix(h, (uint64_t)m->dataset[i].made << 32 | (uint64_t)(m->dataset[i].key + 1));
   for (uint32_t i = 0; i < m->nappend; i++) h = kd__hash(m->append[i].slot, sizeof(uint32_t) * m->dataset[m->append[i].dataset].split->nfield, kd__mix(h, (uint64_t)m->append[i].mask));
   for (uint32_t i = 0; i < m->ndecision; i++) h = kd__mix(h, m->decision[i].made ? (uint64_t)m->decision[i].value + 1 : 0);

@@ -21,6 +21,7 @@ static kd_status do_STAGE(kd_machine *r, const kd_code *c) {
   p->stage = c->a;
   p->entered[c->a]++;
   p->step = p->epoch = p->passes = 0;
+  memset(p->begun, 0, sizeof *p->begun * r->m->nstream);
   forget_losses(r);
   for (uint32_t i = 0; i < r->m->ncode; i++) if (r->m->code[i].op == KD_CODE_EVERY) p->counter[r->m->code[i].a] = 0;
   r->progress.first_step = 1;

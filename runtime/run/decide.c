@@ -68,6 +68,7 @@ static void take_position(const kd_machine *from, kd_machine *to, int64_t pc) {
   memcpy(q->sum, p->sum, sizeof *p->sum * m->nreg);
   memcpy(q->sums, p->sums, sizeof *p->sums * m->nreg);
   memcpy(q->entered, p->entered, sizeof *p->entered * m->nstage);
+  memcpy(q->begun, p->begun, sizeof *p->begun * m->nstream);
   memcpy(q->rows, p->rows, sizeof *p->rows * m->ndataset);
   for (uint32_t i = 0; i < m->nstream; i++) q->stream[i].pass = p->stream[i].pass;
 }

@@ -13,10 +13,12 @@ static const double tell_every = 10;             /* seconds */
 
 static size_t row_bytes(const kd_kept_column *c) { return (size_t)kd__type_count(&c->type) * kd__dtype_size((kd_dtype)c->type.dtype); }
 
+static int64_t turns_of(const kd_kept *k) { return k->turns ? k->turns : 1; }
+
 static size_t all_bytes(const kd_kept *k) {
   size_t n = 0;
   for (uint32_t i = 0; i < k->ncolumn; i++) n += row_bytes(&k->column[i]);
-  return n;
+  return n * (size_t)turns_of(k);
 }
 
 /* --- the key -------------------------------------------------------------------------------------------------------------------------------- */
@@ -43,12 +45,15 @@ static bool find_key(const kd_machine *r, const kd_kept *k, uint64_t key[2]) {
 /* --- making them -------------------------------------------------------------------------------------------------------------------------------- */
 static bool cancelled(const kd_machine *r) { return r->opt.cancel && *r->opt.cancel; }
 
+/* Columns of rows: those of a turn beside one another. */
+static uint32_t column_of(const kd_kept *k, int64_t turn, uint32_t column) { return (uint32_t)turn * k->ncolumn + column; }
+
 /* One batch of them. The last one may be short: what the slots hold behind it are samples too, and nobody looks at what is made of them. */
-static kd_status make_batch(kd_machine *r, const kd_kept *k, kd__rows *rows, const kd__batch *b, uint32_t origin) {
-  kd__stream_fill(r, &k->fill, b);
+static kd_status make_batch(kd_machine *r, const kd_kept *k, kd__rows *rows, const kd__batch *b, int64_t turn, uint32_t origin) {
+  kd__stream_fill(r, &k->fill, b, turn);
   kd_status s = kd__plan_go(r, k->plan, KD__KEY_FIXED, origin);
   for (uint32_t c = 0; c < k->ncolumn && s == KD_OK; c++) {
-    s = kd__rows_put(rows, c, b->number * k->fill.batch, b->rows, kd__store_at(&r->store, k->column[c].slot));
+    s = kd__rows_put(rows, column_of(k, turn, c), b->number * k->fill.batch, b->rows, kd__store_at(&r->store, k->column[c].slot));
     if (s != KD_OK) kd__fail(r, s, origin, "rows of `%s` cannot be written to the cache folder: is its disk full? `--cache=memory` keeps them in memory", k->name);
   }
   return s;
@@ -57,8 +62,10 @@ static kd_status make_batch(kd_machine *r, const kd_kept *k, kd__rows *rows, con
 static kd_status make_shard(kd_machine *r, const kd_kept *k, kd__rows *rows, kd_loader *l, int64_t first, int64_t batches, uint32_t origin) {
   kd__batch b;
   kd_status s = KD_OK;
-  kd__loader_start(l, 0, 0, first);
-  for (int64_t i = 0; i < batches && s == KD_OK && kd__loader_next(l, &b); i++) s = cancelled(r) ? KD_E_CANCELLED : make_batch(r, k, rows, &b, origin);
+  for (int64_t turn = 0; turn < turns_of(k) && s == KD_OK; turn++) {
+    kd__loader_start(l, 0, 0, first);
+    for (int64_t i = 0; i < batches && s == KD_OK && kd__loader_next(l, &b); i++) s = cancelled(r) ? KD_E_CANCELLED : make_batch(r, k, rows, &b, turn, origin);
+  }
   return s;
 }
 
@@ -95,7 +102,7 @@ static kd_status make_one(kd_machine *r, const kd_kept *k, kd__rows *rows, kd_lo
   int64_t count = kd__data_split(r->data[k->fill.dataset], k->fill.split)->count, batch = k->fill.batch;
   kd_status s = make_shard(r, k, rows, l, 0, 1, origin);
   for (int64_t at = batch; at < count && s == KD_OK; at += batch)
-    for (uint32_t c = 0; c < k->ncolumn && s == KD_OK; c++) s = kd__rows_put(rows, c, at, count - at < batch ? count - at : batch, kd__store_at(&r->store, k->column[c].slot));
+    for (uint32_t c = 0; c < column_of(k, turns_of(k), 0) && s == KD_OK; c++) s = kd__rows_put(rows, c, at, count - at < batch ? count - at : batch, kd__store_at(&r->store, k->column[c % k->ncolumn].slot));
   return s;
 }
 
@@ -131,12 +138,13 @@ static kd_status open_new(kd_machine *r, uint32_t kept, uint32_t origin, bool ag
   const kd_kept *k = &r->m->kept[kept];
   kd__kept *at = &r->kept[kept];
   double begin = kd__now();
-  size_t bytes = all_bytes(k), *row = calloc(k->ncolumn + (size_t)1, sizeof *row);
+  uint32_t columns = column_of(k, turns_of(k), 0);
+  size_t bytes = all_bytes(k), *row = calloc(columns + (size_t)1, sizeof *row);
   int64_t count = kd__data_split(r->data[k->fill.dataset], k->fill.split)->count, batches = (int64_t)(SHARD / (bytes * (size_t)k->fill.batch)) + 1, made = 0;
   bool disk = false;
   if (!row) return kd__fail(r, KD_E_MEMORY, origin, "out of memory");
-  for (uint32_t i = 0; i < k->ncolumn; i++) row[i] = row_bytes(&k->column[i]);
-  kd__rows_spec spec = { .key = { at->key[0], at->key[1] }, .row_bytes = row, .ncolumn = k->ncolumn, .rows = count, .shard = batches * k->fill.batch };
+  for (uint32_t i = 0; i < columns; i++) row[i] = row_bytes(&k->column[i % k->ncolumn]);
+  kd__rows_spec spec = { .key = { at->key[0], at->key[1] }, .row_bytes = row, .ncolumn = columns, .rows = count, .shard = batches * k->fill.batch };
   kd_status s = open_rows(r, k, &spec, origin, &at->rows, &disk);
   if (s == KD_OK) s = make(r, k, at->rows, batches, origin, &made);
   free(row);
@@ -161,11 +169,21 @@ void kd__kept_close(kd_machine *r) {
   for (uint32_t i = 0; r->kept && i < r->m->nkept; i++) forget(&r->kept[i]);
 }
 
-void kd__kept_bring(kd_machine *r, const kd_stream *s, const int64_t *index, int64_t rows) {
+/* The compiler counts what a stage comes to at most: so there are. */
+kd_status kd__kept_turn(kd_machine *r, const kd_stream *s, int64_t turn, uint32_t origin) {
+  for (uint32_t i = 0; i < s->nkept; i++) {
+    const kd_kept *k = &r->m->kept[s->kept[i].kept];
+    if (k->turns && turn >= k->turns) return kd__fail(r, KD_E_USAGE, origin, "the compiled program is broken: `%s` has rows for %lld epochs", k->name, (long long)k->turns);
+  }
+  return KD_OK;
+}
+
+void kd__kept_bring(kd_machine *r, const kd_stream *s, const int64_t *index, int64_t rows, int64_t turn) {
   for (uint32_t i = 0; i < s->nkept; i++) {
     const kd__kept *k = &r->kept[s->kept[i].kept];
-    const kd_kept_column *c = &r->m->kept[s->kept[i].kept].column[s->kept[i].column];
-    if (k->rows) kd__copy_rows(kd__rows_column(k->rows, s->kept[i].column), index, kd__store_at(&r->store, c->slot), rows, row_bytes(c), &r->exec);
+    const kd_kept *of = &r->m->kept[s->kept[i].kept];
+    const kd_kept_column *c = &of->column[s->kept[i].column];
+    if (k->rows) kd__copy_rows(kd__rows_column(k->rows, column_of(of, of->turns ? turn : 0, s->kept[i].column)), index, kd__store_at(&r->store, c->slot), rows, row_bytes(c), &r->exec);
   }
 }
 

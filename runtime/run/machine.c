@@ -116,6 +116,8 @@ static kd_status get_memory(kd_machine *r) {
   if (!r->arena) return KD_E_MEMORY;
   for (int a = 0; a < KD_AMBIENT_COUNT; a++)
     if (m->ambient[a] >= 0) r->ambient[a] = kd__store_at(&r->store, (uint32_t)m->ambient[a]);
+  uint64_t key = kd__mix(r->opt.seed, 0x7265706c61u);                                                 /* "repla"; program.c has the others */
+  if (r->ambient[KD_AMBIENT_KEY_REPLAY]) memcpy(r->ambient[KD_AMBIENT_KEY_REPLAY], &key, sizeof key);
   read_code(r);
   return KD_OK;
 }

@@ -98,8 +98,8 @@ void      kd__results(kd_machine *r, uint32_t plan, int64_t first_reg);
 /* --- stream.c ------------------------------------------------------------------------------------------------------------------------- */
 kd_status kd__streams_open(kd_machine *r, kd__run_error *err);      /* data sets; loaders come with their first pass */
 void      kd__streams_close(kd_machine *r);
-/* A loader's batch into the slots that `s` binds. */
-void      kd__stream_fill(kd_machine *r, const kd_stream *s, const kd__batch *b);
+/* A loader's batch into the slots that `s` binds, as it is in a turn of its draws. */
+void      kd__stream_fill(kd_machine *r, const kd_stream *s, const kd__batch *b, int64_t turn);
 /* The innermost open stream's number, or -1. */
 int64_t   kd__stream_current(const kd_machine *r);
 kd_status kd__stream_begin(kd_machine *r, uint32_t stream, uint32_t origin, bool *any);
@@ -133,8 +133,10 @@ kd_status kd__weights_load(kd_machine *r, uint32_t load, uint32_t origin);
 /* The rows of all samples: found in the cache folder, or made now. They are in force up to instruction `end`; rows in force elsewhere go. */
 kd_status kd__kept_open(kd_machine *r, uint32_t kept, int64_t end, uint32_t origin, bool again);
 void      kd__kept_close(kd_machine *r);
+/* Are there rows for this turn of the stream's draws? */
+kd_status kd__kept_turn(kd_machine *r, const kd_stream *s, int64_t turn, uint32_t origin);
 /* Rows of the samples of a batch into their slots. */
-void      kd__kept_bring(kd_machine *r, const kd_stream *s, const int64_t *index, int64_t rows);
+void      kd__kept_bring(kd_machine *r, const kd_stream *s, const int64_t *index, int64_t rows, int64_t turn);
 /* What HOLD and KEEP instructions made that are in force where the machine stands now. */
 kd_status kd__kept_resume(kd_machine *r);
 

@@ -11,12 +11,13 @@ bool kd__position_init(kd_position *p, const kd_module *m) {
   p->reg = calloc(m->nreg + (size_t)1, sizeof *p->reg);
   p->entered = calloc(m->nstage + (size_t)1, sizeof *p->entered);
   p->stream = calloc(m->nstream + (size_t)1, sizeof *p->stream);
+  p->begun = calloc(m->nstream + (size_t)1, sizeof *p->begun);
   p->open = calloc(m->nstream + (size_t)1, sizeof *p->open);
   p->rows = calloc(m->ndataset + (size_t)1, sizeof *p->rows);
   p->best = calloc(m->ngroup + (size_t)1, sizeof *p->best);
   p->sum = calloc(m->nreg + (size_t)1, sizeof *p->sum);
   p->sums = calloc(m->nreg + (size_t)1, sizeof *p->sums);
-  if (!p->counter || !p->reg || !p->entered || !p->stream || !p->open || !p->rows || !p->best || !p->sum || !p->sums) { kd__position_free(p); return false; }
+  if (!p->counter || !p->reg || !p->entered || !p->stream || !p->begun || !p->open || !p->rows || !p->best || !p->sum || !p->sums) { kd__position_free(p); return false; }
   for (uint32_t i = 0; i < m->nreg; i++) p->reg[i] = NAN;
   return true;
 }
@@ -26,6 +27,7 @@ void kd__position_free(kd_position *p) {
   free(p->reg);
   free(p->entered);
   free(p->stream);
+  free(p->begun);
   free(p->open);
   free(p->rows);
   free(p->best);
@@ -61,6 +63,7 @@ void kd__position_write(const kd_position *p, const kd_module *m, kd__buf *b) {
                  p->pc, p->stage, p->step, p->epoch, p->steps, p->passes, p->anew);
   put_ints(b, "counter", p->counter, m->ncounter);
   put_ints(b, "entered", p->entered, m->nstage);
+  put_ints(b, "begun", p->begun, m->nstream);
   put_ints(b, "rows", p->rows, m->ndataset);
   put_ints(b, "sums", p->sums, m->nreg);
   put_reals(b, "sum", p->sum, m->nreg);
@@ -155,6 +158,8 @@ kd_status kd__position_read(kd_position *p, const kd_module *m, const char *text
   p->anew = get_int(&r, o, "anew", 0, INT64_MAX);
   get_ints(&r, "counter", p->counter, m->ncounter);
   get_ints(&r, "entered", p->entered, m->nstage);
+  get_ints(&r, "begun", p->begun, m->nstream);
+  for (uint32_t i = 0; i < m->nstream; i++) if (p->begun[i] < 0) r.ok = false;
   get_ints(&r, "rows", p->rows, m->ndataset);
   for (uint32_t i = 0; i < m->ndataset; i++) if (p->rows[i] < 0) r.ok = false;
   get_ints(&r, "sums", p->sums, m->nreg);

@@ -16,6 +16,7 @@ typedef struct kd_position {
   int64_t *entered;                              /* by stage: how often it was entered */
   int64_t step, epoch;                           /* done within the stage */
   int64_t steps;                                 /* done in the whole run */
+  int64_t *begun;                                /* by stream: shuffled passes begun within the stage */
   int64_t passes;                                /* shuffled passes begun within the stage */
   int64_t anew;                                  /* plans run whose draws are new each time */
   kd__stream_position *stream;                   /* by stream */

@@ -6,7 +6,7 @@
  * Errors: a failing call fills the caller's kd__run_error. After a failure of kd__machine_go there is nothing to do but read, save and close.
  * Threads: one machine belongs to one thread at a time; only *cancel may be written from elsewhere. Machines share nothing.
  * Randomness: draws of training and of what a scheme computes depend on (seed, stage, times it was entered, step, turns of the loops around,
- *   pass and batch of the open streams), draws of values that are reset on the seed and how many resets ran before, all others (initial
+ *   pass and batch of the open streams), those along a batch that come round on (seed, sample, passes begun in the stage modulo so many), draws of values that are reset on the seed and how many resets ran before, all others (initial
  *   values, evaluation) on the seed alone. */
 #ifndef KD_RUN_H
 #define KD_RUN_H

@@ -68,7 +68,7 @@ void kd__streams_close(kd_machine *r) {
 
 int64_t kd__stream_current(const kd_machine *r) { return r->pos.nopen ? (int64_t)r->pos.open[r->pos.nopen - 1] : -1; }
 
-void kd__stream_fill(kd_machine *r, const kd_stream *s, const kd__batch *from) {
+void kd__stream_fill(kd_machine *r, const kd_stream *s, const kd__batch *from, int64_t turn) {
   const kd__batch b = *from;
   const kd_split *split = &r->m->dataset[s->dataset].split[s->split];
   for (uint32_t i = 0; i < s->nbind; i++) {
@@ -77,6 +77,14 @@ void kd__stream_fill(kd_machine *r, const kd_stream *s, const kd__batch *from) {
     memcpy(kd__store_at(&r->store, (uint32_t)s->bind[i].slot), b.field[i], bytes);
   }
   if (s->index_slot >= 0) memcpy(kd__store_at(&r->store, (uint32_t)s->index_slot), b.index, (size_t)b.rows * sizeof *b.index);
+  int64_t *turned = s->replay && s->turned_slot >= 0 ? kd__store_at(&r->store, (uint32_t)s->turned_slot) : NULL;
+  for (int64_t i = 0; turned && i < b.rows; i++) turned[i] = b.index[i] + KD_TURN * turn;
+}
+
+/* Of the pass that was begun last. */
+static int64_t turn_of(const kd_machine *r, uint32_t stream) {
+  int64_t n = r->m->stream[stream].replay, begun = r->pos.begun[stream];
+  return n && begun ? (begun - 1) % n : 0;
 }
 
 /* The next batch into the field slots, with what is kept of its samples. */
@@ -84,8 +92,8 @@ static bool bring(kd_machine *r, uint32_t stream) {
   const kd_stream *s = &r->m->stream[stream];
   kd__batch b;
   if (!kd__loader_next(r->stream[stream].loader, &b)) return false;
-  kd__stream_fill(r, s, &b);
-  if (s->nkept) kd__kept_bring(r, s, b.index, b.rows);
+  kd__stream_fill(r, s, &b, turn_of(r, stream));
+  if (s->nkept) kd__kept_bring(r, s, b.index, b.rows, turn_of(r, stream));
   r->stream[stream].rows = b.rows;
   r->pos.stream[stream].batch = b.number;
   return true;
@@ -127,7 +135,10 @@ static kd_status begin(kd_machine *r, uint32_t stream, bool first, uint32_t orig
   kd_status s = open_loader(r, stream, origin);
   if (s != KD_OK) return s;
   if (p->stream[stream].open) kd__stream_leave(r, stream);  /* a jump out of its loop left it open */
-  p->stream[stream] = (kd__stream_position){ .open = true, .pass = r->m->stream[stream].shuffle ? p->passes++ : 0 };
+  bool shuffle = r->m->stream[stream].shuffle;
+  p->stream[stream] = (kd__stream_position){ .open = true, .pass = shuffle ? p->passes++ : 0 };
+  p->begun[stream] += shuffle;
+  if ((s = kd__kept_turn(r, &r->m->stream[stream], turn_of(r, stream), origin)) != KD_OK) return s;
   if (first) p->open[p->nopen] = stream;
   else { memmove(p->open + 1, p->open, p->nopen * sizeof *p->open); p->open[0] = stream; }
   p->nopen++;

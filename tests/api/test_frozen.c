@@ -118,6 +118,34 @@ static void a_live_teacher_ends_in_the_same_bits(void **state) {
     }
 }
 
+/* A teacher's answers to images that are drawn, two draws for each: they are kept where they come round. */
+static void answers_to_drawn_images_are_kept(void **state) {
+  static const char *const teacher[] = { "mlp(hidden: [40, 30])", "resnet(depth: 8, width: 4)", "vit(patch: 2, width: 16, depth: 1, heads: 2)" };
+  static const kd_run_options how[] = { { .threads = 2, .seed = 3 }, { .threads = 1, .no_dnnl = true, .deterministic = true } };
+  static char live[8192], kept[8192];
+  (void)state;
+  for (size_t i = 0; i < sizeof teacher / sizeof *teacher; i++) {
+    char program[2000];
+    snprintf(program, sizeof program, "use data.digits, nets.mlp, nets.resnet, nets.vit, augment.random_crop, augment.random_flip, augment.cutout\n"
+             "use losses.cross_entropy, logit.kd, optim.sgd\ndata d = digits(batch: 50) with (replay: 2)\n"
+             "let x = cutout(random_flip(random_crop(d.image, padding: 1)), side: 3)\nteacher T = %s\nstudent S = mlp(hidden: [8])\nlet t = T(x)\nlet s = S(x)\n"
+             "scheme { stage warm: train T minimizing cross_entropy(t.logits, d.label) on d for 1 epochs using sgd(lr: 0.1)\n"
+             "stage fit: train S minimizing kd(s.logits, t.logits) on d for 5 epochs using sgd(lr: 0.1) }\n", teacher[i]);
+    char *said = compiled(program, NULL, KD_KEEP_MEMORY), *dump = compiled(program, "split", KD_KEEP_MEMORY);
+    if (!strstr(said, "fit.train.50 keeps ") || !strstr(said, "or once for each of 2 epochs")) fail_msg("%s: %s", teacher[i], said);
+    assert_int_equal(calls(dump, "fit.train.50", "random"), 0);
+    assert_int_equal(calls(dump, "fit.train.50.replayed", "random"), 5);
+    assert_int_equal(calls(dump, "warm.train.50", "random"), 5);
+    free(said);
+    free(dump);
+    for (size_t k = 0; k < sizeof how / sizeof *how; k++) {
+      size_t n = trained(program, &how[k], KD_KEEP_OFF, live, sizeof live), m = trained(program, &how[k], KD_KEEP_MEMORY, kept, sizeof kept);
+      assert_true(n > 1000 && n == m);
+      if (memcmp(live, kept, n) != 0) fail_msg("%s, options %zu: other bits with rows that are kept", teacher[i], k);
+    }
+  }
+}
+
 /* A recurrent teacher is a loop, and its samples are apart in it, too. */
 static void loops_are_kept(void **state) {
   static const char program[] = BEGIN
@@ -163,7 +191,7 @@ static void students_layers_that_nothing_reads_are_not_computed(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(nothing_is_left_of_a_teacher), cmocka_unit_test(a_live_teacher_ends_in_the_same_bits), cmocka_unit_test(loops_are_kept), cmocka_unit_test(what_lies_behind_the_last_tap_is_not_computed),
+  const struct CMUnitTest tests[] = { cmocka_unit_test(nothing_is_left_of_a_teacher), cmocka_unit_test(a_live_teacher_ends_in_the_same_bits), cmocka_unit_test(answers_to_drawn_images_are_kept), cmocka_unit_test(loops_are_kept), cmocka_unit_test(what_lies_behind_the_last_tap_is_not_computed),
                                       cmocka_unit_test(students_layers_that_nothing_reads_are_not_computed) };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,6 +28,18 @@ static const char moving[] = PROGRAM(
   "scheme {\n  stage distil { for 3 epochs { for batch in toy { step S minimizing soft(S(batch.x), T(batch.x)) using gd(lr: 0.5)\n"
   "    step T minimizing ce(T(batch.x), batch.y) using gd(lr: 0.5) } } }\n}\n");
 
+/* Draws along the batch: a teacher's answers to the sample as it is, and to one that is drawn. */
+#define JITTER "fn jitter(x: [B, D]) = x + 0.5 * uniform([B, D])\nlet v = jitter(toy.x)\nlet tv = T(v)\nlet sv = S(v)\n"
+static const char jittered[] = PROGRAM(JITTER
+  "scheme {\n  stage warm: train T minimizing ce(t, toy.y) on toy for 2 epochs using gd(lr: 0.5)\n"
+  "  stage distil: train S minimizing soft(sv, tv) + soft(s, t) on toy for 7 epochs using gd(lr: 0.5)\n}\n");
+/* Stages that are entered twice, two loops over the same data in one, and streams that begin new passes in a loop counted in batches. */
+static const char jittered_more[] = PROGRAM(JITTER
+  "scheme {\n  repeat 2 {\n    stage warm: train T minimizing ce(tv, toy.y) on toy for 1 epochs using gd(lr: 0.5)\n"
+  "    stage distil { for 3 epochs { for batch in toy { step S minimizing soft(sv, tv) using gd(lr: 0.5) }\n"
+  "      for batch in toy { step S minimizing soft(S(jitter(batch.x)), T(jitter(batch.x))) using gd(lr: 0.25) } } }\n"
+  "    stage passing { for b in toy.take(20), a in toy.cycle { step S minimizing soft(S(jitter(b.x)), T(jitter(b.x))) + soft(S(a.x), T(jitter(a.x))) using gd(lr: 0.25) } }\n  }\n}\n");
+
 typedef struct place { toy t; char cache[PATH], out[PATH]; int run; } place;
 
 static place place_new(void) {
@@ -323,10 +335,80 @@ static void as_the_program_says(void **state) {
   toy_free(&p.t);
 }
 
+/* With fewer turns than epochs they are kept in memory; for a later run, all. */
+static void draws_that_come_round_are_kept(void **state) {
+  static const struct { const char *replay; int memory, disk; } c[] = { { "replay: 1", 2, 2 }, { "replay: 3", 2, 2 }, { "replay: 7", 1, 2 }, { "replay: 9", 1, 2 }, { "replay: none", 1, 1 } };
+  outcome last = { 0 };
+  (void)state;
+  for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+    place p = place_new();
+    char *text = with_clauses(jittered, c[i].replay);
+    outcome off = run(&p, text, KD_KEEP_OFF, 3, 0, 2), kept = run(&p, text, KD_KEEP_MEMORY, 3, 0, 2);
+    same_bits(&off, &kept);
+    assert_int_equal(kept.nkept, c[i].memory);
+    assert_int_equal(kept.made, SAMPLES * c[i].memory);
+    for (int k = 0; k < 2; k++) {
+      kept = run(&p, text, KD_KEEP_DISK, 3, 0, 2);
+      same_bits(&off, &kept);
+      assert_int_equal(kept.nkept, c[i].disk);
+      assert_int_equal(k ? kept.found : kept.made, SAMPLES * c[i].disk);
+    }
+    assert_int_equal(each_file(&p, NULL), c[i].disk);
+    kept = run(&p, text, KD_KEEP_DISK, 4, 0, 2);                         /* other draws */
+    assert_int_equal(kept.found, 0);
+    if (i && i != 3) assert_true(memcmp(off.bits, last.bits, off.n) != 0);
+    if (i == 3) assert_memory_equal(off.bits, last.bits, off.n);         /* neither comes round in seven epochs */
+    last = off;
+    free(text);
+    toy_free(&p.t);
+  }
+}
+
+static void draws_come_round_wherever_they_are(void **state) {
+  static const char *const clauses[] = { "replay: 2", "replay: 2, keep_last: true" };
+  (void)state;
+  for (int i = 0; i < 4; i++) {
+    place p = place_new();
+    char *text = with_clauses(i < 2 ? jittered_more : jittered, clauses[i % 2]);
+    char *at = strstr(text, "batch: 8");
+    assert_non_null(at);
+    if (i % 2) at[7] = '7';                      /* a rest of six */
+    outcome off = run(&p, text, KD_KEEP_OFF, 3, 0, 2);
+    for (int k = 0; k < 3; k++) {
+      outcome kept = run(&p, text, k ? KD_KEEP_DISK : KD_KEEP_MEMORY, 3, 0, 2);
+      assert_true(kept.nkept > 1);
+      same_bits(&off, &kept);
+    }
+    free(text);
+    toy_free(&p.t);
+  }
+}
+
+static void a_stopped_run_goes_on_with_its_draws(void **state) {
+  static const kd_keep keep[] = { KD_KEEP_OFF, KD_KEEP_MEMORY, KD_KEEP_DISK };
+  (void)state;
+  char *text = with_clauses(jittered, "replay: 3");
+  for (size_t i = 0; i < sizeof keep / sizeof *keep; i++) {
+    place p = place_new();
+    outcome good = run(&p, text, keep[i], 3, 0, 2);
+    for (int at = 3; at < 54; at += 10) {
+      stop = 0, stop_after = at;
+      outcome o = run(&p, text, keep[i], 3, 0, 2);
+      stop_after = 0;
+      assert_int_equal(o.status, KD_E_CANCELLED);
+      o = resume(&p);
+      same_bits(&good, &o);
+    }
+    toy_free(&p.t);
+  }
+  free(text);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(two_processes_share_it), cmocka_unit_test(the_same_bits_wherever_it_is), cmocka_unit_test(what_was_spoilt_is_made_anew),
-    cmocka_unit_test(what_comes_of_something_else_is_not_used), cmocka_unit_test(what_moves_is_not_kept), cmocka_unit_test(without_room_nothing_is_kept), cmocka_unit_test(as_the_program_says), cmocka_unit_test(stopped_and_gone_on_with),
+    cmocka_unit_test(what_comes_of_something_else_is_not_used), cmocka_unit_test(what_moves_is_not_kept), cmocka_unit_test(without_room_nothing_is_kept), cmocka_unit_test(as_the_program_says), cmocka_unit_test(draws_that_come_round_are_kept), cmocka_unit_test(draws_come_round_wherever_they_are),
+    cmocka_unit_test(a_stopped_run_goes_on_with_its_draws), cmocka_unit_test(stopped_and_gone_on_with),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,22 +23,40 @@ static world make_world(kd__arena *a, uint64_t seed) {
   for (size_t i = 0; i < w.r.slot.n; i++) {
     const kd_type *t = &w.r.slot.v[i].type;
     w.is[i] = t->rank > 0 && t->dim[0] == w.batch && kd__mix(seed, i) % 4 ? KD_SLOT_SAMPLES : kd__mix(seed, i) % 9 == 0 ? KD_SLOT_CHANGES : KD_SLOT_CONSTANT;
+    if (w.is[i] == KD_SLOT_SAMPLES && kd__mix(seed, 1000 + i) % 4 == 0) w.is[i] = KD_SLOT_TURNS;
   }
   return w;
 }
+
+static bool of_samples(const world *w, size_t slot) { return w->is[slot] == KD_SLOT_SAMPLES || w->is[slot] == KD_SLOT_TURNS; }
 
 /* Another batch: sample i is sample to[i] of the old one, and where that is -1 a new one, made of others' numbers. What changes does. */
 static kd_eval_slot *other_batch(kd__arena *a, const world *w, const int64_t *to, uint64_t seed) {
   kd_eval_slot *s = KD_NEWN(a, kd_eval_slot, w->r.slot.n + 1);
   for (size_t i = 0; i < w->r.slot.n; i++) {
     const kd_type *t = &w->r.slot.v[i].type;
-    size_t size = kd__dtype_size((kd_dtype)t->dtype), all = size * (size_t)kd__type_count(t), row = w->is[i] == KD_SLOT_SAMPLES ? all / (size_t)w->batch : all;
+    size_t size = kd__dtype_size((kd_dtype)t->dtype), all = size * (size_t)kd__type_count(t), row = of_samples(w, i) ? all / (size_t)w->batch : all;
     const char *old = w->r.slot.v[i].data;
     char *data = kd__arena_get(a, all + 1);
     memcpy(data, old, all);
-    for (int64_t k = 0; w->is[i] == KD_SLOT_SAMPLES && k < w->batch; k++)
+    for (int64_t k = 0; of_samples(w, i) && k < w->batch; k++)
       memcpy(data + (size_t)k * row, old + (size_t)(to[k] >= 0 ? to[k] : (int64_t)(kd__mix(seed, (uint64_t)k) % (uint64_t)w->batch)) * row, row);
     if (w->is[i] == KD_SLOT_CHANGES && all > size) { memcpy(data, old + size, all - size); memcpy(data + all - size, old, size); }
+    s[i] = (kd_eval_slot){ (int64_t)i, data };
+  }
+  return s;
+}
+
+/* The same batch in another turn: samples have the numbers of others. */
+static kd_eval_slot *other_turn(kd__arena *a, const world *w) {
+  kd_eval_slot *s = KD_NEWN(a, kd_eval_slot, w->r.slot.n + 1);
+  for (size_t i = 0; i < w->r.slot.n; i++) {
+    const kd_type *t = &w->r.slot.v[i].type;
+    size_t all = kd__dtype_size((kd_dtype)t->dtype) * (size_t)kd__type_count(t), row = w->is[i] == KD_SLOT_TURNS ? all / (size_t)w->batch : 0;
+    const char *old = w->r.slot.v[i].data;
+    char *data = kd__arena_get(a, all + 1);
+    memcpy(data, old + row, all - row);
+    memcpy(data + all - row, old, row);
     s[i] = (kd_eval_slot){ (int64_t)i, data };
   }
   return s;
@@ -78,7 +96,7 @@ static bool holds(const world *w, const kd_frozenness *f, const kd_eval *x, cons
   return true;
 }
 
-static bool check_frozen(uint64_t seed, size_t *rows) {
+static bool check_frozen(uint64_t seed, size_t *rows, size_t *turned) {
   kd__arena a;
   kd__arena_init(&a, NULL, NULL);
   world w = make_world(&a, seed);
@@ -88,25 +106,32 @@ static bool check_frozen(uint64_t seed, size_t *rows) {
   const kd_frozenness *f = kd__frozen_values(&a, w.r.g, &(kd_slots_are){ slot_is, &w, w.batch });
   (void)kd_eval_run(&x, w.r.g, w.r.eval, w.r.slot.n, NULL, 0, KD_EVAL_DENSE);
   (void)kd_eval_run(&y, w.r.g, other_batch(&a, &w, to, seed), w.r.slot.n, NULL, 0, KD_EVAL_DENSE);
+  kd_eval z;
+  (void)kd_eval_run(&z, w.r.g, other_turn(&a, &w), w.r.slot.n, NULL, 0, KD_EVAL_DENSE);
   bool good = true;
   for (kd_value v = 1; v < w.r.g->type.n && good; v++) {
+    for (int64_t i = 0; good && f[v].is != KD_LIVE && !f[v].turned && kd_eval_has(&x, v) && kd_eval_has(&z, v) && i < kd__type_count(kd__type_of(w.r.g, v)); i++)
+      if (!(good = same(kd_eval_at(&x, v, i), kd_eval_at(&z, v, i)))) print_error("%%%u = %s is said to be the same in each turn\n", v, op_name(w.r.g, v));
     if (f[v].is == KD_LIVE || !kd_eval_has(&x, v) || !kd_eval_has(&y, v)) continue;
     if (f[v].is == KD_ROWS) rows[kd__node_of(w.r.g, v)->op]++;
-    good = holds(&w, &f[v], &x, &y, to, v);
+    *turned += f[v].turned;
+    good = good && holds(&w, &f[v], &x, &y, to, v);
   }
   if (!good) print_error("seed %llu\n", (unsigned long long)seed);
   kd_eval_free(&x);
   kd_eval_free(&y);
+  kd_eval_free(&z);
   kd__arena_free(&a);
   return good;
 }
 
 static void what_is_frozen_is_so(void **state) {
-  size_t rows[KD_OP_COUNT] = { 0 };
+  size_t rows[KD_OP_COUNT] = { 0 }, turned = 0;
   int bad = 0;
   (void)state;
-  for (int seed = 1; seed <= seeds() && bad < 5; seed++) bad += !check_frozen((uint64_t)seed, rows);
+  for (int seed = 1; seed <= seeds() && bad < 5; seed++) bad += !check_frozen((uint64_t)seed, rows, &turned);
   assert_int_equal(bad, 0);
+  assert_true(turned > 100);
   static const kd_op must[] = { KD_OP_ADD, KD_OP_EXP, KD_OP_SUM, KD_OP_MOMENTS, KD_OP_SOFTMAX, KD_OP_MATMUL, KD_OP_RESHAPE, KD_OP_PERMUTE, KD_OP_BROADCAST, KD_OP_SLICE, KD_OP_CONCAT, KD_OP_GATHER };
   for (size_t i = 0; i < sizeof must / sizeof *must; i++) if (!rows[must[i]]) fail_msg("no %s of rows was met", kd__op_info(must[i])->name);
 }
@@ -118,7 +143,7 @@ static bool check_parts(uint64_t seed, kd_frozen kind, size_t *cuts) {
   world w = make_world(&a, seed);
   const kd_graph *g = w.r.g;
   const kd_frozenness *f = kd__frozen_values(&a, g, &(kd_slots_are){ slot_is, &w, w.batch });
-  kd_cut c = kd__cut_choose(&a, g, f, &(kd_cut_prices){ .kind = kind, .read = (double)(seed % 5) * 20, .make = 10 });
+  kd_cut c = kd__cut_choose(&a, g, f, &(kd_cut_prices){ .kind = kind, .read = (double)(seed % 5) * 20, .make = 10, .make_turned = 30, .turns = 3 });
   int64_t *slot = KD_NEWN(&a, int64_t, c.n + 1);
   for (uint32_t i = 0; i < c.n; i++) slot[i] = (int64_t)w.r.slot.n + i;
   kd_graph *make = kd__graph_new(&a), *rest = kd__split_rest(&a, g, f, c.value, slot, c.n, w.batch);
@@ -163,7 +188,7 @@ static void parts_compute_the_whole(void **state) {
 }
 
 /* --- where ---------------------------------------------------------------------------------------------------------------------------------------------- */
-static kd_slot_is by_number(void *ctx, int64_t slot) { (void)ctx; return slot == 0 ? KD_SLOT_SAMPLES : slot == 1 ? KD_SLOT_CHANGES : KD_SLOT_CONSTANT; }
+static kd_slot_is by_number(void *ctx, int64_t slot) { (void)ctx; return slot == 0 ? KD_SLOT_SAMPLES : slot == 1 ? KD_SLOT_CHANGES : slot == 4 ? KD_SLOT_TURNS : KD_SLOT_CONSTANT; }
 
 static kd_cut cut_of(kd__arena *a, const char *text, const kd_cut_prices *p, int64_t bytes, kd_graph **g) {
   kd_shape_error err;
@@ -217,6 +242,34 @@ static void a_part_is_kept_where_there_is_no_room_for_all(void **state) {
   kd__arena_free(&a);
 }
 
+/* The same teacher for samples as they are drawn in each of four turns, and for samples as they are. */
+static void rows_for_each_turn_take_more(void **state) {
+  static const char text[] =
+    "%x = input {slot=0, dtype=f32, shape=[8,400]}\n%n = input {slot=4, dtype=i64, shape=[8]}\n%k = input {slot=3, dtype=i64, shape=[]}\n%w = input {slot=2, dtype=f32, shape=[400,10]}\n"
+    "%s = input {slot=1, dtype=f32, shape=[8,10]}\n%u = random_uniform %k, %n {path=1, dtype=f32, shape=[8,400]}\n%y = add %x, %u\n%z = matmul %x, %w\n%t = matmul %y, %w\n"
+    "%a = mul %z, %s\n%b = mul %t, %s\n%c = add %a, %b\nresult \"c\" %c\nresult \"z\" %a\nresult \"t\" %b\n";
+  kd__arena a;
+  kd_graph *g;
+  (void)state;
+  kd__arena_init(&a, NULL, NULL);
+  kd_cut_prices p = { .kind = KD_ROWS, .read = 100, .make = 100, .make_turned = 400, .turns = 4 };
+  kd_cut c = cut_of(&a, text, &p, -1, &g);
+  const kd_frozenness *f = kd__frozen_values(&a, g, &(kd_slots_are){ by_number, NULL, 8 });
+  assert_int_equal(c.n, 2);
+  assert_true(!f[c.value[0]].turned && f[c.value[1]].turned);
+  assert_int_equal(c.read, 2 * 8 * 10 * 4);
+  assert_int_equal(c.bytes, 5 * 8 * 10 * 4);
+  assert_true(c.turned > 0 && c.turned < c.saved);
+  c = cut_of(&a, text, &p, 4 * 8 * 10 * 4, &g);                          /* no room for both: a draw is dear */
+  assert_int_equal(c.n, 1);
+  assert_true(f[c.value[0]].turned && c.bytes == 4 * 8 * 10 * 4 && c.turned > c.saved);
+  p.make_turned = 1000;                          /* no turn comes again */
+  c = cut_of(&a, text, &p, -1, &g);
+  assert_int_equal(c.n, 1);
+  assert_false(f[c.value[0]].turned);
+  kd__arena_free(&a);
+}
+
 /* Statistics over the batch are no rows, and what is made of them neither. */
 static void what_samples_share_is_live(void **state) {
   static const char text[] = "%x = input {slot=0, dtype=f32, shape=[8,4,4]}\n%m, %v = moments %x {axes=[0]}\n%b = broadcast %m {shape=[8,4,4], axes=[1,2]}\n%y = sub %x, %b\n"
@@ -242,7 +295,7 @@ static void what_samples_share_is_live(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_is_frozen_is_so), cmocka_unit_test(parts_compute_the_whole), cmocka_unit_test(one_value_is_kept_where_two_are_made_of_it),
-    cmocka_unit_test(a_part_is_kept_where_there_is_no_room_for_all), cmocka_unit_test(what_samples_share_is_live),
+    cmocka_unit_test(a_part_is_kept_where_there_is_no_room_for_all), cmocka_unit_test(rows_for_each_turn_take_more), cmocka_unit_test(what_samples_share_is_live),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
