@@ -157,11 +157,12 @@ static bool positive(const t_case *c, uint32_t i) {
     default: return false;
   }
 }
-/* Operands of gather_dot and gather_sum that fit each other: entries in any order, each place once; parts of equal length. */
+/* Operands of gather_dot and gather_sum that fit each other: each place once, parts of equal length, in a part rows that lie together. */
 static double order(const t_case *c, uint32_t i, int64_t at, uint64_t *state) {
-  int64_t places = c->in[2].dim[1], parts = c->in[3].dim[1] - 1;
+  int64_t rows = c->in[1].dim[0], places = c->in[2].dim[1], parts = c->in[3].dim[1] - 1;
   if (i == 3) return (double)(at % (parts + 1) * places / parts);
-  return (double)(t_random(state) % (uint64_t)c->in[1].dim[0]) * 0x1p32 + (double)(places - 1 - at % places);
+  int64_t part = at % places * parts / places, first = part * rows / parts, span = rows >= parts ? rows / parts : 1;
+  return (double)(first + (int64_t)(t_random(state) % (uint64_t)span)) * 0x1p32 + (double)(places - 1 - at % places);
 }
 void t_fill(t_tensor *o, const t_case *c, uint32_t i, bool special, uint64_t *state) {
   static const double odd[] = { NAN, INFINITY, -INFINITY, 0.0, -0.0, 1e-40, -1e-40, 1e30, -1e30, 88.9, -104.0, 1.0, -1.0 };
