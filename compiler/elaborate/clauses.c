@@ -86,6 +86,7 @@ val *kd__data_with(elab *e, scope *s, val *v, const kd_ast *n) {
     const kd_ast *k = n->kid[i];
     arg a = { .name = k->text, .ast = k->kid[0] };
     size_t c = 0;
+    for (uint32_t j = 1; j < i; j++) if (strcmp(n->kid[j]->text, k->text) == 0) { kd__err(e, KD_D_DUPLICATE, k->span, k->text); return &kd__poison; }
     while (c < count && strcmp(names[c], k->text) != 0) c++;
     if (c == count) {
       kd_diag *d = kd__err(e, KD_D_UNKNOWN_FIELD, k->span, "a data set", "clause", k->text);

@@ -146,6 +146,22 @@ static void answers_to_drawn_images_are_kept(void **state) {
   }
 }
 
+/* Left to itself the compiler keeps what comes round often enough. */
+static void what_comes_round_often_enough_is_kept(void **state) {
+  static const struct { int replay; const char *said; } c[] = { { 4, "or once for each of 4 epochs" }, { 39, NULL }, { 40, NULL }, { 80, NULL } };
+  (void)state;
+  for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+    char program[2000];
+    snprintf(program, sizeof program, BEGIN "data a = digits(batch: 64) with (replay: %d)\nuse augment.random_crop\nlet x = random_crop(a.image, padding: 1)\n"
+             "teacher T = resnet(depth: 20, width: 16)\nstudent S = mlp(hidden: [8])\nlet t = T(x)\nlet s = S(x)\n"
+             "scheme { stage warm: train T minimizing cross_entropy(t.logits, a.label) on a for 1 epochs using sgd(lr: 0.1)\n"
+             "stage fit: train S minimizing kd(s.logits, t.logits) on a for 40 epochs using sgd(lr: 0.1) }\n", c[i].replay);
+    char *said = compiled(program, NULL, KD_KEEP_PROGRAM);
+    if (c[i].said ? !strstr(said, c[i].said) : strstr(said, " keeps ") != NULL) fail_msg("replay: %d: %s", c[i].replay, said);
+    free(said);
+  }
+}
+
 /* A recurrent teacher is a loop, and its samples are apart in it, too. */
 static void loops_are_kept(void **state) {
   static const char program[] = BEGIN
@@ -191,7 +207,8 @@ static void students_layers_that_nothing_reads_are_not_computed(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(nothing_is_left_of_a_teacher), cmocka_unit_test(a_live_teacher_ends_in_the_same_bits), cmocka_unit_test(answers_to_drawn_images_are_kept), cmocka_unit_test(loops_are_kept), cmocka_unit_test(what_lies_behind_the_last_tap_is_not_computed),
+  const struct CMUnitTest tests[] = { cmocka_unit_test(nothing_is_left_of_a_teacher), cmocka_unit_test(a_live_teacher_ends_in_the_same_bits), cmocka_unit_test(answers_to_drawn_images_are_kept), cmocka_unit_test(what_comes_round_often_enough_is_kept),
+                                      cmocka_unit_test(loops_are_kept), cmocka_unit_test(what_lies_behind_the_last_tap_is_not_computed),
                                       cmocka_unit_test(students_layers_that_nothing_reads_are_not_computed) };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
