@@ -306,16 +306,21 @@ tensor *kd__t_keep(elab *e, kd_op op, tensor *x, const int64_t *axes, int n, con
 /* --- contraction (A11) ------------------------------------------------------------------------------------------------------ */
 static int64_t product(const axis *ax, int n) { int64_t p = 1; for (int i = 0; i < n; i++) p *= ax[i].size; return p; }
 
-/* x as [*shared, free, over] or [*shared, over, free], each group merged to one axis. */
+/* x as [*shared, free, over] or [*shared, over, free], free and over merged to one axis each. The shared axes stay as they are: heads of attention
+ * lie apart in memory, and only a copy would make one axis of them and the batch. */
 static kd_value folded(kd_build *b, const tensor *x, const axis *sh, int ns, const axis *fr, int nf, const axis *ov, int no, bool over_first) {
-  int64_t perm[KD_MAX_RANK], d[3] = { product(sh, ns), product(fr, nf), product(ov, no) };
-  int k = 0;
+  int64_t perm[KD_MAX_RANK], d[KD_MAX_RANK] = { 1 };
+  int k = 0, r = 0;
+  bool apart = ns + 2 <= KD_MAX_RANK;
   for (int i = 0; i < ns; i++) perm[k++] = kd__t_find(x, sh[i].label);
   if (over_first) for (int i = 0; i < no; i++) perm[k++] = kd__t_find(x, ov[i].label);
   for (int i = 0; i < nf; i++) perm[k++] = kd__t_find(x, fr[i].label);
   if (!over_first) for (int i = 0; i < no; i++) perm[k++] = kd__t_find(x, ov[i].label);
-  if (over_first) { int64_t t = d[1]; d[1] = d[2]; d[2] = t; }
-  return kd__b_reshape(b, kd__b_permute(b, x->v, perm), d, 3);
+  for (int i = 0; i < ns && apart; i++) d[r++] = sh[i].size;
+  if (ns == 0 || !apart) d[r++] = product(sh, ns);
+  d[r++] = over_first ? product(ov, no) : product(fr, nf);
+  d[r++] = over_first ? product(fr, nf) : product(ov, no);
+  return kd__b_reshape(b, kd__b_permute(b, x->v, perm), d, r);
 }
 
 static void axes_of(const tensor *x, const char *const *label, int n, int64_t *pos) { for (int i = 0; i < n; i++) pos[i] = kd__t_find(x, label[i]); }
