@@ -9,7 +9,7 @@
 #include "runtime/kernels/par.h"
 #include <stdlib.h>
 
-enum { ALIGN = 64, PATCH = 131072, FIXED_PARTS = 8 };
+enum { ALIGN = 64, PATCH = 131072, FIXED_PARTS = 8, EARLY_CHANNELS = 16 };
 typedef struct work {
   kd__conv v;
   bool dnnl, depthwise, plain, pack[KD__ROLES];  /* plain: 1x1, the operand is its own patch matrix */
@@ -75,6 +75,14 @@ static void shape_work(work *w, const kd_call *c, const kd_kernel_settings *s) {
 bool kd__conv_im2col_takes(const kd_call *c, const kd_kernel_settings *s) {
   kd__conv v;
   return c->out[0].dtype == KD_F32 && kd__conv_describe(&v, c) && kd__gemm_there(KD_F32, s->use_dnnl);
+}
+/* What is faster than oneDNN where operands come from memory, as in a step they do (docs/kernels.md): single taps but for plain forward ones, and
+ * weight gradients with strides. With few channels the products are too narrow for that. */
+bool kd__conv_im2col_early(const kd_call *c, const kd_kernel_settings *s) {
+  kd__conv v;
+  if (!kd__conv_im2col_takes(c, s) || !kd__conv_describe(&v, c) || v.groups != 1 || v.cin < EARLY_CHANNELS || v.cout < EARLY_CHANNELS) return false;
+  bool strides = v.stride[0] > 1 || v.stride[1] > 1 || v.stride[2] > 1, tap = v.ker[0] * v.ker[1] * v.ker[2] == 1;
+  return (tap && (strides || v.wanted != KD__Y)) || (strides && v.wanted == KD__W);
 }
 size_t kd__conv_im2col_scratch(const kd_call *c, const kd_kernel_settings *s) {
   work w;

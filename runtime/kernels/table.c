@@ -58,9 +58,16 @@ const char *kd__kernel_name(const char *name) {
   return NULL;
 }
 
+/* A kernel may have two rows, an early one for calls that it is best at. */
+static bool came_before(size_t row, const kd_call *c, const kd_kernel_settings *s) {
+  for (size_t i = 0; i < row; i++)
+    if (table[i].op == c->op && strcmp(table[i].name, table[row].name) == 0 && table[i].takes(c, s)) return true;
+  return false;
+}
+
 const kd_kernel *kd__kernel_nth(const kd_call *c, const kd_kernel_settings *s, int n) {
   for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
-    if (table[i].op == c->op && table[i].takes(c, s) && n-- == 0) return &table[i];
+    if (table[i].op == c->op && table[i].takes(c, s) && !came_before(i, c, s) && n-- == 0) return &table[i];
   return NULL;
 }
 

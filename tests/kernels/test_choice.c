@@ -84,7 +84,38 @@ static void a_call_gets_it(void **state) {
   for (int i = 0; i < 3; i++) t_free(&t[i]);
 }
 
+static const char *usual(const char *op, const char *in, const char *out, const char *attrs) {
+  t_case c;
+  kd_tensor operand[3];
+  t_tensor t[3];
+  uint64_t s = 1;
+  kd_kernel_settings set = { .threads = 2, .use_dnnl = true };
+  if (!t_parse(&c, op, in, out, attrs)) fail_msg("mistake in %s %s", in, attrs);
+  for (int i = 0; i < 3; i++) t_make(&t[i], i < 2 ? &c.in[i] : &c.out[0], T_DENSE, false, &s), operand[i] = t[i].t;
+  kd_call call = { .op = c.op, .nin = 2, .nout = 1, .in = operand, .out = operand + 2, .attr = c.attr };
+  const char *name = kd__kernel_find(&call, &set)->name;
+  const kd_kernel *k;
+  for (int i = 0, same = 0; (k = kd__kernel_nth(&call, &set, i)); i++) assert_true((same += strcmp(k->name, name) == 0) <= 1);       /* each once */
+  for (int i = 0; i < 3; i++) t_free(&t[i]);
+  return name;
+}
+
+/* Which convolutions do not go to oneDNN where it is there: single taps but plain forward ones, and weights with strides. */
+static void im2col_comes_first(void **state) {
+  (void)state;
+#define TAP(by) "stride=" by " pad_lo=0,0 pad_hi=0,0 dilation=1,1 groups=1"
+#define NINE(by) "stride=" by " pad_lo=1,1 pad_hi=1,1 dilation=1,1 groups=1"
+  const char *other = usual("conv", "f32[4,16,8,8] f32[32,16,1,1]", "f32[4,32,8,8]", TAP("1,1"));        /* oneDNN, where it was built with it */
+  assert_string_equal(usual("conv", "f32[4,16,8,8] f32[32,16,1,1]", "f32[4,32,4,4]", TAP("2,2")), "conv.im2col");
+  assert_string_equal(usual("conv_data", "f32[4,32,8,8] f32[32,16,1,1]", "f32[4,16,8,8]", TAP("1,1") " size=8,8"), "conv.im2col");
+  assert_string_equal(usual("conv_weight", "f32[4,16,8,8] f32[4,32,8,8]", "f32[32,16,1,1]", TAP("1,1") " size=1,1"), "conv.im2col");
+  assert_string_equal(usual("conv_weight", "f32[4,16,8,8] f32[4,32,4,4]", "f32[32,16,3,3]", NINE("2,2") " size=3,3"), "conv.im2col");
+  assert_string_equal(usual("conv", "f32[4,16,8,8] f32[32,16,3,3]", "f32[4,32,4,4]", NINE("2,2")), other);
+  assert_string_equal(usual("conv_data", "f32[4,32,4,4] f32[32,16,3,3]", "f32[4,16,8,8]", NINE("2,2") " size=8,8"), other);
+  assert_string_equal(usual("conv_weight", "f32[4,3,8,8] f32[4,32,4,4]", "f32[32,3,3,3]", NINE("2,2") " size=3,3"), other);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(a_table), cmocka_unit_test(as_text), cmocka_unit_test(a_call_gets_it) };
+  const struct CMUnitTest tests[] = { cmocka_unit_test(a_table), cmocka_unit_test(as_text), cmocka_unit_test(a_call_gets_it), cmocka_unit_test(im2col_comes_first) };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
