@@ -1,9 +1,10 @@
-/* elem_math.c: special functions over runs. f32 through vmath.h, f64 through the C library. */
+/* elem_math.c: special functions over runs. f32 through vmath.h (powers of e through exp.h), f64 through the C library. */
 #include "runtime/kernels/elem.h"
+#include "runtime/kernels/exp.h"
 #include "runtime/kernels/vmath.h"
 
 #define MATH(X) \
-  X(EXP, f32, float, kd__expf(v))            X(EXP, f64, double, exp(v)) \
+  X(EXP, f64, double, exp(v)) \
   X(EXPM1, f32, float, kd__expm1f(v))        X(EXPM1, f64, double, expm1(v)) \
   X(LOG, f32, float, kd__logf(v))            X(LOG, f64, double, log(v)) \
   X(LOG1P, f32, float, kd__log1pf(v))        X(LOG1P, f64, double, log1p(v)) \
@@ -46,5 +47,6 @@ kd__elem_fn kd__elem_math(kd_op op, kd_dtype t) {
 #define ENTRY(OP, tn, T, expr) [KD_OP_##OP].tn = run_##OP##_##tn,
     MATH(ENTRY) POWER(ENTRY)
   };
+  if (op == KD_OP_EXP && t == KD_F32) return kd__exp_run();
   return t == KD_F32 ? table[op].f32 : t == KD_F64 ? table[op].f64 : NULL;
 }

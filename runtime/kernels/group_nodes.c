@@ -68,7 +68,7 @@ uint32_t kd__elem_mask(const kd__tiling *t, const kd__node *v, kd__tile_level *l
 static uint32_t typed(const kd__node *v) { return v->v.op == KD_OP_WHERE ? 1 : 0; }
 static bool has_primitive(const kd__tiling *t, const kd__node *v, uint32_t mask) {
   if (v->pair != KD_OP_COUNT) return kd__prim_pair((kd_op)v->v.op, v->pair, v->swapped, mask) != NULL;
-  return mask == 0 || (t->node.v[v->in[typed(v)]].v.dtype == KD_F32 && kd__prim_find((kd_op)v->v.op, mask) != NULL);
+  return mask == 0 || kd__prim_find((kd_op)v->v.op, (kd_dtype)t->node.v[v->in[typed(v)]].v.dtype, mask) != NULL;
 }
 
 /* Spreads operands until the node has a primitive with long inner loops. */
@@ -122,10 +122,11 @@ static void find_pairs(const kd__tiling *t, uint32_t *mate) {
 
 /* --- nodes ------------------------------------------------------------------------------------------------------------------------------ */
 static void join(kd__node *v, const kd_group_ins *from, const kd_group_ins *w, bool swapped) {
-  v->swapped = swapped;
+  v->swapped = swapped && from->op != KD_OP_EXP;
   v->in[0] = w->in[0], v->in[1] = w->in[1];
   v->pair = (kd_op)from->op;
   if (from->kind == KD_GROUP_REDUCE) v->nin = 2;
+  else if (from->op == KD_OP_EXP) v->nin = 2, v->v.op = w->op;
   else if (from->op == KD_OP_WHERE) v->in[2] = from->in[1], v->in[3] = from->in[2], v->nin = 4, v->v.op = w->op;
   else v->in[2] = from->in[swapped ? 0 : 1], v->nin = 3, v->v.op = w->op;
 }

@@ -132,7 +132,7 @@ static void elem_step(const kd__tiling *t, const kd__node *v, kd__tile_step *s, 
   uint32_t mask = kd__elem_mask(t, v, level, &levels);
   s->kind = KD__TILE_ELEM, s->op = v->v.op, s->size = (uint8_t)element(a);
   if (v->pair != KD_OP_COUNT) s->kind = KD__TILE_PRIM, s->prim = kd__prim_pair((kd_op)v->v.op, v->pair, v->swapped, mask);
-  else if (a->v.dtype == KD_F32 && kd__prim_find((kd_op)v->v.op, mask)) s->kind = KD__TILE_PRIM, s->prim = kd__prim_find((kd_op)v->v.op, mask);
+  else if ((s->prim = kd__prim_find((kd_op)v->v.op, (kd_dtype)a->v.dtype, mask)) != NULL) s->kind = KD__TILE_PRIM;
   else if (v->v.op == KD_OP_CAST) s->elem = kd__elem_cast((kd_dtype)a->v.dtype, (kd_dtype)v->v.dtype);
   else s->elem = kd__elem_basic((kd_op)v->v.op, (kd_dtype)a->v.dtype);
   if (s->kind == KD__TILE_ELEM && !s->elem) s->elem = kd__elem_math((kd_op)v->v.op, (kd_dtype)a->v.dtype);

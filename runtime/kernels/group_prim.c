@@ -1,7 +1,7 @@
 /* group_prim.c: primitives of tile programs on f32: rows of elements, operands that repeat one element along a row, pairs of operators in one pass,
  * and reductions that are complete in a tile. Compiled without fusing a multiplication into an addition: so a group gives the bits that its
  * operators give one by one, and differences of equal values are exactly 0. */
-#include "runtime/kernels/group_tile.h"
+#include "runtime/kernels/exp.h"
 #include "runtime/kernels/vec.h"
 #include "runtime/kernels/vmath.h"
 
@@ -39,7 +39,24 @@ OPERATORS(BINARY)
   }
 ROWS_WHERE(WHERE_vv, V, V) ROWS_WHERE(WHERE_sv, S, V) ROWS_WHERE(WHERE_vs, V, S) ROWS_WHERE(WHERE_ss, S, S)
 
-kd__prim kd__prim_find(kd_op op, uint32_t repeated) {
+/* A label against positions. */
+#define ROWS_I64(name, expr) \
+  KD_CLONES static void name(int64_t rows, int64_t n, char *const *p, const int64_t *s) { \
+    for (int64_t r = 0; r < rows; r++) { \
+      uint8_t *o = (void *)(p[0] + r * s[0]); \
+      const int64_t *a = (void *)(p[1] + r * s[1]), *b = (void *)(p[2] + r * s[2]), a0 = *a, b0 = *b; \
+      (void)a0, (void)b0; \
+      KD_IVDEP for (int64_t i = 0; i < n; i++) o[i] = expr; \
+    } \
+  }
+ROWS_I64(eq_i64_vv, a[i] == b[i]) ROWS_I64(eq_i64_sv, a0 == b[i]) ROWS_I64(eq_i64_vs, a[i] == b0)
+
+kd__prim kd__prim_find(kd_op op, kd_dtype type, uint32_t repeated) {
+  if (type == KD_I64) {
+    static const kd__prim eq[3] = { eq_i64_vv, eq_i64_sv, eq_i64_vs };
+    return op == KD_OP_EQ && repeated < 3 ? eq[repeated] : NULL;
+  }
+  if (type != KD_F32) return NULL;
   static const kd__prim two[KD_OP_COUNT][3] = {
 #define ENTRY(OP, R, expr) [KD_OP_##OP] = { OP##_vv, OP##_sv, OP##_vs },
     OPERATORS(ENTRY)
@@ -67,7 +84,8 @@ kd__prim kd__prim_find(kd_op op, uint32_t repeated) {
 /* name, first, then, swapped (-1: either way), expr */
 #define PAIRS(X) \
   X(mul_add, MUL, ADD, -1, u * v + w) X(mul_sub, MUL, SUB, 0, u * v - w) X(sub_of_mul, MUL, SUB, 1, w - u * v) X(mul_mul, MUL, MUL, -1, (u * v) * w) \
-  X(sub_mul, SUB, MUL, -1, (u - v) * w) X(add_mul, ADD, MUL, -1, (u + v) * w) X(add_add, ADD, ADD, -1, (u + v) + w) X(sub_sub, SUB, SUB, 0, (u - v) - w)
+  X(sub_mul, SUB, MUL, -1, (u - v) * w) X(add_mul, ADD, MUL, -1, (u + v) * w) X(add_add, ADD, ADD, -1, (u + v) + w) X(sub_sub, SUB, SUB, 0, (u - v) - w) \
+  X(max_mul, MAX, MUL, -1, kd__maxf(u, v) * w)
 PAIRS(PAIR)
 
 /* A comparison of u and v chooses between c and d. */
@@ -96,6 +114,7 @@ kd__prim kd__prim_pair(kd_op first, kd_op then, bool swapped, uint32_t repeated)
   { KD_OP_##first, KD_OP_##then, swapped, { name##_vvv, name##_svv, name##_vsv, NULL, name##_vvs, name##_svs, name##_vss, NULL } },
     PAIRS(PAIR_ENTRY)
   };
+  if (then == KD_OP_EXP) return first == KD_OP_SUB ? kd__exp_sub(repeated) : NULL;
   if (then == KD_OP_WHERE) return swapped ? NULL : choice(first, repeated);
   for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
     if (table[i].first == first && table[i].then == then && (table[i].swapped < 0 || table[i].swapped == (int)swapped)) return table[i].prim[repeated & 7];

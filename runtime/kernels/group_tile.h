@@ -15,11 +15,11 @@ enum { KD__TILE_ARGS = 5, KD__TILE_SPLITS = 3, KD__TILE_PHASES = 60 };
 
 /* A primitive over rows x n elements: p[0] the result, p[1..] the operands, s: bytes from row to row. */
 typedef void (*kd__prim)(int64_t rows, int64_t n, char *const *p, const int64_t *s);
-/* The primitive for an operator on f32 (of `where`: a bool and two f32) whose operand k repeats one element along a row where bit k of `repeated`
- * is set; NULL: none. */
-kd__prim kd__prim_find(kd_op op, uint32_t repeated);
+/* The primitive for an operator on f32 (of `where`: a bool and two f32), or i64, whose operand k repeats one element along a row where bit k of
+ * `repeated` is set; NULL: none. */
+kd__prim kd__prim_find(kd_op op, kd_dtype type, uint32_t repeated);
 /* Of `first` (on operands 1, 2) and then `then` on its result and operand 3, in this order or, where `swapped`, in the other; a comparison and then
- * `where` have four operands. */
+ * `where` have four operands, a power of e of a difference two. */
 kd__prim kd__prim_pair(kd_op first, kd_op then, bool swapped, uint32_t repeated);
 /* Reductions of f32 that are complete in one tile: of each row (p[0]: one float a row), or of each column (p[0]: n floats). A product of two operands
  * is summed without being stored: op KD_OP_MUL. */
