@@ -181,6 +181,11 @@ static bool reads_aside(const kd_graph *g, const kd_node *n) {
   return false;
 }
 
+/* The entry of a row, or a row with one entry: not an entry put into what is there. */
+static bool pick_alone(const kd_graph *g, const kd_node *n) {
+  return kd__fuse_pick(g, n) && (n->op == KD_OP_GATHER || kd__node_of(g, kd__fuse_root(g, n->in[0]))->op == KD_OP_CONST);
+}
+
 kd_graph *kd__fuse_build(kd__fuser *f) {
   const kd_graph *g = f->g;
   builder b = { .f = f, .g = kd__graph_new_sized(g->arena, g->node.n / 4, g->type.n / 4) };
@@ -193,7 +198,7 @@ kd_graph *kd__fuse_build(kd__fuser *f) {
   find_order(&b);
   for (size_t i = 0; i < b.norder; i++) {
     const kd__cluster *k = &f->cluster[b.order[i]];
-    if (k->group && (k->node.n > 1 || reads_aside(g, &g->node.v[k->node.v[0]]) || kd__fuse_pick(g, &g->node.v[k->node.v[0]])) && !(k->alone && k->node.n == 1)) emit_group(&b, b.order[i]);
+    if (k->group && (k->node.n > 1 || reads_aside(g, &g->node.v[k->node.v[0]]) || pick_alone(g, &g->node.v[k->node.v[0]])) && !(k->alone && k->node.n == 1)) emit_group(&b, b.order[i]);
     else emit_node(&b, &g->node.v[k->node.v[0]]);
   }
   for (size_t i = 0; i < g->write.n; i++) kd__graph_write(b.g, g->write.v[i].slot, value(&b, g->write.v[i].value), g->write.v[i].origin);

@@ -32,7 +32,8 @@ static bool element_wise(const kd_graph *g, const kd_node *n) {
 bool kd__fuse_pick(const kd_graph *g, const kd_node *n) {
   if (n->op != KD_OP_GATHER && n->op != KD_OP_SCATTER_ADD && n->op != KD_OP_SCATTER_SET) return false;
   const kd_type *x = kd__type_of(g, n->in[0]), *index = kd__type_of(g, n->in[1]);
-  if (n->op != KD_OP_GATHER && !number(g, n->in[0])) return false;     /* what is there already stays where it is */
+  /* What lies in memory stays where it is; what is being computed takes the element in on its way there. */
+  if (n->op != KD_OP_GATHER && !number(g, n->in[0]) && kd__op_info((kd_op)kd__node_of(g, kd__fuse_root(g, n->in[0]))->op)->cls != KD_CLASS_ELEM) return false;
   return real(g, n->in[0]) && index->rank == n->attr[0].u.i && x->dim[index->rank] <= MOST_PICKED;
 }
 
