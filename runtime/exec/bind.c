@@ -83,10 +83,11 @@ static kd_status bind_call(kd_bound *b, uint32_t i, kd_tensor *operand) {
   for (uint32_t k = 0; contraction && k < from->nin; k++)
     b->version[operand + k - b->operand] = version_of(b, &b->plan->tensor[from->in[k]]);
   if (from->op == KD_OP_COUNT && (from->nin != 1 || from->nout != 1)) return KD_E_USAGE;
-  b->team = b->team || kd__call_long(c);
+  b->team = b->team || (from->op != KD_OP_GROUP && kd__call_long(c));
   if (from->op == KD_OP_COUNT) return KD_OK;
   if (from->op == KD_OP_LOOP) return kd__bind_loop(b, i);
   if (from->op == KD_OP_GROUP && !group_fits(c)) return KD_E_USAGE;
+  b->team = b->team || kd__call_long(c);
   const kd_kernel *k = kd__kernel_find(c, &b->set);
   if (!k) return KD_E_UNAVAILABLE;
   b->kernel[i] = k;

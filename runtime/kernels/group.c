@@ -169,6 +169,19 @@ uint32_t kd__group_phases(const kd_group *g, uint16_t *phase) {
   return most;
 }
 
+double kd__group_effort(const kd_group *g) {
+  double sum = 0;
+  for (uint32_t i = 0; i < g->nins; i++) {
+    const kd_group_ins *v = &g->ins[i];
+    bool dear = v->kind == KD_GROUP_ELEM && ((v->op >= KD_OP_EXP && v->op <= KD_OP_LOG1P) || (v->op >= KD_OP_SIN && v->op <= KD_OP_ERF) || v->op == KD_OP_POW || v->op == KD_OP_XLOGY);
+    double n = v->kind == KD_GROUP_CONST ? 0 : dear ? 6 : 1;
+    for (uint32_t a = 0; a < g->rank; a++)
+      if ((v->axes | (v->kind == KD_GROUP_REDUCE ? v->over : 0)) >> a & 1) n *= (double)g->size[a];
+    sum += n;
+  }
+  return sum;
+}
+
 /* --- sharing ----------------------------------------------------------------------------------------------------------------------------- */
 static uint32_t long_axes(const kd_group *g, uint32_t axes) {
   for (uint32_t a = 0; a < g->rank; a++)

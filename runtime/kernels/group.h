@@ -59,6 +59,9 @@ bool kd__group_final(const kd_group *g, uint32_t i);
 /* The phases of all instructions; returns the largest. */
 uint32_t kd__group_phases(const kd_group *g, uint16_t *phase);
 
+/* What it takes to compute, in elements of simple operators. */
+double kd__group_effort(const kd_group *g);
+
 /* May output `out` lie in the memory of input `in`? So when both have the same element type, domain and strides, the domain has every outer axis
  * of more than one element, `in` is not gathered from, every LOAD of `in` and every instruction that uses one stands before the STORE, and what is
  * made from an element of `in` is not made again at a later time: it has no axis that the STORE lacks and, but for reductions, no later phase. */

@@ -133,16 +133,6 @@ static double points(const kd__tiling *t, uint32_t axes) {
   return n;
 }
 
-static double work_of(const kd__tiling *t) {
-  double sum = 0;
-  for (uint32_t i = 0; i < t->g->nins; i++) {
-    const kd_group_ins *v = &t->g->ins[i];
-    bool long_one = v->kind == KD_GROUP_ELEM && ((v->op >= KD_OP_EXP && v->op <= KD_OP_LOG1P) || (v->op >= KD_OP_SIN && v->op <= KD_OP_ERF) || v->op == KD_OP_POW || v->op == KD_OP_XLOGY);
-    sum += points(t, kd__tiling_mask(t, v->axes | (v->kind == KD_GROUP_REDUCE ? v->over : 0))) * (long_one ? 6 : v->kind == KD_GROUP_CONST ? 0 : 1);
-  }
-  return sum;
-}
-
 static void choose_chunks(kd__tiling *t) {
   kd__tile_program *p = t->p;
   uint32_t finals = 0;
@@ -152,7 +142,7 @@ static void choose_chunks(kd__tiling *t) {
       finals |= kd__tiling_mask(t, t->g->ins[i].over);
       states += points(t, kd__tiling_mask(t, t->g->ins[i].axes) & ~p->outer);
     }
-  int64_t left = (int64_t)kd__min(MOST_CHUNKS, (int64_t)(work_of(t) / CHUNK));
+  int64_t left = (int64_t)kd__min(MOST_CHUNKS, (int64_t)(kd__group_effort(t->g) / CHUNK));
   for (uint32_t a = 0; a < p->rank; a++) p->grid[a] = 1, p->run[a] = p->tiles[a];
   p->chunks = 1;
   for (int pass = 0; pass < 2; pass++)           /* first along axes that no reduction crosses: their sums need no second step */

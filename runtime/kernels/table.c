@@ -13,7 +13,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { LONG_PRODUCT = 500000 };
+enum { LONG_GROUP = 262144, LONG_PRODUCT = 500000 };
 
 static const kd_kernel table[] = {
 #define KD_KERNEL(OP, nm, takes_fn, scratch_fn, prepare_fn, release_fn, run_fn) \
@@ -73,6 +73,7 @@ const kd_kernel *kd__kernel_nth(const kd_call *c, const kd_kernel_settings *s, i
 
 /* The root of the three sizes multiplied is, of a product, m n k; of a convolution, the multiplications divided by the root of the kernel's size. */
 bool kd__call_long(const kd_call *c) {
+  if (c->group && kd__group_effort(c->group) >= LONG_GROUP) return true;
   double product = 1;
   for (uint32_t i = 0; i < c->nin + c->nout; i++) {
     int64_t n = kd__count(i < c->nin ? &c->in[i] : &c->out[i - c->nin]);
