@@ -9,7 +9,7 @@
 #include "runtime/kernels/matmul_panel.h"
 #include <stdlib.h>
 
-enum { SMALL = 400000, CHUNK = 1000000, NEAR_PANELS = 12, DEEP = 1024, PARTS = 8, FAR = 3 << 20 };
+enum { SMALL = 400000, CHUNK = 1000000, NEAR_PANELS = 12, DEEP = 1024, PARTS = 8, FAR = 1 << 20 };
 
 static kd__mm_side side_of(const kd_tensor *t, bool turned, int64_t rows, int64_t cols) {
   int r = t->rank;
@@ -150,10 +150,9 @@ static void multiply(const kd__product *p, const float *a, const float *b, const
 int64_t kd__mm_following(const kd__product *p, int64_t item, int64_t begin, int64_t end) {
   return item + 1 < end ? item + 1 : item + 1 + (p->threads - 1) * (end - begin);
 }
-/* A matrix without gaps. */
 kd__ahead kd__mm_ahead(const float *at, const kd__mm_side *s, int64_t rows, int64_t cols) {
-  bool dense = (s->col == 1 && s->row == cols) || (s->row == 1 && s->col == rows);
-  return dense ? (kd__ahead){ at, rows * cols / 16, 16, 1 } : (kd__ahead){ 0 };
+  if (s->col != 1) return s->row == 1 ? kd__mm_ahead(at, &(kd__mm_side){ .row = s->col, .col = 1 }, cols, rows) : (kd__ahead){ 0 };
+  return s->row == cols ? (kd__ahead){ at, rows * cols / 16, 16, 1 } : (kd__ahead){ at, rows, s->row, kd__ceil_div(cols, 16) };
 }
 
 static void run_item(void *ctx, int64_t begin, int64_t end, int64_t chunk) {

@@ -32,7 +32,7 @@ size_t kd__mm_reserve(kd__product *p, int64_t floats);
 void kd__mm_item(const kd__product *p, int64_t item, int64_t off[3]);
 /* The item that this thread is likely to take after one of begin..end-1; it may be one that there is not. */
 int64_t kd__mm_following(const kd__product *p, int64_t item, int64_t begin, int64_t end);
-/* All of a matrix, where it has no gaps. */
+/* All of a matrix, where its rows or columns have no gaps. */
 kd__ahead kd__mm_ahead(const float *at, const kd__mm_side *s, int64_t rows, int64_t cols);
 /* Packs k rows of panels begin..end-1 of B, one panel after the other. */
 void kd__mm_pack(const kd__product *p, const float *b, float *to, int64_t k, int64_t begin, int64_t end);
