@@ -65,7 +65,8 @@ static double sorted(const kd_plan *p, const kd_plan_call *c) {
   return count(t) * (n > 2 ? log2(n) : 1);
 }
 
-/* Of a matrix times its own transpose in single precision half is computed, in panels of 32 columns (matmul_gram.c): the part that is. */
+/* Of a matrix times its own transpose in single precision half is computed, in panels of 32 columns (matmul_gram.c): the part that is. What that saves
+ * where there are few panels goes into packing. */
 static double mirrored(const kd_plan *p, const kd_plan_call *c) {
   const kd_plan_tensor *a = &p->tensor[c->in[0]], *b = &p->tensor[c->in[1]];
   int r = a->type.rank;
@@ -73,7 +74,7 @@ static double mirrored(const kd_plan *p, const kd_plan_call *c) {
   for (int d = 0; d < r; d++)
     if (a->stride[d] != b->stride[d < r - 2 ? d : 2 * r - 3 - d] || a->type.dim[d] != b->type.dim[d < r - 2 ? d : 2 * r - 3 - d]) return 1;
   double n = (double)a->type.dim[r - 2];
-  return n <= 32 ? 1 : 0.5 + 16 / n;
+  return n < 128 ? 1 : 0.5 + 16 / n;
 }
 
 static double counted(const kd_plan *p, const kd_plan_call *c) {
