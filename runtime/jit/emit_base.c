@@ -59,7 +59,36 @@ static unsigned align_of(LLVMTypeRef t) {
   LLVMTypeKind k = LLVMGetTypeKind(t);
   return k == LLVMFloatTypeKind ? 4 : k == LLVMIntegerTypeKind ? (LLVMGetIntTypeWidth(t) + 7) / 8 : 8;
 }
+/* An axis shorter than a vector, one vector a row: in two whole pieces rather than one with a mask. A masked load waits until stores to its neighbours
+ * are done, as if it read them too: a row's load for the store of the row before. */
+static bool in_pieces(const kdj_emit *e) { return e->s->nvec == 0 && e->active < e->lanes && __builtin_popcount(e->active) <= 2; }
+static unsigned first_piece(const kdj_emit *e) { return 1u << (31 - __builtin_clz(e->active)); }
+static LLVMValueRef picked(kdj_emit *e, LLVMValueRef a, LLVMValueRef b, unsigned from, unsigned to, unsigned n) {        /* lane k of n: from + k of a and b in a row, or nothing */
+  LLVMValueRef lane[KDJ_MAX_LANES];
+  for (unsigned k = 0; k < n; k++) lane[k] = from + k < to ? LLVMConstInt(e->i32, from + k, false) : LLVMGetUndef(e->i32);
+  return LLVMBuildShuffleVector(e->b, a, b ? b : LLVMGetUndef(LLVMTypeOf(a)), LLVMConstVector(lane, n), "");
+}
+static LLVMValueRef load_pieces(kdj_emit *e, LLVMTypeRef t, LLVMValueRef p) {
+  LLVMTypeRef one = LLVMGetElementType(t);
+  unsigned n = first_piece(e), left = e->active - n;
+  LLVMValueRef a = LLVMBuildLoad2(e->b, LLVMVectorType(one, n), p, ""), b = NULL;
+  LLVMSetAlignment(a, align_of(t));
+  if (left) {
+    b = LLVMBuildLoad2(e->b, LLVMVectorType(one, left), kdj_gep(e, one, p, kdj_int(e, n)), "");
+    LLVMSetAlignment(b, align_of(t));
+    b = picked(e, b, NULL, 0, left, n);
+  }
+  return picked(e, a, b, 0, e->active, e->lanes);
+}
+static void store_pieces(kdj_emit *e, LLVMValueRef v, LLVMValueRef p) {
+  LLVMTypeRef t = LLVMTypeOf(v);
+  unsigned n = first_piece(e), left = e->active - n;
+  LLVMSetAlignment(LLVMBuildStore(e->b, picked(e, v, NULL, 0, n, n), p), align_of(t));
+  if (left) LLVMSetAlignment(LLVMBuildStore(e->b, picked(e, v, NULL, n, n + left, left), kdj_gep(e, LLVMGetElementType(t), p, kdj_int(e, n))), align_of(t));
+}
+
 LLVMValueRef kdj_load(kdj_emit *e, LLVMTypeRef t, LLVMValueRef p, LLVMValueRef pass) {
+  if (vec_type(t) && e->mask && !pass && in_pieces(e)) return load_pieces(e, t, p);
   if (vec_type(t) && e->mask) {
     LLVMTypeRef over[2] = { t, e->ptr };
     LLVMValueRef arg[4] = { p, LLVMConstInt(e->i32, align_of(t), false), e->mask, pass ? pass : LLVMConstNull(t) };
@@ -71,6 +100,7 @@ LLVMValueRef kdj_load(kdj_emit *e, LLVMTypeRef t, LLVMValueRef p, LLVMValueRef p
 }
 void kdj_store(kdj_emit *e, LLVMValueRef v, LLVMValueRef p) {
   LLVMTypeRef t = LLVMTypeOf(v);
+  if (vec_type(t) && e->mask && in_pieces(e)) { store_pieces(e, v, p); return; }
   if (vec_type(t) && e->mask) {
     LLVMTypeRef over[2] = { t, e->ptr };
     LLVMValueRef arg[4] = { v, p, LLVMConstInt(e->i32, align_of(t), false), e->mask };
