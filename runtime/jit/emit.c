@@ -38,7 +38,13 @@ static uint32_t depth_of(const kdj_emit *e, const kdj_nest *n, uint32_t i) {
 
 static void emit_root(kdj_emit *e, uint32_t i) {
   const kd_group_ins *v = &e->s->ins[i].v;
-  if (v->kind == KD_GROUP_STORE) kdj_emit_store(e, i);
+  if (v->kind == KD_GROUP_STORE) {
+    LLVMValueRef cond = e->s->ins[i].scope == KDJ_ENTRY ? LLVMBuildICmp(e->b, LLVMIntEQ, e->begin, kdj_int(e, 0), "") : kdj_once(e, v->axes);
+    kdj_if f = { NULL };
+    if (cond) f = kdj_if_begin(e, cond);
+    kdj_emit_store(e, i);
+    if (cond) kdj_if_end(e, &f);
+  }
   else if (v->kind == KD_GROUP_CHECK) kdj_emit_check(e, i);
   else if (is_reduction(v)) kdj_acc_point(e, i);
 }

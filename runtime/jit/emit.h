@@ -94,6 +94,7 @@ void kdj_acc_point(kdj_emit *e, uint32_t ins);
 void kdj_acc_round(kdj_emit *e);
 void kdj_acc_leave(kdj_emit *e, uint32_t depth);
 bool kdj_acc_strips(const kdj_emit *e);
+LLVMValueRef kdj_once(kdj_emit *e, uint32_t axes);
 void kdj_final_open(kdj_emit *e);
 void kdj_final_close(kdj_emit *e);
 #endif

@@ -212,10 +212,11 @@ static void result(kdj_emit *e, const kdj_acc *c, LLVMValueRef v) {
   else finish(e, c, v);
 }
 
-/* What a final reduction's operand does not vary over must not count it more than once. */
-static LLVMValueRef once_only(kdj_emit *e, const kdj_acc *c) {
+/* A condition that holds at one point of the outer axes that a value does not vary over; NULL: there are none. What a final reduction's operand does not
+ * vary over must not count it more than once; what is stored is stored once: threads that write the same lines wait for each other. */
+LLVMValueRef kdj_once(kdj_emit *e, uint32_t axes) {
   const kdj_shape *s = e->s;
-  uint32_t missing = s->g.outer & ~s->ins[c->x].v.axes;
+  uint32_t missing = s->g.outer & ~axes;
   LLVMValueRef cond = NULL;
   for (uint32_t a = 0; a < s->g.rank; a++) {
     if (!(missing >> a & 1)) continue;
@@ -237,7 +238,7 @@ static void add_moments(kdj_emit *e, const kdj_acc *c, LLVMValueRef x) {
 }
 
 static void add_point(kdj_emit *e, const kdj_acc *c) {
-  LLVMValueRef x = e->val[c->x], cond = c->final >= 0 ? once_only(e, c) : NULL;
+  LLVMValueRef x = e->val[c->x], cond = c->final >= 0 ? kdj_once(e, e->s->ins[c->x].v.axes) : NULL;
   const kd_group_ins *v = &e->s->ins[c->ins].v;
   if (v->kind == KD_GROUP_SPREAD) {
     LLVMValueRef mean = e->val[c->ins - 1], d = LLVMBuildFSub(e->b, x, kdj_is_vec(x) ? kdj_splat(e, mean) : mean, "");

@@ -363,7 +363,7 @@ static uint32_t choose_ways(const kdj_shape *s, uint32_t widest) {
     waits |= (p->v.kind == KD_GROUP_REDUCE || p->v.kind == KD_GROUP_SPREAD) && !p->final && axes;
     if (p->v.kind == KD_GROUP_LOAD || p->v.kind == KD_GROUP_STORE || p->buffer >= 0) bytes += kdj_points(&s->g, axes) * (int64_t)kd__dtype_size((kd_dtype)p->v.dtype);
   }
-  for (size_t k = 0; k < s->final.n; k++) waits &= !s->final.v[k].tiled;
+  for (size_t k = 0; k < s->final.n; k++) waits &= !(s->final.v[k].tiled && s->final.v[k].op == KD_OP_MOMENTS);
   if (!waits || s->v_outer || s->v < 0) return 1;
   uint32_t ways = KDJ_WAYS;
   while (ways > 1 && (s->rows % ways != 0 || s->rows / ways < 16 || ways * widest > 400 || ways * bytes > (ways > 2 ? 1 << 15 : 1 << 19))) ways /= 2;
@@ -376,7 +376,7 @@ static void make_chunks(kdj_shape *s, double cost) {
   bool tiled = false, moments = false;
   for (size_t k = 0; k < s->final.n; k++) {
     tiled |= s->final.v[k].tiled, moments |= s->final.v[k].tiled && s->final.v[k].op == KD_OP_MOMENTS;
-    if (s->final.v[k].per_unit > turns) turns = s->final.v[k].per_unit;
+    if (s->final.v[k].tiled && s->final.v[k].per_unit * s->ways > turns) turns = s->final.v[k].per_unit * s->ways;
   }
   while (most > 1 && most * s->slots > 131072) most /= 2;
   s->cut_vec = s->v_outer && s->rows < FEW_ROWS && s->rows < blocks && (!tiled || s->rows * turns <= KDJ_SINGLE) && !moments;

@@ -31,28 +31,28 @@ static kd_status wrong(kd__run_error *err, kd_status s, const char *text) {
 }
 
 /* --- fused groups ------------------------------------------------------------------------------------------------------------------- */
-/* Native code takes LLVM 0.1 to 0.5 s to make before the first step, and spares at most half a nanosecond for each vector operation, often less, since
- * maps come from memory: so many of them, minutes of work, are worth the wait. */
-static const double WORTH_NATIVE = 1e12;
+/* Seconds: what native code costs before the first step, LLVM once and each group, and what it spares at least for each vector operation of a step
+ * (docs/jit.md has the measurements). It is worth it where it spares twice what it costs. */
+static const double NATIVE_ONCE = 0.06, NATIVE_GROUP = 0.003, NATIVE_SPARES = 1e-10;
 
-static double group_work(const kd_plan *p) {
+static double group_work(const kd_plan *p, double *groups) {
   double all = 0;
   for (uint32_t i = 0; i < p->ncall; i++) {
     const kd_plan_call *c = &p->call[i];
-    if (c->group) all += kd__group_work(c->group);
-    if (c->op == KD_OP_LOOP && c->loop) all += (double)c->loop->times * group_work(c->loop->body);
+    if (c->group) all += kd__group_work(c->group), ++*groups;
+    if (c->op == KD_OP_LOOP && c->loop) all += (double)c->loop->times * group_work(c->loop->body, groups);
   }
   return all;
 }
-/* A pure function of the program and of what is installed: the largest plan, as often as training steps are planned. */
+/* A pure function of the program and of what is installed: the largest plan, as often as training steps are planned, against the groups of all. */
 static bool worth_native(const kd_module *m) {
-  double most = 0, steps = 0;
+  double most = 0, steps = 0, groups = 0;
   for (uint32_t i = 0; i < m->nplan; i++) {
-    double work = group_work(m->plan[i]);
+    double work = group_work(m->plan[i], &groups);
     if (work > most) most = work;
   }
   for (uint32_t i = 0; i < m->nstage; i++) steps += (double)m->stage[i].steps;
-  return most * steps >= WORTH_NATIVE;
+  return most * steps * NATIVE_SPARES >= 2 * (NATIVE_ONCE + NATIVE_GROUP * groups);
 }
 static kd_status choose_backend(const kd_module *m, const kd__run_options *o, kd_kernel_settings *out, char *why, size_t n) {
   if (o->backend < KD__BACKEND_AUTO || o->backend > KD__BACKEND_JIT) return kd__why(why, n, KD_E_USAGE, "the backend is 0, 1 or 2");
