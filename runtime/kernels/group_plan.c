@@ -1,7 +1,7 @@
 /* group_plan.c: nodes get memory and become steps. */
 #include "runtime/kernels/group_plan.h"
 
-enum { AHEAD_FROM = 1 << 18, AHEAD_ALL = 1 << 22, AHEAD_STEPS = 6 };     /* bytes of an operand; of all together; steps */
+enum { AHEAD_FROM = 1 << 18, AHEAD_ALL = 1 << 22, AHEAD_STEPS = 4 };     /* bytes of an operand; of all together; steps */
 
 static bool bit(uint32_t m, uint32_t a) { return m >> a & 1; }
 static int64_t element(const kd__node *v) { return (int64_t)kd__dtype_size((kd_dtype)v->v.dtype); }
