@@ -13,7 +13,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { LONG_GROUP = 262144, LONG_PRODUCT = 500000 };
+enum { LONG_GROUP = 327680, LONG_PRODUCT = 500000 };
 
 static const kd_kernel table[] = {
 #define KD_KERNEL(OP, nm, takes_fn, scratch_fn, prepare_fn, release_fn, run_fn) \
