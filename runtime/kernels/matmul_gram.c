@@ -3,7 +3,7 @@
  * symmetric, and do not depend on the number of threads. */
 #include "runtime/kernels/matmul_panel.h"
 
-enum { DEPTH = 128, NEAR_PANELS = 12, SMALL = 400000 };   /* two packed panels of so many terms fit the first-level cache */
+enum { DEPTH = 128, NEAR_PANELS = 12, FEW = 4, SMALL = 400000 };   /* two packed panels of so many terms fit the first-level cache */
 
 /* The same memory, rows for columns? Whether the two begin at the same place is only known when they are bound. */
 static bool transposed(const kd_tensor *a, const kd_tensor *b) {
@@ -18,6 +18,7 @@ static int64_t depth(const kd__product *p) { return p->by == KD__BY_PIECE ? p->k
 
 bool kd__gram_describe(kd__product *g, const kd__product *plain, const kd_call *c) {
   if (plain->n <= KD__PANEL || !transposed(&c->in[0], &c->in[1])) return false;
+  if (plain->by == KD__BY_DEPTH && plain->panels < FEW) return false;    /* long rows that are waited for: a quarter fewer products gain nothing, packing costs */
   *g = *plain;                                   /* with operands exchanged or not, b is X' of k rows and n columns */
   double flops = 2.0 * (double)g->n * (double)g->n * (double)g->k;
   g->gram = g->pack = true, g->swap = g->keep = g->local = g->turned = false, g->kept = NULL, g->total = 0;

@@ -25,11 +25,9 @@ static double cost(int64_t m, int64_t n, int64_t k, bool pack, bool across) {
   return (double)m * (double)kd__ceil_div(n, KD__PANEL) * (double)k * (1 + 2.0 / (double)kd__min(m, KD__MM_ROWS)) / 1.15 +
          (pack ? 0.25 * (double)n * (double)k : 0) + (across ? (double)m * (double)n : 0);
 }
-/* Rows of B that lie a power of two apart share cache lines: packed if they are used often, or do not even fit the second-level cache (of a megabyte
- * in sixteen ways). */
+/* Rows of B that lie a power of two apart share cache lines: packed if they are used often. */
 static bool packs(const kd__mm_side *b, int64_t m, int64_t n, int64_t k) {
-  if (b->col != 1 || b->row % 2048 != 0 || k < 64) return b->col != 1;
-  return n >= 1 && (m >= 8 * KD__MM_ROWS || (m >= 2 * KD__MM_ROWS && k * (b->row & -b->row) > 1 << 18));
+  return b->col != 1 || (b->row % 2048 == 0 && m >= 8 * KD__MM_ROWS && k >= 64 && n >= 1);
 }
 
 static void cut(kd__product *p) {
