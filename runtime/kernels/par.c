@@ -13,7 +13,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { SPINS = 1000 };
+enum { SPINS = 4000 };
 
 typedef struct cut { int64_t n, chunks, size; } cut;
 
