@@ -67,20 +67,12 @@ static void path_of(kd__buf *b, const char *cache, const char *processor, int th
   kd__buf_printf(b, "%s/limits-%016" PRIx64 "-%d.txt", cache, kd__hash(processor, strlen(processor), VERSION), threads);
 }
 
-static void make_folder(const char *path) {
-  char *p = strdup(path);
-  for (char *s = p ? p + 1 : NULL; s && *s; s++)
-    if (*s == '/') { *s = 0; (void)mkdir(p, 0777); *s = '/'; }
-  if (p) (void)mkdir(p, 0777);
-  free(p);
-}
-
 /* What cannot be kept is measured again the next time: no reason to fail. */
 static void keep(const char *cache, const char *path, const char *processor, kd__limits *l) {
   kd__buf text = { 0 };
   kd__output o;
   write_text(&text, processor, l);
-  make_folder(cache);
+  (void)kd__make_folders(cache);
   if (!text.failed && kd__output_open(&o, path, false, NULL, 0) == KD_OK) {
     kd__output_write(&o, text.p, text.n);
     (void)kd__output_commit(&o, NULL, 0);

@@ -72,17 +72,6 @@ bool kd__cache_get(const char *folder, const kd__cache_id *id, kd_array *out) {
   return ok;
 }
 
-/* Makes the folder and those above it. */
-static bool make_folders(const char *folder) {
-  char *p = strdup(folder);
-  if (!p) return false;
-  for (char *s = p + 1; *s; s++)
-    if (*s == '/') { *s = 0; mkdir(p, 0777); *s = '/'; }
-  bool ok = mkdir(p, 0777) == 0 || errno == EEXIST;
-  free(p);
-  return ok;
-}
-
 void kd__cache_put(const char *folder, const kd__cache_id *id, const kd_array *a) {
   int64_t count = kd__type_count(&a->type);
   size_t bytes = (size_t)count * kd__dtype_size(a->type.dtype);
@@ -101,7 +90,7 @@ void kd__cache_put(const char *folder, const kd__cache_id *id, const kd_array *a
   h.header_hash = header_hash(&h);
   char *name = name_of(folder, id);
   kd__output o;
-  if (name && make_folders(folder) && kd__output_open(&o, name, false, NULL, 0) == KD_OK) {
+  if (name && kd__make_folders(folder) && kd__output_open(&o, name, false, NULL, 0) == KD_OK) {
     kd__output_write(&o, &h, sizeof h);
     kd__output_write(&o, zero, START - sizeof h);
     kd__output_write(&o, a->data, bytes);

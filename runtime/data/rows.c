@@ -106,12 +106,6 @@ static bool is_ours(const kd__rows *r) {
   return pread(r->fd, &h, sizeof h, 0) == (ssize_t)sizeof h && memcmp(&h, &want, sizeof h) == 0;
 }
 
-static bool make_folders(char *path) {
-  for (char *s = path + 1; *s; s++)
-    if (*s == '/') { *s = 0; mkdir(path, 0777); *s = '/'; }
-  return mkdir(path, 0777) == 0 || errno == EEXIST;
-}
-
 /* What lies there under this name and is not whole, or something else, makes room for a new file. */
 static kd_status open_file(kd__rows *r, const char *path, char *why, size_t n) {
   for (int i = 0; i < TRIES; i++) {
@@ -143,16 +137,15 @@ static bool intact(kd__rows *r, int64_t shard) {
 }
 
 static kd_status map_file(kd__rows *r, const char *folder, char *why, size_t n) {
-  char *path, *copy = strdup(folder);
-  if (!copy || asprintf(&path, "%s/%016llx%016llx.kdrows", folder, (unsigned long long)r->spec.key[0], (unsigned long long)r->spec.key[1]) < 0) { free(copy); return KD_E_MEMORY; }
-  kd_status s = make_folders(copy) ? open_file(r, path, why, n) : kd__why(why, n, KD_E_IO, "%s: %s", folder, strerrordesc_np(errno));
+  char *path;
+  if (asprintf(&path, "%s/%016llx%016llx.kdrows", folder, (unsigned long long)r->spec.key[0], (unsigned long long)r->spec.key[1]) < 0) return KD_E_MEMORY;
+  kd_status s = kd__make_folders(folder) ? open_file(r, path, why, n) : kd__why(why, n, KD_E_IO, "%s: %s", folder, strerrordesc_np(errno));
   if (s == KD_OK) {
     void *p = mmap(NULL, r->size, PROT_READ, MAP_SHARED, r->fd, 0);
     if (p == MAP_FAILED) s = kd__why(why, n, KD_E_IO, "%s: cannot be mapped: %s", path, strerrordesc_np(errno));
     else r->base = p;
   }
   free(path);
-  free(copy);
   for (int64_t i = 0; s == KD_OK && i < r->shards; i++) r->there[i] = intact(r, i);
   return s;
 }

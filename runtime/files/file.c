@@ -178,3 +178,13 @@ kd_status kd__file_read(const char *path, size_t limit, char **out, size_t *byte
   *bytes = got;
   return KD_OK;
 }
+
+bool kd__make_folders(const char *folder) {
+  char *p = strdup(folder);
+  if (!p) return false;
+  for (char *s = p; *s; s++)
+    if (*s == '/' && s > p) { *s = 0; (void)mkdir(p, 0777); *s = '/'; }
+  bool ok = mkdir(p, 0777) == 0 || errno == EEXIST;
+  free(p);
+  return ok;
+}

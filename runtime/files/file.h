@@ -40,4 +40,6 @@ void      kd__output_abort(kd__output *o);
 kd_status kd__file_write(const char *path, const void *p, size_t bytes, char *why, size_t n);
 /* A whole (small) plain file; *out is NUL-terminated, from malloc. More than `limit` bytes is KD_E_FORMAT. */
 kd_status kd__file_read(const char *path, size_t limit, char **out, size_t *bytes, char *why, size_t n);
+/* Makes a folder and those above it. False: it is not there (errno says why). */
+bool      kd__make_folders(const char *folder);
 #endif

@@ -66,22 +66,13 @@ bool kdj_cache_get(const char *folder, const kd__buf *key, kdj_object *out) {
   return ok;
 }
 
-static bool make_folders(const char *folder) {
-  char *p = strdup(folder);
-  if (!p) return false;
-  for (char *s = p + 1; *s; s++)
-    if (*s == '/') { *s = 0; mkdir(p, 0777); *s = '/'; }
-  bool ok = mkdir(p, 0777) == 0 || errno == EEXIST;
-  free(p);
-  return ok;
-}
 void kdj_cache_put(const char *folder, const kd__buf *key, const kdj_object *o) {
   header h = { .key_bytes = key->n, .bytes = o->n };
   char *path = path_of(folder, key);
   kd__output out;
   memcpy(h.magic, magic, sizeof magic);
   h.hash = hash_of(&h, key->p, o->p);
-  if (path && make_folders(folder) && kd__output_open(&out, path, false, NULL, 0) == KD_OK) {
+  if (path && kd__make_folders(folder) && kd__output_open(&out, path, false, NULL, 0) == KD_OK) {
     kd__output_write(&out, &h, sizeof h);
     kd__output_write(&out, key->p, key->n);
     kd__output_write(&out, o->p, o->n);

@@ -42,11 +42,6 @@ kd_choices *kd__choices_load(const char *cache, bool *broken) {
   return c;
 }
 
-static void make_folders(char *path) {
-  for (char *s = path + 1; *s; s++)
-    if (*s == '/') { *s = 0; (void)mkdir(path, 0777); *s = '/'; }
-}
-
 /* Two processes that measure at the same time both find theirs in it in the end: who writes reads before what is there by then. */
 static int lock_folder(const char *cache) {
   int fd = open(cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -72,7 +67,7 @@ kd_status kd__choices_keep(const char *cache, const kd_choices *c, char **where,
   char *path = path_of(cache);
   *where = NULL;
   if (!path) return kd__why(why, n, KD_E_MEMORY, "out of memory");
-  make_folders(path);
+  (void)kd__make_folders(cache);
   int lock = lock_folder(cache);
   kd_choices *all = load(path, &broken);
   if (!all) all = kd__choices_new();             /* nothing yet, or nothing that can be used */
