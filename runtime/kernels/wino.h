@@ -16,11 +16,12 @@ typedef struct kd__wino {
   kd__role from, to;
   int64_t ci, co, down, across, tiles;           /* tiles: of the whole batch */
   int64_t in_row, out_row;                       /* floats from tile to tile; all frequencies of a tile lie together, for gradients all tiles of a frequency */
-  int64_t block, blocks;                         /* tiles worked on together, and how many such blocks */
+  int64_t block, blocks;                         /* tiles worked on together, and how many such blocks (of gradients with parts: tiles of a part) */
+  int64_t parts;                                 /* of a gradient's sums, each added up on its own; 0: the whole team works on one */
   float *kept;                                   /* transformed filters of frozen weights, and the count that they were made at; else NULL */
   uint64_t made;
   bool pack[KD__ROLES], pack_add;
-  size_t at[KD__ROLES], add, bias, filters, work, work_size, total;   /* byte offsets in scratch; work: for each thread (forward), or for all */
+  size_t at[KD__ROLES], add, bias, filters, work, work_size, total;   /* byte offsets in scratch; work: for each thread, or (rounds of a gradient) for all */
 } kd__wino;
 
 /* Where tile t begins in a map of height x width with c channels, padded by (py, px); *image: its number. */
