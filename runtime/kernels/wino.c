@@ -8,7 +8,7 @@
 #include "runtime/kernels/nest.h"
 #include <stdlib.h>
 
-enum { ALIGN = 64, CACHE = 640 * 1024, BLOCK_MIN = 14, BLOCK_MAX = 42, LANES = 16 };
+enum { ALIGN = 64, CACHE = 640 * 1024, BLOCK_MIN = 14, BLOCK_MAX = 42, LANES = 16, RUNS = 8 };
 
 size_t kd__wino_reserve(kd__wino *w, int64_t floats) {
   size_t at = w->total;
@@ -111,6 +111,27 @@ void kd__wino_map_done(const kd__wino *w, kd__role role, const kd_exec *x) {
   kd__copy_strided(&tight, t, x);
 }
 
+void kd__wino_ahead_map(const kd__wino *w, kd__wino_ahead *a, const float *map, int64_t first, int64_t n, const kd__tile *size, int64_t up) {
+  int64_t row = size->width * size->c, each = w->down * w->across, last = first + n - 1;
+  int64_t from = first / each * size->height + kd__min(size->height, kd__max(0, first % each / w->across * KD__TILE_OUT + up));
+  int64_t to = last / each * size->height + kd__min(size->height, (last % each / w->across + 1) * KD__TILE_OUT + up);
+  for (int i = 0; i < 3 && n > 0 && to > from; i++)
+    if (!a->lines[i]) {
+      a->at[i] = map + from * row, a->lines[i] = (to - from) * row / LANES, a->left += a->lines[i], a->each = kd__ceil_div(a->left, KD__FREQ);
+      return;
+    }
+}
+void kd__wino_ahead_take(kd__wino_ahead *a, kd__ahead then[2]) {
+  int64_t want = a->each;
+  then[0] = then[1] = (kd__ahead){ 0 };
+  for (int i = 0, k = 0; i < 3 && k < 2 && want > 0; i++) {
+    int64_t n = kd__min(want, a->lines[i]);
+    if (n <= 0) continue;
+    then[k++] = (kd__ahead){ a->at[i], n, LANES, 1 };
+    a->at[i] += n * LANES, a->lines[i] -= n, want -= n;
+  }
+}
+
 /* --- running -------------------------------------------------------------------------------------------------------------------------- */
 typedef struct job { const kd__wino *w; const float *from, *weights; float *to, *filters; char *work; kd__post post; } job;
 
@@ -133,27 +154,39 @@ static void filter_range(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
     }
 }
 
-static void run_block(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
+/* While a block is multiplied, what its results go to and are added to is asked for, and what the next block reads: most of it lies in memory. */
+static void run_blocks(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
   const job *j = ctx;
   const kd__wino *w = j->w;
   const kd__conv *v = &w->v;
   bool turned = v->wanted == KD__X;
   const int64_t *in = turned ? v->out : v->in, *out = turned ? v->in : v->out;
   int64_t py = turned ? 2 - v->pad_lo[0] : v->pad_lo[0], px = turned ? 2 - v->pad_lo[1] : v->pad_lo[1], image;
-  int64_t first = begin * w->block, n = kd__min(w->block, w->tiles - first), vs = w->ci, ms = panels(w->co) * KD__PANEL, us = w->ci * panels(w->co) * KD__PANEL;
-  float *vt = (float *)(j->work + (size_t)kd__par_thread() * w->work_size), *m = vt + n * w->in_row;
-  (void)end, (void)chunk;
-  for (int64_t t = 0; t < n; t++) {
-    kd__tile tile = kd__wino_tile(w, first + t, in[0], in[1], w->ci, py, px, &image);
-    w->simd->wino_in(&tile, j->from + image * in[0] * in[1] * w->ci, vt + t * w->in_row, vs);
-  }
-  kd__mm g = { .m = n, .n = panels(w->co) * KD__PANEL, .k = w->ci, .ars = w->in_row, .aks = 1, .bps = w->ci * KD__PANEL, .bks = KD__PANEL, .ldc = w->out_row };
-  for (int64_t f = 0; f < KD__FREQ; f++) w->simd->mm(&g, vt + f * vs, j->filters + f * us, m + f * ms);
-  for (int64_t t = 0; t < n; t++) {
-    kd__tile tile = kd__wino_tile(w, first + t, out[0], out[1], w->co, 0, 0, &image);
-    kd__post post = j->post;
-    if (post.add) post.add += image * out[0] * out[1] * w->co;
-    w->simd->wino_out(&tile, j->to + image * out[0] * out[1] * w->co, m + t * w->out_row, ms, &post);
+  int64_t vs = w->ci, ms = panels(w->co) * KD__PANEL, us = w->ci * panels(w->co) * KD__PANEL, last = kd__min(end * w->block, w->tiles);
+  float *vt = (float *)(j->work + (size_t)kd__par_thread() * w->work_size), *m = vt + w->block * w->in_row;
+  kd__tile from = { 0, 0, in[0], in[1], w->ci }, to = { 0, 0, out[0], out[1], w->co };
+  kd__mm g = { .n = panels(w->co) * KD__PANEL, .k = w->ci, .ars = w->in_row, .aks = 1, .bps = w->ci * KD__PANEL, .bks = KD__PANEL, .ldc = w->out_row };
+  (void)chunk;
+  for (int64_t first = begin * w->block; first < last; first += g.m) {
+    g.m = kd__min(w->block, last - first);
+    for (int64_t t = 0; t < g.m; t++) {
+      kd__tile tile = kd__wino_tile(w, first + t, in[0], in[1], w->ci, py, px, &image);
+      w->simd->wino_in(&tile, j->from + image * in[0] * in[1] * w->ci, vt + t * w->in_row, vs);
+    }
+    kd__wino_ahead ahead = { 0 };
+    if (j->post.add) kd__wino_ahead_map(w, &ahead, j->post.add, first, g.m, &to, 0);
+    kd__wino_ahead_map(w, &ahead, j->to, first, g.m, &to, 0);
+    kd__wino_ahead_map(w, &ahead, j->from, first + g.m, kd__min(w->block, last - first - g.m), &from, 2 - py);
+    for (int64_t f = 0; f < KD__FREQ; f++) {
+      kd__wino_ahead_take(&ahead, g.then);
+      w->simd->mm(&g, vt + f * vs, j->filters + f * us, m + f * ms);
+    }
+    for (int64_t t = 0; t < g.m; t++) {
+      kd__tile tile = kd__wino_tile(w, first + t, out[0], out[1], w->co, 0, 0, &image);
+      kd__post post = j->post;
+      if (post.add) post.add += image * out[0] * out[1] * w->co;
+      w->simd->wino_out(&tile, j->to + image * out[0] * out[1] * w->co, m + t * w->out_row, ms, &post);
+    }
   }
 }
 
@@ -181,6 +214,6 @@ void kd__conv_wino_run(const kd_call *c, const kd_exec *x) {
   if (own->kept) j.filters = own->kept;
   if (!own->kept || own->made != now) kd__par_for(&team, w.ci, kd__min(w.ci, 4 * (int64_t)w.threads), 1, filter_range, &j);
   own->made = now;
-  kd__par_for(&team, w.blocks, w.blocks, 1, run_block, &j);
+  kd__par_for(&team, w.blocks, kd__min(w.blocks, RUNS * (int64_t)w.threads), 1, run_blocks, &j);
   kd__wino_map_done(&w, w.to, &team);
 }

@@ -30,6 +30,12 @@ size_t   kd__wino_reserve(kd__wino *w, int64_t floats);
 /* A map that does not lie channels innermost is copied; the address to work with. */
 float   *kd__wino_map(const kd__wino *w, kd__role role, const kd_exec *x, bool fill);
 void     kd__wino_map_done(const kd__wino *w, kd__role role, const kd_exec *x);
+/* What products bring near meanwhile, a line of 16 floats after another: some pieces of memory, of which `left` of `lines` are to be asked for. */
+typedef struct kd__wino_ahead { const float *at[3]; int64_t lines[3], left, each; } kd__wino_ahead;
+/* Adds the rows of a map that tiles first..first+n-1 reach (those that the tiles before them did not), tile 0 being `up` rows above. */
+void kd__wino_ahead_map(const kd__wino *w, kd__wino_ahead *a, const float *map, int64_t first, int64_t n, const kd__tile *size, int64_t up);
+/* The share of the next of KD__FREQ products. */
+void kd__wino_ahead_take(kd__wino_ahead *a, kd__ahead then[2]);
 /* wino_grad.c: the weight gradient. */
 void     kd__wino_grad_shape(kd__wino *w);
 void     kd__wino_grad_run(const kd__wino *w, const kd_exec *x);

@@ -58,13 +58,21 @@ static void run_part(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
   const kd__wino *w = j.w;
   int64_t last = kd__min(w->tiles, (begin + 1) * w->blocks);
   kd__mm g = { .m = w->ci, .n = w->co, .ars = 1, .aks = w->in_row, .bps = KD__PANEL, .bks = w->out_row, .ldc = w->co, .padded = true };
+  kd__tile x = { 0, 0, w->v.in[0], w->v.in[1], w->ci }, dy = { 0, 0, w->v.out[0], w->v.out[1], w->co };
   (void)end, (void)chunk;
   j.filters += begin * KD__FREQ * w->ci * w->co, j.vt = (float *)(j.work + (size_t)kd__par_thread() * w->work_size);
   j.vs = w->block * w->in_row + KD__WINO_PAD, j.ys = w->block * w->out_row + KD__WINO_PAD, j.yt = j.vt + KD__FREQ * j.vs;
   for (j.first = begin * w->blocks; j.first < last; j.first += j.n, g.add = true) {
     j.n = g.k = kd__min(w->block, last - j.first);
     transform(&j, 0, j.n, 0);
-    for (int64_t f = 0; f < KD__FREQ; f++) w->simd->mm(&g, j.vt + f * j.vs, j.yt + f * j.ys, j.filters + f * w->ci * w->co);
+    int64_t more = kd__min(w->block, last - j.first - j.n);
+    kd__wino_ahead ahead = { 0 };
+    kd__wino_ahead_map(w, &ahead, j.x, j.first + j.n, more, &x, 2 - w->v.pad_lo[0]);
+    kd__wino_ahead_map(w, &ahead, j.dy, j.first + j.n, more, &dy, 0);
+    for (int64_t f = 0; f < KD__FREQ; f++) {
+      kd__wino_ahead_take(&ahead, g.then);
+      w->simd->mm(&g, j.vt + f * j.vs, j.yt + f * j.ys, j.filters + f * w->ci * w->co);
+    }
   }
 }
 /* Adds the later parts to the first. */
