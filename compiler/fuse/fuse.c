@@ -2,15 +2,20 @@
  * one walk over memory; README.md says how. */
 #include "compiler/fuse/fuse.h"
 
+bool *kd__fuse_live(const kd_graph *g) {
+  bool *live = KD_NEWN(g->arena, bool, g->node.n);
+  for (size_t i = 0; i < g->write.n; i++) live[g->def.v[g->write.v[i].value]] = true;
+  for (size_t i = 0; i < g->result.n; i++) live[g->def.v[g->result.v[i].value]] = true;
+  for (size_t i = g->node.n; i-- > 1;)
+    for (uint32_t k = 0; k < g->node.v[i].nin && live[i]; k++) live[g->def.v[g->node.v[i].in[k]]] = true;
+  return live;
+}
+
 static void find_live(kd__fuser *f) {
   const kd_graph *g = f->g;
-  f->live = KD_NEWN(f->a, bool, g->node.n);
+  f->live = kd__fuse_live(g);
   f->writes = KD_NEWN(f->a, bool, g->node.n);
   for (size_t i = 0; i < g->write.n; i++) f->writes[g->def.v[kd__fuse_root(g, g->write.v[i].value)]] = true;
-  for (size_t i = 0; i < g->write.n; i++) f->live[g->def.v[g->write.v[i].value]] = true;
-  for (size_t i = 0; i < g->result.n; i++) f->live[g->def.v[g->result.v[i].value]] = true;
-  for (size_t i = g->node.n; i-- > 1;)
-    for (uint32_t k = 0; k < g->node.v[i].nin && f->live[i]; k++) f->live[g->def.v[g->node.v[i].in[k]]] = true;
 }
 
 /* Readers of each value, in order; a view's reader reads what it is a view of. */
@@ -45,7 +50,7 @@ static void find_wanted(kd__fuser *f) {
 }
 
 kd_graph *kd__pass_fuse(kd_graph *g) {
-  g = kd__fuse_expand(g);
+  g = kd__fuse_pieces(kd__fuse_expand(g), KD__FUSE_PIECE);
   kd__fuser f = { .g = g, .a = g->arena };
   find_live(&f);
   find_users(&f);

@@ -6,7 +6,7 @@
 
 kd_graph *kd__pass_fuse(kd_graph *g);
 
-enum { KD__FUSE_MOST = 160 };                    /* members of a group */
+enum { KD__FUSE_MOST = 160, KD__FUSE_PIECE = 65536 };  /* members of a group; elements of a piece of a vector that is worked on by itself */
 
 typedef struct kd__cluster {
   uint32_t level;
@@ -65,4 +65,9 @@ void kd__fuse_again(kd__fuser *f);
 /* build.c: the new graph. expand.c: operators as the simpler ones that groups are made of. */
 kd_graph *kd__fuse_build(kd__fuser *f);
 kd_graph *kd__fuse_expand(kd_graph *g);
+
+/* pieces.c: work on concatenations, piece by piece where one of `least` elements or more is made by what a group can hold. */
+kd_graph *kd__fuse_pieces(kd_graph *g, int64_t least);
+/* By node: do writes or results need it? */
+bool *kd__fuse_live(const kd_graph *g);
 #endif

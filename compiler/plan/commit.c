@@ -192,6 +192,14 @@ static bool overlaps(const kd__planner *p, const kd__pl_view *v, uint32_t block,
   return p->store.v[v->store].old && block_range(p, v, &b, &from, &to) && b == block && from < hi && lo < to;
 }
 
+/* Does the step read the block's old memory between these bytes? Of a slot that is written in pieces, each waits for the readers of its own bytes only. */
+static bool reads_old(const kd__planner *p, uint32_t step, uint32_t block, int64_t lo, int64_t hi) {
+  const kd__pl_step *s = &p->step.v[step];
+  for (uint32_t i = 0; i < s->nin; i++)
+    if (overlaps(p, &p->view.v[s->in[i]], block, lo, hi)) return true;
+  return false;
+}
+
 /* Could step `w` write into `block` if its result's store began at byte `at`? Marks the other steps that must come before it. */
 static bool writer_fits(commit *c, uint32_t store, uint32_t w, uint32_t block, int64_t at) {
   const kd__planner *p = c->p;
@@ -207,7 +215,7 @@ static bool writer_fits(commit *c, uint32_t store, uint32_t w, uint32_t block, i
       uint32_t id = p->by_place[i];
       if (p->slot[id].block != block || p->slot[id].offset >= hi) break;
       for (uint32_t r = c->readers[id]; r; r = c->item.v[r].next)
-        if (c->item.v[r].step != w) c->search.mark[c->item.v[r].step] = c->search.stamp;
+        if (c->item.v[r].step != w && reads_old(p, c->item.v[r].step, block, lo, hi)) c->search.mark[c->item.v[r].step] = c->search.stamp;
     }
   }
   return true;
@@ -224,7 +232,7 @@ static void writer_waits(commit *c, uint32_t store, uint32_t w) {
       uint32_t id = p->by_place[i];
       if (p->slot[id].block != block || p->slot[id].offset >= hi) break;
       for (uint32_t r = c->readers[id]; r; r = c->item.v[r].next)
-        if (c->item.v[r].step != w) kd__pl_edge_add(p, c->item.v[r].step, w);
+        if (c->item.v[r].step != w && reads_old(p, c->item.v[r].step, block, lo, hi)) kd__pl_edge_add(p, c->item.v[r].step, w);
     }
   }
 }
