@@ -1,8 +1,4 @@
-/* simd_body.h: the loops of simd.h; included once for each instruction set, with NAME and TARGET (no include guard for that reason).
- *
- * Winograd's F(4 x 4, 3 x 3): four by four results of a 3 x 3 window from a 6 x 6 piece of the map with 36 products in place of 144, as
- * A' [(G g G') . (B' x B)] A. The points are 0, 5/8, -5/8, 3/2, -3/2 and infinity: their powers are exact, and of the pairs that keep the transforms
- * short they lose least (a third of the error of the usual 1 and 2; tests/kernels holds it to what docs/kernels.md says). */
+/* simd_body.h: the loops of simd.h; included once for each instruction set, with NAME and TARGET (no include guard for that reason). */
 #define VEC NAME(vec)
 #define UVEC NAME(uvec)
 #define IVEC NAME(ivec)
@@ -194,129 +190,7 @@ TARGET static void NAME(mirror)(int64_t begin, int64_t end, float *c, int64_t ld
   }
 }
 
-/* --- Winograd: the points are +-5/8 and +-3/2; A, B and G follow from them ---------------------------------------------------------------- */
-#define P1 0.625f
-#define P2 1.5f
-#define SQ1 (P1 * P1)
-#define SQ2 (P2 * P2)
-#define N0 (1 / (SQ1 * SQ2))
-#define N1 (1 / (2 * SQ1 * (SQ1 - SQ2)))
-#define N2 (1 / (2 * SQ2 * (SQ2 - SQ1)))
-
-/* One dimension: B' d (6 of 6), A g (6 of 4), A' m (4 of 6), G g (6 of 3), G' u (3 of 6). `s`, `r`: distances of operands and of results. */
-INL void NAME(b6)(const VEC *d, int s, VEC *t, int r) {
-  VEC d1 = d[s], d2 = d[2 * s], d3 = d[3 * s], d4 = d[4 * s];
-  VEC p = d4 - SQ2 * d2, q = P1 * d3 - P1 * SQ2 * d1, u = d4 - SQ1 * d2, v = P2 * d3 - P2 * SQ1 * d1;
-  t[0] = SQ1 * SQ2 * d[0] + (d4 - (SQ1 + SQ2) * d2);
-  t[r] = p + q, t[2 * r] = p - q, t[3 * r] = u + v, t[4 * r] = u - v;
-  t[5 * r] = SQ1 * SQ2 * d1 + (d[5 * s] - (SQ1 + SQ2) * d3);
-}
-INL void NAME(a6)(const VEC *g, int s, VEC *t, int r) {
-  VEC g0 = g[0], g1 = g[s], g2 = g[2 * s], g3 = g[3 * s];
-  VEC p = g0 + SQ1 * g2, q = P1 * g1 + P1 * SQ1 * g3, u = g0 + SQ2 * g2, v = P2 * g1 + P2 * SQ2 * g3;
-  t[0] = g0, t[r] = p + q, t[2 * r] = p - q, t[3 * r] = u + v, t[4 * r] = u - v, t[5 * r] = g3;
-}
-INL void NAME(a4)(const VEC *m, int s, VEC *t, int r) {
-  VEC p = m[s] + m[2 * s], q = m[s] - m[2 * s], u = m[3 * s] + m[4 * s], v = m[3 * s] - m[4 * s];
-  t[0] = m[0] + p + u, t[r] = P1 * q + P2 * v, t[2 * r] = SQ1 * p + SQ2 * u, t[3 * r] = (P1 * SQ1) * q + ((P2 * SQ2) * v + m[5 * s]);
-}
-INL void NAME(g6)(const VEC *g, int s, VEC *t, int r) {
-  VEC g0 = g[0], g1 = g[s], g2 = g[2 * s];
-  VEC p = N1 * g0 + (N1 * SQ1) * g2, u = N2 * g0 + (N2 * SQ2) * g2;
-  t[0] = N0 * g0, t[r] = p + (N1 * P1) * g1, t[2 * r] = p - (N1 * P1) * g1, t[3 * r] = u + (N2 * P2) * g1, t[4 * r] = u - (N2 * P2) * g1, t[5 * r] = g2;
-}
-INL void NAME(g3)(const VEC *m, int s, VEC *t, int r) {
-  VEC p = m[s] + m[2 * s], q = m[s] - m[2 * s], u = m[3 * s] + m[4 * s], v = m[3 * s] - m[4 * s];
-  t[0] = N0 * m[0] + (N1 * p + N2 * u), t[r] = (N1 * P1) * q + (N2 * P2) * v, t[2 * r] = (N1 * SQ1) * p + ((N2 * SQ2) * u + m[5 * s]);
-}
-
-INL bool NAME(whole)(const kd__tile *t, int side) {
-  return t->y0 >= 0 && t->x0 >= 0 && t->y0 + side <= t->height && t->x0 + side <= t->width;
-}
-/* Where the places of a tile begin, and how much further the next channels lie: outside of the map a place of zeros, and nothing. */
-static const float NAME(zeros)[WIDTH];
-INL void NAME(places)(const kd__tile *t, const float *map, int side, const float **at, int64_t *step) {
-  for (int i = 0; i < side; i++)
-    for (int j = 0; j < side; j++) {
-      int64_t y = t->y0 + i, x = t->x0 + j;
-      bool in = y >= 0 && x >= 0 && y < t->height && x < t->width;
-      at[i * side + j] = in ? map + (y * t->width + x) * t->c : NAME(zeros);
-      step[i * side + j] = in;
-    }
-}
-/* Both dimensions of a tile of side * side vectors, to the 36 rows. */
-#define SPREAD(STEP, side) \
-  const float *place[side * side]; \
-  int64_t step[side * side]; \
-  bool whole = NAME(whole)(t, side); \
-  if (!whole) NAME(places)(t, map, side, place, step); \
-  for (int64_t c = 0; c < t->c; c += WIDTH) { \
-    VEC e[KD__TILE_IN * side], q[KD__TILE_IN]; \
-    const float *at = map + (t->y0 * t->width + t->x0) * t->c + c; \
-    UNROLLED \
-    for (int j = 0; j < side; j++) { \
-      VEC column[side]; \
-      if (whole) for (int i = 0; i < side; i++) column[i] = LOAD(at + (i * t->width + j) * t->c); \
-      else for (int i = 0; i < side; i++) column[i] = LOAD(place[i * side + j] + c * step[i * side + j]); \
-      STEP(column, 1, e + j, side); \
-    } \
-    UNROLLED \
-    for (int i = 0; i < KD__TILE_IN; i++) { \
-      STEP(e + i * side, 1, q, 1); \
-      for (int j = 0; j < KD__TILE_IN; j++) STORE(v + (i * KD__TILE_IN + j) * fs + c, q[j]); \
-    } \
-  }
-TARGET static void NAME(wino_in)(const kd__tile *t, const float *map, float *v, int64_t fs) { SPREAD(NAME(b6), KD__TILE_IN) }
-TARGET static void NAME(wino_grad)(const kd__tile *t, const float *map, float *v, int64_t fs) { SPREAD(NAME(a6), KD__TILE_OUT) }
-#undef SPREAD
-
-INL VEC NAME(finish)(VEC v, int64_t at, int64_t c, const kd__post *post) {
-  if (post->bias) v += LOAD(post->bias + c);
-  if (post->add) v += LOAD(post->add + at);
-  if (post->relu) v = (VEC)((IVEC)v & ~(IVEC)(v < 0));                           /* what is no number stays none */
-  return v;
-}
-TARGET static void NAME(wino_out)(const kd__tile *t, float *map, const float *v, int64_t fs, const kd__post *post) {
-  for (int64_t c = 0; c < t->c; c += WIDTH) {
-    VEC e[KD__TILE_OUT * KD__TILE_IN], q[KD__TILE_IN];
-    for (int j = 0; j < KD__TILE_IN; j++) {
-      for (int i = 0; i < KD__TILE_IN; i++) q[i] = LOAD(v + (i * KD__TILE_IN + j) * fs + c);
-      NAME(a4)(q, 1, e + j, KD__TILE_IN);
-    }
-    for (int i = 0; i < KD__TILE_OUT && t->y0 + i < t->height; i++) {
-      NAME(a4)(e + i * KD__TILE_IN, 1, q, 1);
-      for (int j = 0; j < KD__TILE_OUT && t->x0 + j < t->width; j++) {
-        int64_t at = ((t->y0 + i) * t->width + t->x0 + j) * t->c + c;
-        STORE(map + at, NAME(finish)(q[j], at, c, post));
-      }
-    }
-  }
-}
-
-TARGET static void NAME(wino_filter)(const float *g, float *u, int64_t fs) {
-  for (int l = 0; l < 16; l += WIDTH) {
-    VEC d[9], e[18], q[KD__TILE_IN];
-    for (int i = 0; i < 9; i++) d[i] = LOAD(g + i * 16 + l);
-    for (int j = 0; j < 3; j++) NAME(g6)(d + j, 3, e + j, 3);
-    for (int i = 0; i < KD__TILE_IN; i++) {
-      NAME(g6)(e + i * 3, 1, q, 1);
-      for (int j = 0; j < KD__TILE_IN; j++) STORE(u + (i * KD__TILE_IN + j) * fs + l, q[j]);
-    }
-  }
-}
-TARGET static void NAME(wino_filter_grad)(const float *u, int64_t fs, float *g) {
-  for (int l = 0; l < 16; l += WIDTH) {
-    VEC e[18], q[KD__TILE_IN];
-    for (int j = 0; j < KD__TILE_IN; j++) {
-      for (int i = 0; i < KD__TILE_IN; i++) q[i] = LOAD(u + (i * KD__TILE_IN + j) * fs + l);
-      NAME(g3)(q, 1, e + j, KD__TILE_IN);
-    }
-    for (int i = 0; i < 3; i++) {
-      NAME(g3)(e + i * KD__TILE_IN, 1, q, 1);
-      for (int j = 0; j < 3; j++) STORE(g + (i * 3 + j) * 16 + l, q[j]);
-    }
-  }
-}
+#include "runtime/kernels/simd_wino.h"
 
 static const kd__simd NAME(table) = { NAME(label), NAME(mm), NAME(pack), NAME(mirror), NAME(wino_in), NAME(wino_grad), NAME(wino_out), NAME(wino_filter), NAME(wino_filter_grad) };
 #undef VEC
@@ -327,10 +201,3 @@ static const kd__simd NAME(table) = { NAME(label), NAME(mm), NAME(pack), NAME(mi
 #undef INL
 #undef LOAD
 #undef STORE
-#undef P1
-#undef P2
-#undef SQ1
-#undef SQ2
-#undef N0
-#undef N1
-#undef N2

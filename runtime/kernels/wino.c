@@ -1,5 +1,5 @@
 /* wino.c: convolutions of 3 x 3 with stride 1 and their data gradients, through Winograd's F(4 x 4, 3 x 3) on maps with channels innermost: so no
- * map is ever reordered, and transforms are plain vector code over channels (simd_body.h says how).
+ * map is ever reordered, and transforms are plain vector code over channels (simd_wino.h says how).
  *
  * Filters are transformed first, U = G g G', a matrix [ci, co] for each of the 36 frequencies. Then some tiles at a time, as many as stay in the
  * second-level cache: V = B' x B, 36 products M = V U, y = A' M A. Blocks of tiles are shared by the team; a result's bits do not depend on the cut.
