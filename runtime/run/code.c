@@ -25,6 +25,7 @@ static kd_status do_STAGE(kd_machine *r, const kd_code *c) {
   forget_losses(r);
   for (uint32_t i = 0; i < r->m->ncode; i++) if (r->m->code[i].op == KD_CODE_EVERY) p->counter[r->m->code[i].a] = 0;
   r->progress.first_step = 1;
+  r->progress.pass = kd__now();                  /* of loops that begin none, too */
   r->progress.samples = 0;
   kd_status s = kd__written_stage(r, c->a);
   return s == KD_OK ? kd__tell_stage(r) : s;

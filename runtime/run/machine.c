@@ -31,32 +31,30 @@ static kd_status wrong(kd__run_error *err, kd_status s, const char *text) {
 }
 
 /* --- fused groups ------------------------------------------------------------------------------------------------------------------- */
-/* Seconds: what native code costs before the first step, LLVM once and each group, and what it spares at least for each vector operation of a step
- * (docs/jit.md has the measurements). It is worth it where it spares twice what it costs. */
-static const double NATIVE_ONCE = 0.06, NATIVE_GROUP = 0.003, NATIVE_SPARES = 1e-10;
+/* Seconds: what native code costs before the first step, LLVM once and each group; and what it spares in a step, for each vector operation, which the
+ * threads share, and each group that is run (docs/jit.md has the measurements). It is worth it where it spares twice what it costs. */
+static const double NATIVE_ONCE = 0.06, NATIVE_GROUP = 0.003, SPARES_WORK = 2e-10, SPARES_CALL = 4e-8;
 
-static double group_work(const kd_plan *p, double *groups) {
+static double spared(const kd_plan *p, int threads, double *groups) {
   double all = 0;
   for (uint32_t i = 0; i < p->ncall; i++) {
     const kd_plan_call *c = &p->call[i];
-    if (c->group) all += kd__group_work(c->group), ++*groups;
-    if (c->op == KD_OP_LOOP && c->loop) all += (double)c->loop->times * group_work(c->loop->body, groups);
+    if (c->group) all += kd__group_work(c->group) * SPARES_WORK / threads + SPARES_CALL, ++*groups;
+    if (c->op == KD_OP_LOOP && c->loop) all += (double)c->loop->times * spared(c->loop->body, threads, groups);
   }
   return all;
 }
-/* A pure function of the program and of what is installed: the largest plan, as often as training steps are planned, against the groups of all. */
-static bool worth_native(const kd_module *m) {
+/* A pure function of the program, of the number of threads and of what is installed: the plan that gains most, as often as training steps are planned,
+ * against the groups of all. */
+static bool worth_native(const kd_module *m, int threads) {
   double most = 0, steps = 0, groups = 0;
-  for (uint32_t i = 0; i < m->nplan; i++) {
-    double work = group_work(m->plan[i], &groups);
-    if (work > most) most = work;
-  }
+  for (uint32_t i = 0; i < m->nplan; i++) most = fmax(most, spared(m->plan[i], threads, &groups));
   for (uint32_t i = 0; i < m->nstage; i++) steps += (double)m->stage[i].steps;
-  return most * steps * NATIVE_SPARES >= 2 * (NATIVE_ONCE + NATIVE_GROUP * groups);
+  return most * steps >= 2 * (NATIVE_ONCE + NATIVE_GROUP * groups);
 }
 static kd_status choose_backend(const kd_module *m, const kd__run_options *o, kd_kernel_settings *out, char *why, size_t n) {
   if (o->backend < KD__BACKEND_AUTO || o->backend > KD__BACKEND_JIT) return kd__why(why, n, KD_E_USAGE, "the backend is 0, 1 or 2");
-  out->jit = o->backend == KD__BACKEND_JIT || (o->backend == KD__BACKEND_AUTO && worth_native(m) && kd__jit_there());
+  out->jit = o->backend == KD__BACKEND_JIT || (o->backend == KD__BACKEND_AUTO && worth_native(m, out->threads) && kd__jit_there());
   if (out->jit && !kd__jit_there()) return kd__why(why, n, KD_E_UNAVAILABLE, "there is no native code for groups: %s; the run can do without (--backend=interp)", kd__jit_about());
   out->compiled = o->search.cache;
   return KD_OK;

@@ -10,7 +10,8 @@ def arguments():
   p.add_argument("--data", required=True, help="the run folder of prepare.kd")
   p.add_argument("--run", required=True, help="the run folder of the workload with trace=1: where it began, and its batches")
   p.add_argument("--threads", type=int, default=2)
-  p.add_argument("--steps", type=int, default=20)
+  p.add_argument("--steps", type=int, default=20, help="so many at least are timed")
+  p.add_argument("--seconds", type=float, default=0, help="and for so long")
   p.add_argument("--warmup", type=int, default=3)
   p.add_argument("--variant", default="eager", help="eager, or + between some of channels_last, frozen (teacher), trim (teacher ends at its tap), jit (loss)")
   p.add_argument("--teacher", type=int, default=1, help="0: its answer is a constant, as a cache would have it")
@@ -71,10 +72,13 @@ def run(a, step):
   """step(i) does a step and returns its loss."""
   loss = step(0)
   first = time.clock_gettime(time.CLOCK_MONOTONIC)
-  losses, times = [float(loss.detach())], []
-  for i in range(1, a.steps if a.check else a.warmup + a.steps):
+  losses, times, spent, i = [float(loss.detach())], [], 0, 1
+  while i < a.steps if a.check else i < a.warmup + a.steps or spent < a.seconds:
     start = time.perf_counter()
     loss = step(i)
-    if i >= a.warmup: times.append(time.perf_counter() - start)
+    if i >= a.warmup:
+      times.append(time.perf_counter() - start)
+      spent += times[-1]
     if a.check: losses.append(float(loss.detach()))
+    i += 1
   print(json.dumps({"first": first, "times": times, "losses": losses}), flush=True)
