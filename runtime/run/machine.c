@@ -34,6 +34,7 @@ static kd_status wrong(kd__run_error *err, kd_status s, const char *text) {
 /* Seconds: what native code costs before the first step, LLVM once and each group; and what it spares in a step, for each vector operation, which the
  * threads share, and each group that is run (docs/jit.md has the measurements). It is worth it where it spares twice what it costs. */
 static const double NATIVE_ONCE = 0.06, NATIVE_GROUP = 0.003, SPARES_WORK = 2e-10, SPARES_CALL = 4e-8;
+enum { THREADS_COUNTED = 2 };                    /* where the bits must not depend on how many there are */
 
 static double spared(const kd_plan *p, int threads, double *groups) {
   double all = 0;
@@ -54,7 +55,7 @@ static bool worth_native(const kd_module *m, int threads) {
 }
 static kd_status choose_backend(const kd_module *m, const kd__run_options *o, kd_kernel_settings *out, char *why, size_t n) {
   if (o->backend < KD__BACKEND_AUTO || o->backend > KD__BACKEND_JIT) return kd__why(why, n, KD_E_USAGE, "the backend is 0, 1 or 2");
-  out->jit = o->backend == KD__BACKEND_JIT || (o->backend == KD__BACKEND_AUTO && worth_native(m, out->threads) && kd__jit_there());
+  out->jit = o->backend == KD__BACKEND_JIT || (o->backend == KD__BACKEND_AUTO && worth_native(m, o->deterministic ? THREADS_COUNTED : out->threads) && kd__jit_there());
   if (out->jit && !kd__jit_there()) return kd__why(why, n, KD_E_UNAVAILABLE, "there is no native code for groups: %s; the run can do without (--backend=interp)", kd__jit_about());
   out->compiled = o->search.cache;
   return KD_OK;

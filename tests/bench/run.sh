@@ -1,6 +1,7 @@
 #!/bin/sh
 # kdc beside PyTorch: builds kdc (release and nojit) and runs tests/bench/bench.py.   usage: sh tests/bench/run.sh [options of bench.py]
-#   --only a,b   these workloads     --threads "2 1"   --quick   a short run     --check-only   only: do both compute the same
+#   --only a,b   these workloads     --threads "2 1"   --rounds 3     --quick   a short run     --check-only   only: do both compute the same
+#   --minutes N  disturbed rows are measured again as long as all takes less
 #   --out FILE   keeps results there; what is there already stays and is in the table     --table   only prints the table of --out
 #   --doc FILE   puts the table into a document, such as docs/performance.md, instead of printing it
 #   KD_BENCH=DIR where data and runs go (build/bench)

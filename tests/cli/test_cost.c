@@ -2,6 +2,7 @@
  *   usage: test_cost KDC */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +49,14 @@ static const char loop[] =
   "}\n"
   "loss total = recurrence(W, normal([B: 64, D: 256]))\n"
   "scheme { stage fit: for 20 batches { step W minimizing total using gd(lr: 0.1) } }\n";
+
+/* One group, of 65,536 numbers. */
+static const char group[] =
+  "let n = 20\n"
+  "param W: [D: 256, E: 256] = normal(0, 0.05)\n"
+  "optimizer gd(lr: real) { update param = param - lr * grad }\n"
+  "loss total = mean(tanh(W)^2, over: [D, E])\n"
+  "scheme { stage fit: for n batches { step W minimizing total using gd(lr: 0.1) } }\n";
 
 static char *path_of(const char *name) {
   static char path[4][300];
@@ -215,6 +224,37 @@ static void profiled(void **state) {
   json_decref(t);
 }
 
+/* What a run of n steps takes by itself. */
+static bool takes_native(int threads, long n) {
+  char command[700];
+  (void)snprintf(command, sizeof command, "'%s' cost --json --threads %d --set n=%ld '%s'", kdc, threads, n, path_of("group.kd"));
+  json_t *j = json_of(command, 0), *k;
+  bool native = false, tiles = false;
+  size_t i;
+  json_array_foreach(json_object_get(item(json_object_get(j, "programs"), "fit.train"), "kernels"), i, k) {
+    native |= strncmp(word(k, "name"), "group.jit", 9) == 0;
+    tiles |= strncmp(word(k, "name"), "group.tile", 10) == 0;
+  }
+  json_decref(j);
+  assert_true(native != tiles);
+  return native;
+}
+
+/* Native code where it is there and the run is long enough to gain by it: on two threads twice as long as on one, since they share what is spared. */
+static void native_by_length(void **state) {
+  (void)state;
+  char command[700];
+  (void)snprintf(command, sizeof command, "'%s' info | grep -q '^native code: LLVM'", kdc);
+  bool there = system(command) == 0;
+  assert_false(takes_native(1, 20));
+  assert_true(takes_native(1, 100000000) == there);
+  if (!there) return;
+  long n[3] = { 0 };
+  for (int threads = 1; threads < 3; threads++)
+    for (n[threads] = 1024; !takes_native(threads, n[threads]);) n[threads] *= 2;
+  if (n[2] != 2 * n[1]) fail_msg("from %ld steps on one thread, from %ld on two", n[1], n[2]);
+}
+
 int main(int argc, char **argv) {
   if (argc != 2) return 2;
   kdc = argv[1];
@@ -223,9 +263,11 @@ int main(int argc, char **argv) {
   setenv("KD_DATA", here.folder, 1);
   FILE *f = fopen(path_of("loop.kd"), "w");
   if (!f || fputs(loop, f) < 0 || fclose(f) != 0) return 2;
+  f = fopen(path_of("group.kd"), "w");
+  if (!f || fputs(group, f) < 0 || fclose(f) != 0) return 2;
   f = fopen(path_of("cost.kd"), "w");
   if (!f || fputs(toy_definitions, f) < 0 || fputs(program, f) < 0 || fclose(f) != 0) return 2;
-  const struct CMUnitTest tests[] = { cmocka_unit_test(worked_out_by_hand), cmocka_unit_test(folded_by_depth), cmocka_unit_test(for_people), cmocka_unit_test(profiled) };
+  const struct CMUnitTest tests[] = { cmocka_unit_test(worked_out_by_hand), cmocka_unit_test(folded_by_depth), cmocka_unit_test(for_people), cmocka_unit_test(profiled), cmocka_unit_test(native_by_length) };
   int bad = cmocka_run_group_tests(tests, NULL, NULL);
   toy_free(&here);
   return bad;
