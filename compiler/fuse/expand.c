@@ -14,10 +14,22 @@ static bool short_enough(const kd_graph *g, const kd_node *n) {
   return n->attr[0].n > 0 && points > 0 && points <= LONGEST && kd__type_count(t) > 0;
 }
 
+/* The largest of k x is k times the largest x for a positive number k, to the bit, since rounding keeps the order: so it does not wait for k x. (Here, and
+ * not in simplify, since ties share a gradient.) */
+static kd_value largest(kd_build *b, kd_value x, const int64_t *axes, int k) {
+  const kd_node *n = kd__node_of(b->g, x);
+  const kd_node *by = n->op == KD_OP_MUL ? kd__node_of(b->g, n->in[1]) : NULL;
+  double f = by && by->op == KD_OP_CONST ? by->attr[0].u.f : 0;
+  if (kd__type_of(b->g, x)->dtype == KD_F32) f = (double)(float)f;
+  if (!(f > 0) || f - f != 0) return kd__b_reduce(b, KD_OP_REDUCE_MAX, x, axes, k);
+  kd_value m = kd__b_reduce(b, KD_OP_REDUCE_MAX, n->in[0], axes, k);
+  return kd__b_op2(b, KD_OP_MUL, m, kd__b_const_like(b, f, m));
+}
+
 static kd_value expanded(kd_build *b, kd_op op, const kd_node *n, kd_value x) {
   const int64_t *axes = n->attr[0].u.list;
   int k = (int)n->attr[0].n;
-  kd_value m = kd__b_reduce(b, KD_OP_REDUCE_MAX, x, axes, k);
+  kd_value m = largest(b, x, axes, k);
   kd_value d = kd__b_op2(b, KD_OP_SUB, x, kd__b_unreduce(b, m, x, axes, k)), e = kd__b_op1(b, KD_OP_EXP, d);
   kd_value s = kd__b_reduce(b, KD_OP_SUM, e, axes, k);
   if (op == KD_OP_SOFTMAX) return kd__b_op2(b, KD_OP_MUL, e, kd__b_unreduce(b, kd__b_op1(b, KD_OP_RECIP, s), x, axes, k));

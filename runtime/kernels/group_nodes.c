@@ -112,7 +112,7 @@ static void find_pairs(const kd__tiling *t, uint32_t *mate) {
   for (uint32_t i = 0; i < g->nins; i++) mate[i] = KD__NO_NODE;
   for (uint32_t i = 0; i < g->nins; i++) {
     const kd_group_ins *v = &g->ins[i];
-    if (v->kind == KD_GROUP_STORE) stored = i;
+    if (v->kind == KD_GROUP_STORE && !kd__group_final(g, v->in[0])) stored = i;        /* those of sums over outer axes come at the end */
     for (uint32_t k = 0; k < kd__group_operands(v) && k < 2 && mate[i] == KD__NO_NODE; k++) {
       uint32_t m = v->in[k];
       if (uses[m] == 1 && m >= stored && mate[m] == KD__NO_NODE && joins(t, m, i, k)) mate[i] = m;
