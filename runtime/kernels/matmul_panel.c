@@ -7,9 +7,10 @@
 #include "runtime/kernels/gemm.h"
 #include "runtime/kernels/libs.h"
 #include "runtime/kernels/matmul_panel.h"
+#include <math.h>
 #include <stdlib.h>
 
-enum { SMALL = 400000, CHUNK = 1000000, NEAR_PANELS = 12, DEEP = 1024, PARTS = 8, FAR = 1 << 20 };
+enum { SMALL = 400000, TOGETHER = 1000000, NEAR_PANELS = 16, SPLIT = 8, DEEP = 1024, PARTS = 8, FAR = 1 << 20 };
 
 static kd__mm_side side_of(const kd_tensor *t, bool turned, int64_t rows, int64_t cols) {
   int r = t->rank;
@@ -30,9 +31,19 @@ static bool packs(const kd__mm_side *b, int64_t m, int64_t n, int64_t k) {
   return b->col != 1 || (b->row % 2048 == 0 && m >= 8 * KD__MM_ROWS && k >= 64 && n >= 1);
 }
 
+/* Cycles of a team for mp pieces of rows and nc panels each: the sums of whoever has most of them, operands that are read again, the start of a piece, and
+ * what is waited for where somebody is disturbed in his last one. */
+static double piece_cost(const kd__product *p, int64_t mp, int64_t nc) {
+  int64_t mc = kd__ceil_div(p->m, mp), np = kd__ceil_div(p->panels, nc), threads = p->threads, pieces = mp * np * p->batch, rounds = kd__ceil_div(pieces, threads);
+  double row = (double)p->k * (double)(mc + kd__ceil_div(mc, KD__MM_ROWS)), piece = row * (double)nc, last = row * (double)(p->panels - (np - 1) * nc);
+  double sums = (double)(rounds - 1) * piece + (pieces - (rounds - 1) * threads <= mp ? last : piece);
+  double again = (0.25 * (double)np * (double)p->m + 0.15 * KD__PANEL * (double)mp * (double)p->panels) * (double)p->k * (double)p->batch / (double)threads;
+  return sums + again + 2000 * (double)rounds + (threads > 1 ? 0.03 * piece : 0);
+}
+
 static void cut(kd__product *p) {
-  double flops = 2.0 * (double)p->m * (double)p->n * (double)p->k;
-  int64_t units = kd__ceil_div(p->m, KD__MM_ROWS), want = (int64_t)(flops / CHUNK), best = INT64_MAX;
+  double flops = 2.0 * (double)p->m * (double)p->n * (double)p->k, best = INFINITY;
+  int64_t units = kd__ceil_div(p->m, KD__MM_ROWS);
   p->parts = 1, p->depth = p->k;
   if (p->batch >= 4 * p->threads || (p->batch > 1 && flops < SMALL)) { p->by = KD__BY_ITEM; return; }
   if (p->batch == 1 && !p->keep && p->k >= 2 * DEEP && p->m * p->n <= 128 * 128) {           /* the same parts for any team: their sums make the bits */
@@ -40,14 +51,14 @@ static void cut(kd__product *p) {
     p->parts = kd__ceil_div(p->k, p->depth);
     return;
   }
-  if (want < p->threads && flops * (double)p->batch >= SMALL) want = p->threads;
-  want = kd__max(1, kd__min(want, 16 * (int64_t)p->threads));
-  p->mp = p->np = 1;
-  for (int64_t i = 1; i <= want && i <= units; i++) {
-    int64_t j = kd__min(kd__ceil_div(want, i), p->panels), traffic = i * p->panels * KD__PANEL + j * p->m + kd__max(0, want - i * j) * (p->m + p->n) * 64;
-    if (traffic < best) best = traffic, p->mp = i, p->np = j;
-  }
-  p->nc = kd__min(NEAR_PANELS, kd__ceil_div(p->panels, p->np)), p->np = kd__ceil_div(p->panels, p->nc);
+  p->mp = 1, p->nc = kd__min(NEAR_PANELS, p->panels);
+  bool shared = p->threads > 1 && flops * (double)p->batch >= SMALL;
+  for (int64_t mp = 1; mp <= (shared ? kd__min(units, SPLIT * p->threads) : 1); mp++)
+    for (int64_t nc = kd__min(NEAR_PANELS, p->panels); nc >= 1; nc--) {
+      double cycles = piece_cost(p, mp, nc);
+      if (cycles < best) best = cycles, p->mp = mp, p->nc = nc;
+    }
+  p->np = kd__ceil_div(p->panels, p->nc);
   p->mc = kd__ceil_div(p->m, p->mp), p->mp = kd__ceil_div(p->m, p->mc);
 }
 
@@ -207,6 +218,10 @@ static void run_part(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
     if (p->pack) kd__mm_pack(p, b, mine, k, 0, p->panels);
     kd__mm g = { .m = p->m, .n = p->n, .k = k, .ars = p->a.row, .aks = p->a.col, .ldc = p->n, .add = at > first, .padded = p->pack,
                  .bps = p->pack ? KD__PANEL * k : KD__PANEL, .bks = p->pack ? KD__PANEL : p->b.row };
+    if (at + k < stop) {
+      int64_t next = kd__min(KD__MM_DEPTH, stop - at - k);
+      g.then[0] = kd__mm_ahead(w->a + (at + k) * p->a.col, &p->a, p->m, next), g.then[1] = kd__mm_ahead(b + k * p->b.row, &p->b, next, p->n);
+    }
     if (p->parts == 1) g.turned = p->turned, g.ldc = p->turned ? p->c.col : p->c.row;
     p->simd->mm(&g, w->a + at * p->a.col, p->pack ? mine : b, to);
   }
@@ -237,7 +252,7 @@ void kd__matmul_panel_run(const kd_call *c, const kd_exec *x) {
   if (p->gram) {
     kd__gram_run(p, &w, &team);
   } else if (p->by == KD__BY_ITEM) {
-    int64_t together = kd__max(1, (int64_t)(CHUNK / flops));
+    int64_t together = kd__max(1, (int64_t)(TOGETHER / flops));
     kd__par_for(&team, p->batch, kd__max(kd__min(p->batch, team.threads), p->batch / together), 1, run_item, &w);
   } else if (p->by == KD__BY_DEPTH) {
     kd__par_for(&team, p->parts, p->parts, 1, run_part, &w);

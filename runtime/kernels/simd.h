@@ -5,10 +5,12 @@
 #define KD_KERNELS_SIMD_H
 #include "runtime/kernels/kernel.h"
 
-enum { KD__PANEL = 32, KD__TILE_IN = 6, KD__TILE_OUT = 4, KD__FREQ = KD__TILE_IN * KD__TILE_IN };
+enum { KD__PANEL = 32, KD__TILE_IN = 6, KD__TILE_OUT = 4, KD__FREQ = KD__TILE_IN * KD__TILE_IN, KD__STREAMS = 5, KD__TICK = 8 };
 
 /* Memory that will be wanted next: so many rows, `step` floats apart, of so many lines of 16 floats. */
 typedef struct kd__ahead { const float *at; int64_t rows, step, lines; } kd__ahead;
+/* The same while it is asked for: `each` lines every KD__TICK terms. */
+typedef struct kd__stream { const float *at; int64_t rows, line, lines, step, each; } kd__stream;
 /* C[m,n] = A[m,k] B[k,n], or C += A B. Element (i,p) of A is a[i*ars + p*aks]. B lies in panels of 32 columns: element (p,j) is
  * b[j/32*bps + p*bks + j%32]; a row-major matrix is one with bps = 32 and bks its row. `padded`: 32 columns of the last panel may be read.
  * C is row-major, or `turned`: element (i,j) at c[j*ldc + i]. Each element is a sum in the order of k, cut after every 256: its bits do not depend

@@ -14,20 +14,34 @@ INL VEC LOAD(const float *p) { return *(const UVEC *)p; }
 INL void STORE(float *p, VEC v) { *(UVEC *)p = v; }
 
 /* --- products ------------------------------------------------------------------------------------------------------------------------ */
+/* Asks the caches for some of what is wanted next, while a block is computed: a few lines every KD__TICK terms, so that nothing else has to wait for
+ * them; the last stream is results, which will be written. */
+INL void NAME(tick)(kd__stream *s) {
+  for (int q = 0; q < KD__STREAMS - 1; q++, s++)
+    for (int64_t n = s->each; n > 0 && s->rows > 0; n--) {
+      __builtin_prefetch(s->at + 16 * s->line, 0, 2);
+      if (++s->line >= s->lines) s->line = 0, s->at += s->step, s->rows--;
+    }
+  for (int64_t n = s->each; n > 0 && s->rows > 0; n--, s->rows--, s->at += s->step) __builtin_prefetch(s->at, 1), __builtin_prefetch(s->at + 16, 1);
+}
 /* Rows x 32 results (or their first half and then the other, where vectors are narrow): sums over one block of k. */
 #define BLOCK(M) \
-  TARGET static void NAME(block##M)(int64_t k, const float *a, int64_t ars, int64_t aks, const float *b, int64_t bks, float *c, int64_t ldc, bool add) { \
+  TARGET static void NAME(block##M)(int64_t k, const float *a, int64_t ars, int64_t aks, const float *b, int64_t bks, float *c, int64_t ldc, bool add, \
+                              kd__stream ahead[KD__STREAMS]) { \
     for (int64_t j = 0; j < KD__PANEL; j += 2 * WIDTH) { \
       VEC acc[M][2]; \
       const float *ap = a, *bp = b + j; \
       UNROLLED \
       for (int i = 0; i < M; i++) acc[i][0] = acc[i][1] = (VEC){ 0 }; \
-      for (int64_t p = 0; p < k; p++, ap += aks, bp += bks) { \
-        VEC b0 = LOAD(bp), b1 = LOAD(bp + WIDTH); \
-        UNROLLED \
-        for (int i = 0; i < M; i++) { \
-          float x = ap[i * ars]; \
-          acc[i][0] += x * b0, acc[i][1] += x * b1; \
+      for (int64_t p = 0, stop; p < k; ) { \
+        NAME(tick)(ahead); \
+        for (stop = p + KD__TICK < k ? p + KD__TICK : k; p < stop; p++, ap += aks, bp += bks) { \
+          VEC b0 = LOAD(bp), b1 = LOAD(bp + WIDTH); \
+          UNROLLED \
+          for (int i = 0; i < M; i++) { \
+            float x = ap[i * ars]; \
+            acc[i][0] += x * b0, acc[i][1] += x * b1; \
+          } \
         } \
       } \
       UNROLLED \
@@ -39,7 +53,8 @@ INL void STORE(float *p, VEC v) { *(UVEC *)p = v; }
     } \
   }
 BLOCK(1) BLOCK(2) BLOCK(3) BLOCK(4) BLOCK(5) BLOCK(6)
-typedef void (*NAME(block))(int64_t k, const float *a, int64_t ars, int64_t aks, const float *b, int64_t bks, float *c, int64_t ldc, bool add);
+typedef void (*NAME(block))(int64_t k, const float *a, int64_t ars, int64_t aks, const float *b, int64_t bks, float *c, int64_t ldc, bool add,
+                            kd__stream ahead[KD__STREAMS]);
 #if KD__SIMD_ROWS > 6
 BLOCK(7) BLOCK(8) BLOCK(9) BLOCK(10) BLOCK(11) BLOCK(12) BLOCK(13) BLOCK(14)
 #endif
@@ -50,20 +65,18 @@ static const NAME(block) NAME(blocks)[] = { NULL, NAME(block1), NAME(block2), NA
 };
 #undef BLOCK
 
-enum { NAME(KC) = 256 };
-/* Asks the caches for some of what is wanted next, while a block is computed. */
-INL void NAME(fetch)(kd__ahead *w, int64_t rows) {
-  for (; rows > 0 && w->rows > 0; rows--, w->rows--, w->at += w->step)
-    for (int64_t l = 0; l < w->lines; l++) __builtin_prefetch(w->at + 16 * l, 0, 2);
+enum { NAME(KC) = 256, NAME(NEAR_B) = 128 << 10 };   /* terms that are summed at once; floats of B, or of A and B, that stay in the second-level cache */
+INL kd__stream NAME(stream)(kd__ahead w, int64_t ticks) {
+  return (kd__stream){ w.at, w.rows, 0, w.lines, w.step, (w.rows * w.lines + ticks - 1) / ticks };
 }
 /* `rows` rows of the panel at b, `n` of its columns, through a tile of their own where C has another form. */
-TARGET static void NAME(rows)(const kd__mm *g, int64_t rows, int64_t n, const float *a, const float *b, float *c) {
+TARGET static void NAME(rows)(const kd__mm *g, int64_t rows, int64_t n, const float *a, const float *b, float *c, kd__stream ahead[KD__STREAMS]) {
   float tile[ROWS * KD__PANEL];
   bool direct = n == KD__PANEL && !g->turned;
   for (int64_t p = 0; p < g->k; p += NAME(KC)) {
     int64_t k = g->k - p < NAME(KC) ? g->k - p : NAME(KC);
     NAME(blocks)[rows](k, a + p * g->aks, g->ars, g->aks, b + p * g->bks, g->bks, direct ? c : tile, direct ? g->ldc : KD__PANEL,
-                       direct ? g->add || p > 0 : p > 0);
+                       direct ? g->add || p > 0 : p > 0, ahead);
   }
   if (direct) return;
   int64_t rs = g->turned ? 1 : g->ldc, cs = g->turned ? g->ldc : 1;
@@ -80,34 +93,48 @@ TARGET static void NAME(bring)(const float *a, int64_t ars, int64_t aks, int64_t
       else memcpy(near, a, 8 * sizeof *near), memcpy(near + rows - 8, a + rows - 8, 8 * sizeof *near);         /* two that overlap */
     }
 }
-/* The rows of A that follow, where they lie pages apart: the processor does not foresee that they will be read. */
-INL kd__ahead NAME(next_rows)(const kd__mm *g, const float *a, int64_t rows) {
-  int64_t step = g->aks == 1 ? g->ars : g->ars == 1 ? g->aks : 0;
-  if (step < 4096) return (kd__ahead){ 0 };
-  return g->aks == 1 ? (kd__ahead){ a, rows, step, (g->k + 15) / 16 } : (kd__ahead){ a, g->k, step, 1 };
+/* The rows of A that follow: the processor does not foresee that so many streams, each of a few lines, will go on elsewhere. Of columns the first lines
+ * were there already: the rows before have the other part of them. */
+INL kd__stream NAME(next_rows)(const kd__mm *g, const float *a, int64_t rows, int64_t k, int64_t ticks) {
+  if ((g->aks == 1 ? g->ars : g->ars == 1 ? g->aks : 0) < 4 * 16) return (kd__stream){ 0 };
+  return NAME(stream)(g->aks == 1 ? (kd__ahead){ a, rows, g->ars, (k + 15) / 16 } : (kd__ahead){ a + rows - 1, k, g->aks, 1 }, ticks);
 }
-/* All rows, in blocks of nearly equal size, by some panels. */
-TARGET static void NAME(panels)(const kd__mm *g, const float *a, const float *b, float *c) {
+/* The terms of B that follow, where so many are left. */
+INL kd__stream NAME(next_terms)(const kd__mm *g, const float *b, int64_t left, int64_t ticks) {
+  int64_t k = left < g->k ? left : g->k;
+  const float *at = b + g->k * g->bks;
+  if (!k) return (kd__stream){ 0 };
+  return NAME(stream)(g->bks == KD__PANEL ? (kd__ahead){ at, (g->n + KD__PANEL - 1) / KD__PANEL, g->bps, 2 * k } : (kd__ahead){ at, k, g->bks, (g->n + 15) / 16 }, ticks);
+}
+/* All rows, in blocks of nearly equal size, by some panels; `left` terms follow. A block of rows passes all terms, and for each part of them all panels. */
+TARGET static void NAME(panels)(const kd__mm *g, int64_t left, const float *a, const float *b, float *c) {
   float near[ROWS * (NAME(KC) + 16)];
-  kd__ahead then[2] = { g->then[0], g->then[1] };
-  int64_t all = (g->m + ROWS - 1) / ROWS * ((g->n + KD__PANEL - 1) / KD__PANEL), each[2] = { (then[0].rows + all - 1) / all, (then[1].rows + all - 1) / all };
-  int64_t parts = (g->m + ROWS - 1) / ROWS, next = KD__PANEL * (g->turned ? g->ldc : 1);
-  bool copy = g->n > 2 * KD__PANEL && g->k <= NAME(KC) && (g->aks == 1 ? g->ars % 512 == 0 : g->ars == 1 && g->aks > KD__PANEL);
+  int64_t parts = (g->m + ROWS - 1) / ROWS, blocks = (g->n + KD__PANEL - 1) / KD__PANEL, depth = g->turned || g->k < NAME(KC) ? g->k : NAME(KC);
+  int64_t ticks = (depth + KD__TICK - 1) / KD__TICK, all = parts * blocks * ((g->k + depth - 1) / depth) * ticks;
+  int64_t down = g->turned ? 1 : g->ldc, across = KD__PANEL * (g->turned ? g->ldc : 1);
+  kd__stream ahead[KD__STREAMS] = { NAME(stream)(g->then[0], all), NAME(stream)(g->then[1], all), NAME(next_terms)(g, b, left, all) };
+  bool copy = g->n > 2 * KD__PANEL && depth <= NAME(KC) && (g->aks == 1 ? g->ars % 512 == 0 : g->ars == 1 && g->aks > KD__PANEL);
   for (int64_t q = 0, i = 0, rows; q < parts; q++, i += rows) {
     rows = (g->m - i + parts - q - 1) / (parts - q);
-    kd__mm part = *g;
-    const float *from = a + i * g->ars;
-    if (copy) {
-      NAME(bring)(from, g->ars, g->aks, rows, g->k, near);
-      from = near, part.ars = g->aks == 1 ? NAME(KC) + 16 : 1, part.aks = g->aks == 1 ? 1 : ROWS;
-    }
-    kd__ahead more = q + 1 < parts ? NAME(next_rows)(g, a + (i + rows) * g->ars, rows) : (kd__ahead){ 0 };
-    int64_t blocks = (g->n + KD__PANEL - 1) / KD__PANEL, share = (more.rows + blocks - 1) / blocks;
-    const float *bp = b;
-    float *cp = c + i * (g->turned ? 1 : g->ldc);
-    for (int64_t j = 0; j < g->n; j += KD__PANEL, bp += g->bps, cp += next) {
-      NAME(fetch)(&more, share), NAME(fetch)(&then[0], each[0]), NAME(fetch)(&then[1], each[1]);
-      NAME(rows)(&part, rows, g->n - j < KD__PANEL ? g->n - j : KD__PANEL, from, bp, cp);
+    for (int64_t p = 0; p < g->k; p += depth) {
+      kd__mm part = *g;
+      const float *from = a + i * g->ars + p * g->aks, *bp = b + p * g->bks;
+      float *cp = c + i * down;
+      int64_t follow = g->k - p - depth;
+      part.k = follow < 0 ? g->k - p : depth, part.add = g->add || p > 0;
+      if (follow > 0) ahead[3] = NAME(next_rows)(g, from + depth * g->aks, rows, follow < depth ? follow : depth, blocks * ticks);
+      else if (q + 1 < parts) ahead[3] = NAME(next_rows)(g, a + (i + rows) * g->ars, rows, depth, blocks * ticks);
+      else ahead[3] = NAME(next_rows)(g, a + g->k * g->aks, g->m < ROWS ? g->m : ROWS, left < depth ? left : depth, blocks * ticks);
+      if (copy) {
+        NAME(bring)(from, g->ars, g->aks, rows, part.k, near);
+        from = near, part.ars = g->aks == 1 ? NAME(KC) + 16 : 1, part.aks = g->aks == 1 ? 1 : ROWS;
+      }
+      for (int64_t j = 0; j < g->n; j += KD__PANEL, bp += g->bps, cp += across) {
+        bool beside = j + 2 * KD__PANEL <= g->n, below = !beside && q + 1 < parts;
+        if (!part.add && !g->turned && (beside || below))
+          ahead[4] = (kd__stream){ .at = beside ? cp + KD__PANEL : c + (i + rows) * down, .rows = rows, .step = down, .each = (rows + ticks - 1) / ticks };
+        NAME(rows)(&part, rows, g->n - j < KD__PANEL ? g->n - j : KD__PANEL, from, bp, cp, ahead);
+      }
     }
   }
 }
@@ -119,16 +146,22 @@ TARGET static void NAME(tail)(const kd__mm *g, int64_t n, const float *a, const 
     part.n = n, part.k = g->k - p < NAME(KC) ? g->k - p : NAME(KC), part.bks = KD__PANEL, part.add = g->add || p > 0;
     for (int64_t q = 0; q < part.k; q++)
       memcpy(tail + q * KD__PANEL, b + (p + q) * g->bks, (size_t)n * sizeof *tail);
-    NAME(panels)(&part, a + p * g->aks, tail, c);
+    NAME(panels)(&part, 0, a + p * g->aks, tail, c);
   }
 }
+/* Terms whose panels of B stay in the second-level cache while many rows pass: so results are added to while they are near. Few rows: B comes from
+ * far and is better asked for a part ahead; A's columns: it had better be read as it lies. */
+INL int64_t NAME(deep)(const kd__mm *g, int64_t n) {
+  if (g->turned || !n) return g->k;
+  int64_t most = g->m < 16 * ROWS ? 0 : NAME(NEAR_B) / ((n + (g->ars == 1 ? g->m : 0)) * NAME(KC)) * NAME(KC);
+  return most < NAME(KC) ? NAME(KC) : most;
+}
 TARGET static void NAME(mm)(const kd__mm *g, const float *a, const float *b, float *c) {
-  int64_t whole = g->padded ? g->n : g->n / KD__PANEL * KD__PANEL, at = whole / KD__PANEL;
-  for (int64_t p = 0; whole && p < g->k; p += g->turned ? g->k : NAME(KC)) {
+  int64_t whole = g->padded ? g->n : g->n / KD__PANEL * KD__PANEL, at = whole / KD__PANEL, depth = NAME(deep)(g, whole);
+  for (int64_t p = 0; whole && p < g->k; p += depth) {
     kd__mm part = *g;
-    part.n = whole, part.add = g->add || p > 0;
-    if (!g->turned) part.k = g->k - p < NAME(KC) ? g->k - p : NAME(KC);
-    NAME(panels)(&part, a + p * g->aks, b + p * g->bks, c);
+    part.n = whole, part.add = g->add || p > 0, part.k = g->k - p < depth ? g->k - p : depth;
+    NAME(panels)(&part, g->k - p - part.k, a + p * g->aks, b + p * g->bks, c);
   }
   if (whole < g->n) NAME(tail)(g, g->n - whole, a, b + at * g->bps, c + at * KD__PANEL * (g->turned ? g->ldc : 1));
 }
