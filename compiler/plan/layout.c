@@ -168,14 +168,14 @@ void kd__pl_mark(kd__planner *p) {
   const kd_graph *g = p->g;
   for (size_t i = 0; i < g->write.n; i++) {
     kd_value v = g->write.v[i].value;
-    p->live[g->def.v[v]] = p->row[v] = true;
+    p->live[g->def.v[v]] = p->row[v] = p->read[v] = true;
   }
-  for (size_t i = 0; i < g->result.n; i++) p->live[g->def.v[g->result.v[i].value]] = true;
+  for (size_t i = 0; i < g->result.n; i++) p->live[g->def.v[g->result.v[i].value]] = p->read[g->result.v[i].value] = true;
   for (size_t i = g->node.n; i-- > 1;) {
     const kd_node *n = &g->node.v[i];
     if (!p->live[i]) continue;
     for (uint32_t k = 0; k < n->nin; k++) {
-      p->live[g->def.v[n->in[k]]] = true;
+      p->live[g->def.v[n->in[k]]] = p->read[n->in[k]] = true;
       if (wants_channels(p, n, k)) p->channels[n->in[k]] = true;
       if (p->row[n->out] && (n->op == KD_OP_RESHAPE || n->op == KD_OP_SLICE || n->op == KD_OP_STOP)) p->row[n->in[k]] = true;
     }

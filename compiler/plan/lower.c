@@ -147,6 +147,7 @@ static void lower_kernel(kd__planner *p, const kd_node *n) {
   uint32_t *in = KD_NEWN(p->tmp, uint32_t, n->nin), *out = KD_NEWN(p->tmp, uint32_t, n->nout);
   int64_t stride[KD_MAX_RANK] = { 0 };
   bool any = false;
+  uint32_t nout = op == KD_OP_MAX_POOL && !p->read[n->out + 1] ? 1 : n->nout;    /* positions that nobody reads: a pool of a frozen network */
   for (uint32_t i = 0; i < n->nin; i++) {
     in[i] = n->in[i];
     const kd__pl_view *v = &p->view.v[in[i]];
@@ -154,13 +155,13 @@ static void lower_kernel(kd__planner *p, const kd_node *n) {
     kd__pl_dense(v->type, stride);
     in[i] = kd__pl_materialise(p, in[i], stride, n->origin);
   }
-  for (uint32_t k = 0; k < n->nout; k++) {
+  for (uint32_t k = 0; k < nout; k++) {
     out[k] = n->out + k;
     kd__pl_natural(p, n, k, stride);
     kd__pl_place(p, out[k], stride, kd__pl_spatial(op));
     any = any || kd__type_count(p->view.v[out[k]].type) > 0;
   }
-  if (any) kd__pl_step_add(p, op, in, n->nin, out, n->nout, n->attr, n->origin);   /* else there is nothing to compute */
+  if (any) kd__pl_step_add(p, op, in, n->nin, out, nout, n->attr, n->origin);   /* else there is nothing to compute */
 }
 
 void kd__pl_lower(kd__planner *p) {

@@ -101,6 +101,7 @@ static kd_plan *make(kd__planner *p, const char *name) {
   size_t nvalue = g->type.n;
   p->live = KD_NEWN(p->tmp, bool, g->node.n);
   p->channels = KD_NEWN(p->tmp, bool, nvalue);
+  p->read = KD_NEWN(p->tmp, bool, nvalue);
   p->row = KD_NEWN(p->tmp, bool, nvalue);
   p->home = KD_NEWN(p->tmp, kd__pl_home, nvalue);
   p->result = KD_NEWN(p->tmp, uint32_t, g->result.n);

@@ -36,7 +36,7 @@ struct kd_plan;
 typedef struct kd_plan_loop { const struct kd_plan *body; const kd_slot *slot; uint32_t nslot, carries; int64_t times; } kd_plan_loop;
 
 typedef struct kd_plan_call {
-  kd_op op;                                      /* KD_OP_COUNT: a strided copy from in[0] to out[0] */
+  kd_op op;                                      /* KD_OP_COUNT: a strided copy from in[0] to out[0]; max_pool has one result where nobody reads its positions */
   uint32_t nin, nout;
   const uint32_t *in, *out;                      /* indices of tensors */
   const kd_attr *attr;

@@ -140,7 +140,9 @@ static bool check_call(const session *s, uint32_t i, bool after) {
   const kd_plan_call *c = &s->r->plan->call[i];
   const kd_node *n = node_of(s, c);
   char label[200];
-  for (uint32_t k = 0; n && k < (after ? n->nout : n->op == KD_OP_GROUP ? 0 : n->nin); k++) {     /* a group's operands are its walks over them */
+  if (n && c->nout < n->nout && (n->op != KD_OP_MAX_POOL || c->nout != 1)) { print_error("%s, call %u: a result is missing\n", s->what, i); return false; }
+  uint32_t nout = n && c->nout < n->nout ? c->nout : n ? n->nout : 0;              /* a pool's positions that nobody reads are not made; a loop has one more */
+  for (uint32_t k = 0; n && k < (after ? nout : n->op == KD_OP_GROUP ? 0 : n->nin); k++) {        /* a group's operands are its walks over them */
     kd_value v = after ? n->out + k : n->in[k];
     snprintf(label, sizeof label, "%s, call %u (%s), %s %u = %%%u", s->what, i, kd__op_info(c->op)->name, after ? "result" : "operand", k, v);
     if (!same(after ? &s->b->call[i].out[k] : &s->b->call[i].in[k], &s->e.value[v], s->tolerance, label)) return false;

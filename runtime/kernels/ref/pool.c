@@ -13,10 +13,10 @@ static kd__ref_window window_of(const kd_call *c) {
   return r;
 }
 
-/* A window that lies in the padding alone gives the smallest value of the type and position 0. */
+/* A window that lies in the padding alone gives the smallest value of the type and position 0. Positions that nobody wants are no second result. */
 void kd__ref_max_pool(const kd_call *c, const kd_exec *x) {
   (void)x;
-  kd__ref_vol in = kd__ref_volume(&c->in[0]), top = kd__ref_volume(&c->out[0]), place = kd__ref_volume(&c->out[1]);
+  kd__ref_vol in = kd__ref_volume(&c->in[0]), top = kd__ref_volume(&c->out[0]), place = kd__ref_volume(&c->out[c->nout - 1]);
   kd__ref_window w = window_of(c);
   int64_t n = kd__ref_count(top.dim, 5), taps = kd__ref_count(w.size, 3), i[5] = { 0 };
   kd__wide least = kd__ref_real(in.t) ? -(kd__wide)INFINITY : in.t->dtype == KD_I64 ? (kd__wide)INT64_MIN : 0;
@@ -33,7 +33,7 @@ void kd__ref_max_pool(const kd_call *c, const kd_exec *x) {
       found = true;
     }
     kd__ref_storew(top.t, kd__ref_vat(&top, i[0], i[1], i + 2), best);
-    kd__ref_storei(place.t, kd__ref_vat(&place, i[0], i[1], i + 2), at);
+    if (c->nout > 1) kd__ref_storei(place.t, kd__ref_vat(&place, i[0], i[1], i + 2), at);
   }
 }
 
