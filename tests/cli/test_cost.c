@@ -225,9 +225,9 @@ static void profiled(void **state) {
 }
 
 /* What a run of n steps takes by itself. */
-static bool takes_native(int threads, long n) {
+static bool takes_native(int threads, long n, const char *more) {
   char command[700];
-  (void)snprintf(command, sizeof command, "'%s' cost --json --threads %d --set n=%ld '%s'", kdc, threads, n, path_of("group.kd"));
+  (void)snprintf(command, sizeof command, "'%s' cost --json --threads %d --set n=%ld %s '%s'", kdc, threads, n, more, path_of("group.kd"));
   json_t *j = json_of(command, 0), *k;
   bool native = false, tiles = false;
   size_t i;
@@ -246,13 +246,15 @@ static void native_by_length(void **state) {
   char command[700];
   (void)snprintf(command, sizeof command, "'%s' info | grep -q '^native code: LLVM'", kdc);
   bool there = system(command) == 0;
-  assert_false(takes_native(1, 20));
-  assert_true(takes_native(1, 100000000) == there);
+  assert_false(takes_native(1, 20, ""));
+  assert_true(takes_native(1, 100000000, "") == there);
   if (!there) return;
   long n[3] = { 0 };
   for (int threads = 1; threads < 3; threads++)
-    for (n[threads] = 1024; !takes_native(threads, n[threads]);) n[threads] *= 2;
+    for (n[threads] = 1024; !takes_native(threads, n[threads], "");) n[threads] *= 2;
   if (n[2] != 2 * n[1]) fail_msg("from %ld steps on one thread, from %ld on two", n[1], n[2]);
+  for (int threads = 1; threads < 4; threads++)  /* the same bits, so the same code */
+    if (takes_native(threads, n[1], "--deterministic") || !takes_native(threads, n[2], "--deterministic")) fail_msg("--deterministic, %d threads", threads);
 }
 
 int main(int argc, char **argv) {
