@@ -17,17 +17,18 @@ static bool transposed(const kd_tensor *a, const kd_tensor *b) {
 static int64_t depth(const kd__product *p) { return p->by == KD__BY_PIECE ? p->k : p->by == KD__BY_DEPTH ? KD__MM_DEPTH : DEPTH; }
 
 bool kd__gram_describe(kd__product *g, const kd__product *plain, const kd_call *c) {
-  if (plain->n <= KD__PANEL || !transposed(&c->in[0], &c->in[1])) return false;
-  if (plain->by == KD__BY_DEPTH && plain->panels < FEW) return false;    /* long rows that are waited for: a quarter fewer products gain nothing, packing costs */
+  if (!transposed(&c->in[0], &c->in[1])) return false;
   *g = *plain;                                   /* with operands exchanged or not, b is X' of k rows and n columns */
   double flops = 2.0 * (double)g->n * (double)g->n * (double)g->k;
-  g->gram = g->pack = true, g->swap = g->keep = g->local = g->turned = false, g->kept = NULL, g->total = 0;
+  g->gram = true, g->swap = g->keep = g->local = g->turned = false, g->kept = NULL, g->total = 0;
+  g->dots = kd__dots_take(g), g->pack = !g->dots;
+  if (!g->dots && (g->n <= KD__PANEL || (g->by == KD__BY_DEPTH && g->panels < FEW))) return *g = (kd__product){ 0 }, false;     /* what would be saved goes into packing */
   if (g->c.col != 1) g->c.row = g->c.col, g->c.col = 1;                /* a symmetric result lies either way */
   if (g->copy) g->result = kd__mm_reserve(g, g->n * g->n * g->batch);
   if (plain->by == KD__BY_PIECE && (flops * (double)g->batch < SMALL || g->batch >= 2 * g->threads)) g->by = KD__BY_ITEM;
   if (g->by != KD__BY_DEPTH) g->parts = 1;
-  g->each = (size_t)(g->panels * KD__PANEL * depth(g));
-  g->packed = kd__mm_reserve(g, (int64_t)g->each * (g->by == KD__BY_PIECE ? g->batch : g->threads));
+  g->each = (size_t)(g->dots ? kd__dots_room(g) : g->panels * KD__PANEL * depth(g));
+  g->packed = kd__mm_reserve(g, (int64_t)g->each * (!g->dots && g->by == KD__BY_PIECE ? g->batch : g->threads));
   if (g->parts > 1) g->partial = kd__mm_reserve(g, g->parts * g->n * g->n);
   return true;
 }
@@ -133,14 +134,16 @@ static void run_mirror(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
 void kd__gram_run(const kd__product *p, const kd__mm_job *w, const kd_exec *team) {
   void *job = (void *)w;
   int64_t panels = p->batch * p->panels, pieces = panels * kd__ceil_div(p->panels, NEAR_PANELS);
+  if (p->dots) kd__dots_run(p, w, team, run_mirror);
+  if (p->dots && p->by != KD__BY_DEPTH) return;
   if (p->by == KD__BY_ITEM) {
     int64_t together = kd__max(1, (int64_t)(1e6 / (double)(p->n * p->n * p->k)));
     kd__par_for(team, p->batch, kd__max(kd__min(p->batch, team->threads), p->batch / together), 1, run_item, job);
     return;
   }
   if (p->by == KD__BY_DEPTH) {
-    kd__par_for(team, p->parts, p->parts, 1, run_part, job);
-    kd__par_for(team, p->n, kd__par_chunks(team, p->n * p->n * p->parts / 2), KD__PANEL, add_parts, job);
+    if (!p->dots) kd__par_for(team, p->parts, p->parts, 1, run_part, job);
+    if (p->parts > 1) kd__par_for(team, p->n, kd__par_chunks(team, p->n * p->n * p->parts / 2), KD__PANEL, add_parts, job);
     p->simd->mirror(0, p->n, w->c, p->c.row);
     return;
   }

@@ -12,7 +12,7 @@ typedef struct kd__mm_side { int64_t row, col, batch[KD_MAX_RANK]; } kd__mm_side
 typedef struct kd__product {
   const kd__simd *simd;
   bool swap, pack, keep, turned, copy;           /* copy: the result lies in no order we can write */
-  bool gram;                                     /* A is B', in the same memory: the blocks below the diagonal are those above it */
+  bool gram, dots;                               /* A is B', in the same memory: the blocks below the diagonal are those above it; by dot products */
   bool local, far;                               /* local: who computes a piece packs its panels; far: items come from beyond the caches */
   enum { KD__BY_PIECE, KD__BY_ITEM, KD__BY_DEPTH } by;      /* how it is shared: pieces of all results, items of the stack, parts of the sums */
   int threads, nbatch;
@@ -39,5 +39,9 @@ void kd__mm_pack(const kd__product *p, const float *b, float *to, int64_t k, int
 
 /* The product of a matrix with its own transpose, from the plan of the general one; false: the call cannot be one (and *g is unset). */
 bool kd__gram_describe(kd__product *g, const kd__product *plain, const kd_call *c);
+/* Whether that is dot products of rows as they lie; how many floats a thread copies to; and that. `mirror`: a job of gram's, over all panels. */
+bool kd__dots_take(const kd__product *p);
+int64_t kd__dots_room(const kd__product *p);
+void kd__dots_run(const kd__product *p, const kd__mm_job *w, const kd_exec *team, kd__range_fn mirror);
 void kd__gram_run(const kd__product *p, const kd__mm_job *w, const kd_exec *team);
 #endif

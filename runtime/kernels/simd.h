@@ -17,6 +17,10 @@ typedef struct kd__stream { const float *at; int64_t rows, line, lines, step, ea
  * on which rows and columns are computed together. `then` is brought near meanwhile. */
 typedef struct kd__mm { int64_t m, n, k, ars, aks, bps, bks, ldc; bool add, padded, turned; kd__ahead then[2]; } kd__mm;
 
+/* C[m,n] of dot products of k terms, or C += them: element (i,j) is the sum of a[i*ars + p] * b[j*brs + p]; k is a multiple of 16. `symmetric`: A is B,
+ * and only half of C is computed, the rest is the same. A sum's bits do not depend on which rows are computed together. `then` is brought near meanwhile. */
+typedef struct kd__dots { int64_t m, n, k, ars, brs, ldc; bool add, symmetric; kd__ahead then; } kd__dots;
+
 /* A map with channels innermost: the place (y,x) of an image begins at (y*width + x)*c. A tile reaches from (y0,x0); parts outside are zeros, or
  * left out. Channels are multiples of 16. */
 typedef struct kd__tile { int64_t y0, x0, height, width, c; } kd__tile;
@@ -26,6 +30,7 @@ typedef struct kd__post { const float *bias, *add; bool relu; } kd__post;
 typedef struct kd__simd {
   const char *name;
   void (*mm)(const kd__mm *g, const float *a, const float *b, float *c);
+  void (*dots)(const kd__dots *g, const float *a, const float *b, float *c);
   /* Columns 0..n-1, at most 32, of B as one panel [k, 32], filled up with zeros; element (p,j) is b[p*row + j*col]. */
   void (*pack)(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, float *to);
   /* Rows begin..end-1 of a symmetric matrix, of which the panels of 32 on the diagonal and above it are there: the others; begin is a multiple of 32. */

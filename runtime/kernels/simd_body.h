@@ -225,7 +225,9 @@ TARGET static void NAME(mirror)(int64_t begin, int64_t end, float *c, int64_t ld
 
 #include "runtime/kernels/simd_wino.h"
 
-static const kd__simd NAME(table) = { NAME(label), NAME(mm), NAME(pack), NAME(mirror), NAME(wino_in), NAME(wino_grad), NAME(wino_out), NAME(wino_filter), NAME(wino_filter_grad) };
+#include "runtime/kernels/simd_dots.h"
+
+static const kd__simd NAME(table) = { NAME(label), NAME(mm), NAME(dots), NAME(pack), NAME(mirror), NAME(wino_in), NAME(wino_grad), NAME(wino_out), NAME(wino_filter), NAME(wino_filter_grad) };
 #undef VEC
 #undef UVEC
 #undef IVEC

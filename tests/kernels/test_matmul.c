@@ -60,10 +60,11 @@ static void one(int64_t batch, int64_t n, int64_t k, int how) {
   t_free(&before[0]), t_free(&want[0]), t_free(&x);
 }
 
-/* Items, pieces, parts of the sums; full panels and not; many items, so that the next ones are asked for. */
+/* Items, pieces, parts of the sums; packed and by dot products; full panels and not; many items, so that the next ones are asked for. */
 static void with_itself(void **state) {
   static const struct { int64_t batch, n, k; } list[] = { { 9, 33, 20 }, { 8, 64, 129 }, { 12, 128, 40 }, { 8, 50, 300 }, { 2, 100, 70 }, { 0, 40, 9 }, { 0, 64, 2048 },
-    { 0, 97, 2500 }, { 0, 128, 600 }, { 0, 450, 80 }, { 50, 250, 6 } };
+    { 0, 97, 2500 }, { 0, 128, 600 }, { 0, 450, 80 }, { 50, 250, 6 },
+    { 8, 64, 256 }, { 9, 13, 330 }, { 3, 37, 144 }, { 20, 128, 256 }, { 0, 64, 4096 }, { 0, 70, 2100 }, { 0, 200, 512 }, { 0, 300, 192 }, { 5, 31, 600 } };
   (void)state;
   for (size_t q = 0; q < sizeof list / sizeof *list; q++)
     for (int how = 0; how < 4; how++) one(list[q].batch, list[q].n, list[q].k, how);

@@ -68,6 +68,42 @@ static void products(void **state) {
     }
 }
 
+/* Rows with rows: sums of a's and b's, of a's with a's; set and added. */
+static void dots(void **state) {
+  static const shape shapes[] = { { 4, 4, 16 }, { 1, 3, 32 }, { 7, 13, 48 }, { 32, 32, 256 }, { 30, 30, 112 }, { 9, 9, 16 } };
+  (void)state;
+  for (size_t q = 0; q < sizeof shapes / sizeof *shapes; q++)
+    for (int how = 0; how < 4; how++) {
+      shape z = shapes[q];
+      bool add = how & 1, symmetric = how & 2;
+      int64_t n = symmetric ? z.m : z.n, lda = z.k + 3, ldb = symmetric ? lda : z.k + 1, ldc = n + 2;
+      float *first = NULL;
+      for (int i = 0; kd__simd_nth(i); i++) {
+        const kd__simd *s = kd__simd_nth(i);
+        uint64_t seed = 5;
+        float *a = numbers(lda * z.m, &seed), *other = numbers(ldb * n, &seed), *b = symmetric ? a : other, *c = numbers(ldc * z.m, &seed), *was = numbers(ldc * z.m, &seed);
+        if (symmetric)
+          for (int64_t r = 0; r < n; r++)
+            for (int64_t j = 0; j < r; j++) c[r * ldc + j] = c[j * ldc + r];
+        memcpy(was, c, (size_t)(ldc * z.m + 64) * sizeof *was);
+        s->dots(&(kd__dots){ .m = z.m, .n = n, .k = z.k, .ars = lda, .brs = ldb, .ldc = ldc, .add = add, .symmetric = symmetric, .then = { a, z.m, lda, 1 } }, a, b, c);
+        for (int64_t at = 0; at < ldc * z.m + 64; at++) {
+          int64_t row = at / ldc, col = at % ldc;
+          if (row >= z.m || col >= n) { assert_true(memcmp(c + at, was + at, sizeof *c) == 0); continue; }
+          double want = add ? was[at] : 0, size = fabs(want);
+          for (int64_t p = 0; p < z.k; p++) want += (double)a[row * lda + p] * b[col * ldb + p], size += fabs((double)a[row * lda + p] * b[col * ldb + p]);
+          if (fabs(c[at] - want) > 3e-7 * size) fail_msg("%s %lldx%lldx%lld how %d: %g for %g at %lld,%lld", s->name, (long long)z.m, (long long)n, (long long)z.k, how, c[at], want, (long long)row, (long long)col);
+          if (symmetric) assert_true(c[at] == c[col * ldc + row]);
+        }
+        if (first && strcmp(s->name, "base") != 0) assert_memory_equal(first, c, (size_t)(ldc * z.m) * sizeof *c);
+        free(a), free(other), free(was);
+        if (first) free(c);
+        else first = c;
+      }
+      free(first);
+    }
+}
+
 static void mirrors(void **state) {
   enum { MOST = 101, LD = MOST + 2 };
   static float c[MOST * LD], was[MOST * LD];
@@ -145,6 +181,6 @@ static void relu_keeps_nan(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(products), cmocka_unit_test(mirrors), cmocka_unit_test(tiles), cmocka_unit_test(relu_keeps_nan) };
+  const struct CMUnitTest tests[] = { cmocka_unit_test(products), cmocka_unit_test(dots), cmocka_unit_test(mirrors), cmocka_unit_test(tiles), cmocka_unit_test(relu_keeps_nan) };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
