@@ -179,8 +179,11 @@ def main():
   p.add_argument("--table", action="store_true", help="only print the table of --out")
   p.add_argument("--doc", help="put the table into this document, between the lines that mark its place, and print nothing")
   o = p.parse_args()
-  o.threads = [int(t) for t in o.threads.replace(",", " ").split()]
-  o.rounds = o.rounds or (1 if o.quick else 3)
+  threads = o.threads.replace(",", " ").split()
+  if not threads or not all(t.isdecimal() and int(t) > 0 for t in threads): p.error(f"--threads takes numbers from 1 on, such as \"2 1\", not \"{o.threads}\"")
+  o.threads = [int(t) for t in threads]
+  if o.rounds is None: o.rounds = 1 if o.quick else 3
+  if o.rounds < 1: p.error(f"--rounds takes a number from 1 on, not {o.rounds}")
   o.seconds, o.least = (.25, 3) if o.quick else (.5, 4)
   if o.nojit: o.nojit = os.path.abspath(o.nojit)
   works = chosen(o.only)
