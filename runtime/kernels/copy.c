@@ -1,6 +1,7 @@
 /* copy.c: kd__copy_strided: between any two layouts of one shape and type. Layout changes (nchw and nhwc) are blocked transposes. */
 #include "runtime/kernels/nest.h"
 #include "runtime/kernels/par.h"
+#include "runtime/kernels/simd.h"
 
 enum { BLOCK = 16 };
 typedef struct work {
@@ -8,6 +9,7 @@ typedef struct work {
   char *to;
   const char *from;
   size_t size;
+  const kd__simd *simd;
 } work;
 
 #define ROW(T) \
@@ -47,6 +49,14 @@ KD_CLONES static void copy_transpose(char *to, const char *from, size_t size, in
   else if (size == 8) TRANSPOSE(uint64_t);
   else TRANSPOSE(uint8_t);
 }
+/* Elements of four bytes, whatever they are: whole blocks through registers. */
+static void copy_words(const kd__simd *simd, char *to, const char *from, int64_t n, int64_t m, int64_t st, int64_t sf) {
+  int64_t whole_n = n / BLOCK * BLOCK, whole_m = m / BLOCK * BLOCK;
+  for (int64_t j = 0; j < whole_m; j += BLOCK)
+    for (int64_t i = 0; i < whole_n; i += BLOCK) simd->turn16((const float *)(const void *)from + i * sf + j, sf, (float *)(void *)to + j * st + i, st);
+  if (whole_n < n) copy_transpose(to + whole_n * 4, from + whole_n * sf * 4, 4, n - whole_n, whole_m, st, sf);
+  if (whole_m < m) copy_transpose(to + whole_m * st * 4, from + whole_m * 4, 4, n, m - whole_m, st, sf);
+}
 
 static void run_flat(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
   const work *w = ctx;
@@ -74,7 +84,10 @@ static void run_planes(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
   for (int64_t r = begin; r < end;) {
     int64_t plane = r / s->dim[1], j = r % s->dim[1], m = kd__min(s->dim[1] - j, end - r);
     kd__nest_seek(s, 2, plane, pos, off);
-    copy_transpose(w->to + (off[0] + j * s->stride[0][1]) * z, w->from + (off[1] + j) * z, w->size, s->dim[0], m, s->stride[0][1], s->stride[1][0]);
+    char *to = w->to + (off[0] + j * s->stride[0][1]) * z;
+    const char *from = w->from + (off[1] + j) * z;
+    if (z == 4) copy_words(w->simd, to, from, s->dim[0], m, s->stride[0][1], s->stride[1][0]);
+    else copy_transpose(to, from, w->size, s->dim[0], m, s->stride[0][1], s->stride[1][0]);
     r += m;
   }
 }
@@ -88,7 +101,7 @@ static void bring_to_front(kd__nest *s, int from) {
 }
 
 void kd__copy_strided(const kd_tensor *from, const kd_tensor *to, const kd_exec *x) {
-  work w = { .to = to->data, .from = from->data, .size = kd__dtype_size(to->dtype) };
+  work w = { .to = to->data, .from = from->data, .size = kd__dtype_size(to->dtype), .simd = kd__simd_best() };
   const kd_tensor *both[2] = { to, from };
   kd__nest_make(&w.s, 2, both);
   kd__nest *s = &w.s;

@@ -33,6 +33,8 @@ typedef struct kd__simd {
   void (*dots)(const kd__dots *g, const float *a, const float *b, float *c);
   /* Columns 0..n-1, at most 32, of B as one panel [k, 32], filled up with zeros; element (p,j) is b[p*row + j*col]. */
   void (*pack)(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, float *to);
+  /* Sixteen rows of sixteen, exchanged: to[j*to_row + i] = from[i*row + j]. */
+  void (*turn16)(const float *from, int64_t row, float *to, int64_t to_row);
   /* Rows begin..end-1 of a symmetric matrix, of which the panels of 32 on the diagonal and above it are there: the others; begin is a multiple of 32. */
   void (*mirror)(int64_t begin, int64_t end, float *c, int64_t ldc);
   /* `v` is the tile's row of frequency 0; that of frequency f is f*fs floats on. */

@@ -194,6 +194,10 @@ TARGET static void NAME(turn)(const float *from, int64_t step, float *to, int64_
 }
 #undef LOW
 #undef HIGH
+TARGET static void NAME(turn16)(const float *from, int64_t row, float *to, int64_t to_row) {
+  for (int i = 0; i < 16; i += WIDTH)
+    for (int j = 0; j < 16; j += WIDTH) NAME(turn)(from + i * row + j, row, to + j * to_row + i, to_row);
+}
 /* One panel of n columns; element (p,j) of B is b[p*row + j*col]. */
 TARGET static void NAME(pack)(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, float *to) {
   int64_t p = 0;
@@ -227,7 +231,7 @@ TARGET static void NAME(mirror)(int64_t begin, int64_t end, float *c, int64_t ld
 
 #include "runtime/kernels/simd_dots.h"
 
-static const kd__simd NAME(table) = { NAME(label), NAME(mm), NAME(dots), NAME(pack), NAME(mirror), NAME(wino_in), NAME(wino_grad), NAME(wino_out), NAME(wino_filter), NAME(wino_filter_grad) };
+static const kd__simd NAME(table) = { NAME(label), NAME(mm), NAME(dots), NAME(pack), NAME(turn16), NAME(mirror), NAME(wino_in), NAME(wino_grad), NAME(wino_out), NAME(wino_filter), NAME(wino_filter_grad) };
 #undef VEC
 #undef UVEC
 #undef IVEC

@@ -104,6 +104,20 @@ static void dots(void **state) {
     }
 }
 
+/* Bits, not numbers: what is no number comes through as it is. */
+static void turns(void **state) {
+  enum { ROW = 21, TO = 19 };
+  uint32_t from[16 * ROW], to[16 * TO];
+  (void)state;
+  for (int i = 0; i < 16 * ROW; i++) from[i] = 0x7f800000u + (uint32_t)i * 2654435761u;
+  for (int s = 0; kd__simd_nth(s); s++) {
+    memset(to, 0x5a, sizeof to);
+    kd__simd_nth(s)->turn16((const float *)(const void *)from, ROW, (float *)(void *)to, TO);
+    for (int j = 0; j < 16; j++)
+      for (int i = 0; i < TO && j * TO + i < 15 * TO + 16; i++) assert_true(to[j * TO + i] == (i < 16 ? from[i * ROW + j] : 0x5a5a5a5au));
+  }
+}
+
 static void mirrors(void **state) {
   enum { MOST = 101, LD = MOST + 2 };
   static float c[MOST * LD], was[MOST * LD];
@@ -181,6 +195,6 @@ static void relu_keeps_nan(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(products), cmocka_unit_test(dots), cmocka_unit_test(mirrors), cmocka_unit_test(tiles), cmocka_unit_test(relu_keeps_nan) };
+  const struct CMUnitTest tests[] = { cmocka_unit_test(products), cmocka_unit_test(dots), cmocka_unit_test(turns), cmocka_unit_test(mirrors), cmocka_unit_test(tiles), cmocka_unit_test(relu_keeps_nan) };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
