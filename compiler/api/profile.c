@@ -16,7 +16,7 @@ static void event(kd_table *t, const char *name, const char *layer, int thread, 
 static void calls(kd_table *t, const kd__table_program *of, const kd_watch *w) {
   const kd__lines *l = &of->line[KD_LINE_CALL];
   for (size_t i = 0; i < w->nevent; i++)
-    if (w->event[i].call < l->n) event(t, l->v[w->event[i].call].name, l->v[w->event[i].call].layer, 1, w->event[i].start, w->event[i].end);
+    if (w->event[i].call < l->n) event(t, l->v[w->event[i].call].name, l->v[w->event[i].call].layer, 1 + w->event[i].thread, w->event[i].start, w->event[i].end);
 }
 
 static void machine(kd_table *t, const kd_module *m, const kd__profile *f) {

@@ -111,13 +111,13 @@ static void layers(visit *v, const kd_plan_call *c, const kd_line *l, const char
   }
 }
 
-static void one(void *ctx, const kd_plan *p, uint32_t call, double times, const char *kernel) {
+static void one(void *ctx, const kd_plan *p, uint32_t call, double times, const char *kernel, double side) {
   visit *v = ctx;
   kd_table *t = v->t;
   const kd_plan_call *c = &p->call[call];
   if (p != v->plan) look_at(v, p);
   kd__work w = kd__work_call(p, call);
-  double took = v->seconds ? v->seconds[v->number] : times * kd__predict_seconds(&t->limits, p, call, kernel, v->team, &w, &v->reach[call]);
+  double took = v->seconds ? v->seconds[v->number] : times * (side > 0 ? side : 1) * kd__predict_seconds(&t->limits, p, call, kernel, v->team && side == 0, &w, &v->reach[call]);
   kd_line l = { .calls = times, .flops = times * w.flops, .bytes = times * w.bytes, .seconds = took, .limit = times * kd__limit_seconds(&t->limits, &w, &v->reach[call]),
                 .held = v->held[call] };
   v->number++;

@@ -19,12 +19,20 @@ static void thread(kd__buf *b, int number, const char *name) {
 void kd_table_trace(const kd_table *t, kd_writer to, void *ctx) {
   kd__buf b = { 0 };
   double begin = HUGE_VAL;
+  int last = 1;
   if (!t || !to) return;
-  for (size_t i = 0; i < t->event.n; i++) begin = fmin(begin, t->event.v[i].start);
+  for (size_t i = 0; i < t->event.n; i++) {
+    begin = fmin(begin, t->event.v[i].start);
+    if (t->event.v[i].thread > last) last = t->event.v[i].thread;
+  }
   kd__buf_puts(&b, "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n");
   thread(&b, 0, "programs");
   kd__buf_puts(&b, ",\n");
   thread(&b, 1, "kernels");
+  for (int i = 2; i <= last; i++) {
+    kd__buf_puts(&b, ",\n");
+    thread(&b, i, "kernels side by side");
+  }
   for (size_t i = 0; i < t->event.n; i++) {
     const kd__table_event *e = &t->event.v[i];
     kd__buf_puts(&b, ",\n{\"ph\":\"X\",\"pid\":1,");

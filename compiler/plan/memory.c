@@ -3,20 +3,22 @@
 
 static uint32_t root(const kd__planner *p, uint32_t store) { return p->store.v[store].into; }
 
-static void use(kd__planner *p, uint32_t view, uint32_t pos) {
+/* What steps use that run side by side lives as long as all of them do. */
+static void use(kd__planner *p, uint32_t view, uint32_t first, uint32_t last) {
   kd__pl_store *s = &p->store.v[p->view.v[view].store];
-  if (s->first == KD__PL_NEVER) s->first = pos;
-  s->last = pos;
+  if (s->first == KD__PL_NEVER) s->first = first;
+  s->last = last;
 }
 
 static void find_lifetimes(kd__planner *p) {
+  for (uint32_t i = 1; i < p->store.n; i++) p->store.v[i].first = KD__PL_NEVER, p->store.v[i].last = 0, p->store.v[i].into = i;
   for (uint32_t i = 0; i < p->norder; i++) {
     const kd__pl_step *s = &p->step.v[p->order[i]];
     if (s->op == KD__STEP_JOIN) continue;
-    for (uint32_t k = 0; k < s->nin; k++) use(p, s->in[k], i);
-    for (uint32_t k = 0; k < s->nout; k++) use(p, s->out[k], i);
+    for (uint32_t k = 0; k < s->nin; k++) use(p, s->in[k], p->side[i].first, p->side[i].last);
+    for (uint32_t k = 0; k < s->nout; k++) use(p, s->out[k], p->side[i].first, p->side[i].last);
   }
-  for (size_t i = 0; i < p->g->result.n; i++) use(p, p->result[i], p->norder);
+  for (size_t i = 0; i < p->g->result.n; i++) use(p, p->result[i], p->norder, p->norder);
 }
 
 /* Is operand k, whose store dies at `pos`, just what result `r` needs? The other operands must not lie in that store otherwise. */
@@ -54,7 +56,8 @@ static int64_t round_up(int64_t v) { return (v + KD__PL_ALIGN - 1) / KD__PL_ALIG
 
 void kd__pl_memory(kd__planner *p) {
   find_lifetimes(p);
-  for (uint32_t i = 0; i < p->norder; i++) take_over(p, i);
+  for (uint32_t i = 0; i < p->norder; i++)
+    if (p->side[i].first == p->side[i].last) take_over(p, i);
   kd__pl_span *span = KD_NEWN(p->tmp, kd__pl_span, p->store.n);
   uint32_t n = 0;
   for (uint32_t i = 1; i < p->store.n; i++) {

@@ -44,11 +44,22 @@ static const uint32_t *name_tensors(kd__planner *p, kd_plan *plan, const uint32_
   return to;
 }
 
-static void write_call(kd__planner *p, kd_plan *plan, const kd__pl_step *s) {
+/* Joins are no calls. */
+static uint32_t calls_beside(const kd__planner *p, uint32_t pos) {
+  uint32_t n = 0;
+  for (uint32_t i = p->side[pos].first; i <= p->side[pos].last; i++) n += p->step.v[p->order[i]].op != KD__STEP_JOIN;
+  return n;
+}
+
+static void write_call(kd__planner *p, kd_plan *plan, uint32_t pos, uint32_t *stretch) {
+  const kd__pl_step *s = &p->step.v[p->order[pos]];
   kd_plan_call *c = &plan->call[plan->ncall++];
   *c = (kd_plan_call){ .op = (kd_op)s->op, .nin = s->nin, .nout = s->nout, .origin = s->origin, .loop = s->loop, .group = s->group };
   c->in = name_tensors(p, plan, s->in, s->nin);
   c->out = name_tensors(p, plan, s->out, s->nout);
+  c->lane = p->side[pos].lane;
+  if (p->side[pos].last > p->side[pos].first && p->side[pos].first != *stretch) c->side = calls_beside(p, pos);
+  *stretch = p->side[pos].first;
   if (s->op != KD__STEP_COPY) c->attr = copy_attrs(p->out, c->op, s->attr);
 }
 
@@ -73,8 +84,9 @@ static kd_plan *write_plan(kd__planner *p, const char *name) {
   plan->writes = KD_NEWN(p->out, uint32_t, g->write.n);
   plan->arena_size = p->arena_size;
   plan->copied = p->copied;
+  uint32_t stretch = UINT32_MAX;
   for (uint32_t i = 0; i < p->norder; i++)
-    if (p->step.v[p->order[i]].op != KD__STEP_JOIN) write_call(p, plan, &p->step.v[p->order[i]]);
+    if (p->step.v[p->order[i]].op != KD__STEP_JOIN) write_call(p, plan, i, &stretch);
   for (size_t i = 0; i < g->result.n; i++) {
     const char *label = kd__arena_strndup(p->out, g->result.v[i].name, strlen(g->result.v[i].name));
     plan->result[plan->nresult++] = (kd_plan_result){ label, name_tensor(p, plan, p->result[i]) };
@@ -118,18 +130,22 @@ static kd_plan *make(kd__planner *p, const char *name) {
   kd__pl_find_homes(p);
   kd__pl_lower(p);
   kd__pl_commit(p);
-  kd__pl_schedule(p);
-  kd__pl_memory(p);
+  kd__pl_order(p);
   return write_plan(p, name);
 }
 
 kd_plan *kd__plan_make(kd__arena *a, const kd_graph *g, const kd_slot *slots, uint32_t nslot, const char *name,
                        void (*note)(void *ctx, const kd_plan_note *n), void *ctx) {
+  return kd__plan_make_at(a, g, slots, nslot, name, KD__SIDE_PRICE, note, ctx);
+}
+
+kd_plan *kd__plan_make_at(kd__arena *a, const kd_graph *g, const kd_slot *slots, uint32_t nslot, const char *name, double price,
+                          void (*note)(void *ctx, const kd_plan_note *n), void *ctx) {
   kd__arena tmp, group;
   kd__oom here = { .armed = false }, *outer = a->oom;
   kd__arena_init(&tmp, a->alloc, &here);
   kd__arena_init(&group, a->alloc, &here);
-  kd__planner p = { .tmp = &tmp, .group = &group, .out = a, .g = g, .slot = slots, .nslot = nslot, .note = note, .note_ctx = ctx };
+  kd__planner p = { .tmp = &tmp, .group = &group, .out = a, .g = g, .slot = slots, .nslot = nslot, .note = note, .note_ctx = ctx, .side_price = price };
   kd_plan *volatile plan = NULL;
   a->oom = &here;                                /* so that the scratch arena is freed before the jump goes on */
   if (setjmp(here.jump) == 0) {

@@ -18,6 +18,9 @@ typedef struct kd_plan_note { kd_origin origin; uint32_t slot; int64_t bytes; } 
  *  - the same graph gives the same plan. */
 kd_plan *kd__plan_make(kd__arena *a, const kd_graph *g, const kd_slot *slots, uint32_t nslot, const char *name,
                        void (*note)(void *ctx, const kd_plan_note *n), void *ctx);
+/* The same where a loop of the team takes `price` microseconds: it says which calls run side by side (docs/plan.md). For tests: below 0, all that can. */
+kd_plan *kd__plan_make_at(kd__arena *a, const kd_graph *g, const kd_slot *slots, uint32_t nslot, const char *name, double price,
+                          void (*note)(void *ctx, const kd_plan_note *n), void *ctx);
 /* The same within `limit` bytes of arena, where need be by making values twice rather than keeping them (within.c): the same operators on the same values,
  * so the bits of the results are those of kd__plan_make. NULL: the least that was found, *least, is more than that. A limit of *least is met. */
 kd_plan *kd__plan_within(kd__arena *a, const kd_graph *g, const kd_slot *slots, uint32_t nslot, const char *name, int64_t limit, int64_t *least,

@@ -44,6 +44,9 @@ typedef struct kd__pl_step {
 typedef struct kd__pl_edge { uint32_t to, next; } kd__pl_edge;
 typedef struct kd__pl_home { uint32_t node, index; int64_t at; } kd__pl_home; /* operand `index` of concat `node`, from position `at`; node 0: none */
 
+/* The first and the last position of the stretch whose steps run side by side, or just itself; the lane in it. */
+typedef struct kd__pl_side { uint32_t first, last, lane; } kd__pl_side;
+
 typedef struct kd__planner {
   kd__arena *tmp, *out, *group;                  /* group: what the group at hand needs while it is lowered */
   const kd_graph *g;
@@ -66,6 +69,8 @@ typedef struct kd__planner {
   uint32_t nplaced;
   bool *written;                                 /* by slot: the program changes it */
   uint32_t *order; uint32_t norder;              /* the schedule */
+  kd__pl_side *side;                             /* by position in it */
+  double side_price;                             /* kernel.h: kd__side_pays */
   int64_t copied, arena_size;
 } kd__planner;
 
@@ -129,6 +134,10 @@ bool kd__pl_overwrites(const kd__planner *p, const kd__pl_step *s, uint32_t k, u
 typedef struct kd__pl_search { uint32_t *seen, *mark, stamp; uint32_t *stack; int64_t budget; } kd__pl_search;
 bool kd__pl_reaches(const kd__planner *p, kd__pl_search *s, const uint32_t *from, uint32_t nfrom);
 void kd__pl_schedule(kd__planner *p);
+
+/* --- side.c ---------------------------------------------------------------------------------------------------------------------- */
+void kd__pl_side_by_side(kd__planner *p);        /* finds the stretches of the schedule that run side by side */
+void kd__pl_order(kd__planner *p);               /* schedule, stretches where they take little more memory, and memory */
 
 /* --- memory.c, fit.c -------------------------------------------------------------------------------------------------------------- */
 void kd__pl_memory(kd__planner *p);              /* liveness, take-overs, places in the arena */

@@ -141,6 +141,7 @@ kd_status kd__plan_bind(const kd_plan *p, const kd_store *s, void *arena, const 
   void *held = hold_groups(p, set);
   kd_status st = allocate(b) ? bind_all(b, s, arena) : KD_E_MEMORY;
   kd__jit_drop(held);
+  if (st == KD_OK) st = kd__bind_side(b, KD__SIDE_PRICE);
   if (st != KD_OK) { kd__bound_close(b); return st; }
   *out = b;
   return KD_OK;
@@ -152,6 +153,7 @@ void kd__bound_close(kd_bound *b) {
     if (b->call[i].prepared && b->kernel[i]->release) b->kernel[i]->release(b->call[i].prepared);
   for (uint32_t i = 0; b->loop && i < b->plan->ncall; i++) kd__loop_close(b->loop[i]);
   free(b->loop);
+  free(b->beside);
   free(b->tensor);
   free(b->operand);
   free(b->version);

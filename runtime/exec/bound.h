@@ -10,6 +10,15 @@ typedef struct kd__bound_loop {
   int64_t turn;                                  /* the body's slot 0 */
 } kd__bound_loop;
 
+/* side.c: by call, what becomes of calls that may run side by side. */
+typedef struct kd__beside {
+  uint32_t n, threads;                           /* of the first of them, where it pays: so many calls on so many threads; else 0 */
+  size_t scratch;                                /* of each thread */
+  uint32_t thread;                               /* which one runs this call */
+  double share;                                  /* plan.h: kd_each_call */
+  int ran; double start, end;                    /* where it is watched: by which thread of the team, and when */
+} kd__beside;
+
 struct kd_bound {
   const kd_plan *plan;
   kd_kernel_settings set;
@@ -20,6 +29,7 @@ struct kd_bound {
   kd__bound_loop **loop;                         /* by call; NULL where it is none */
   const kd_store *store;
   const uint64_t **version;                      /* by operand, as `operand`: kernel.h */
+  kd__beside *beside;                            /* by call; NULL: nothing runs side by side */
   size_t scratch, kept;
   bool team;                                     /* some call is worth one */
   const kd_plan_call *faulted;
@@ -29,6 +39,9 @@ struct kd_bound {
 
 /* Runs one call. */
 void kd__bound_call(kd_bound *b, uint32_t i, const kd_exec *x);
+/* side.c: which calls run side by side, if a loop of the team takes `price` microseconds; runs those that begin with call i. False: one has faulted. */
+kd_status kd__bind_side(kd_bound *b, double price);
+bool      kd__run_side(kd_bound *b, uint32_t i, const kd_exec *x);
 /* bind_loop.c: binds the body of call i, whose operands are there; and releases it. */
 kd_status kd__bind_loop(kd_bound *b, uint32_t i);
 void      kd__loop_close(kd__bound_loop *l);

@@ -43,6 +43,9 @@ typedef struct kd_plan_call {
   uint32_t origin;                               /* for faults: the compiler's origin */
   const kd_plan_loop *loop;                      /* KD_OP_LOOP */
   const struct kd_group *group;                  /* KD_OP_GROUP (runtime/kernels/group.h); its operands are the call's */
+  /* Calls that may run side by side: the first of them says how many (else 0). Each is in a lane; calls of one lane run in order, those of two
+   * lanes touch no memory that one of them writes. */
+  uint32_t side, lane;
 } kd_plan_call;
 
 typedef struct kd_plan_result { const char *name; uint32_t tensor; } kd_plan_result;
@@ -93,15 +96,16 @@ void      kd__bound_describe(const kd_bound *b, kd__buf *out);
  * bodies in that), of its second loop, and so on. */
 uint32_t  kd__plan_calls(const kd_plan *p);
 /* Time by call, for `kdc profile` and tests; all arrays are the caller's. `event`: the last runs of calls in order, as many as there is room for.
- * A loop's time has its body's in it. */
-typedef struct kd_watch_event { uint32_t call; double start, end; } kd_watch_event;            /* seconds of the monotonic clock */
+ * A loop's time has its body's in it; that of calls side by side is shared out as each has worked. */
+typedef struct kd_watch_event { uint32_t call; int thread; double start, end; } kd_watch_event;            /* seconds of the monotonic clock */
 typedef struct kd_watch {
   double *seconds; int64_t *times;               /* by call: added to */
   kd_watch_event *event; size_t nevent, cap;     /* cap 0: none are kept; the first `cap` are */
 } kd_watch;
 /* From now on each run tells the watch; NULL ends it, and then it costs nothing. */
 void      kd__bound_watch(kd_bound *b, kd_watch *w);
-/* All calls in the order of their numbers: `times` is how often one runs in a run of the plan, `kernel` what runs it. */
-typedef void (*kd_each_call)(void *ctx, const kd_plan *p, uint32_t call, double times, const char *kernel);
+/* All calls in the order of their numbers: `times` is how often one runs in a run of the plan, `kernel` what runs it. `side`: the part that is
+ * foretold to be left of its time on one thread where it runs side by side with others, a loop of the team included; else 0. */
+typedef void (*kd_each_call)(void *ctx, const kd_plan *p, uint32_t call, double times, const char *kernel, double side);
 void      kd__bound_each(const kd_bound *b, kd_each_call fn, void *ctx);
 #endif

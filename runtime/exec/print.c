@@ -41,7 +41,7 @@ static void print_attr(const kd_attr *a, kd__buf *out) {
   }
 }
 
-static void print_call(const kd_plan_call *c, kd__buf *out) {
+static void print_call(const kd_plan_call *c, bool beside, kd__buf *out) {
   bool copy = c->op == KD_OP_COUNT;
   kd__buf_puts(out, copy ? "copy" : kd__op_info(c->op)->name);
   for (uint32_t i = 0; i < c->nin; i++) kd__buf_printf(out, "%s t%" PRIu32, i ? "," : "", c->in[i]);
@@ -52,7 +52,9 @@ static void print_call(const kd_plan_call *c, kd__buf *out) {
     kd__buf_printf(out, "%s%s=", i ? " " : " {", kd__op_info(c->op)->attr[i].name);
     print_attr(&c->attr[i], out);
   }
-  kd__buf_puts(out, n ? "}\n" : "\n");
+  kd__buf_puts(out, n ? "}" : "");
+  if (beside) kd__buf_printf(out, ", lane %" PRIu32, c->lane);
+  kd__buf_putc(out, '\n');
 }
 
 static void print_plan(const kd_plan *p, const kd_slot *slots, int depth, kd__buf *out);
@@ -85,9 +87,14 @@ static void print_plan(const kd_plan *p, const kd_slot *slots, int depth, kd__bu
     print_tensor(&p->tensor[i], slots, out);
     kd__buf_putc(out, '\n');
   }
-  for (uint32_t i = 0; i < p->ncall; i++) {
+  for (uint32_t i = 0, until = 0; i < p->ncall; i++) {
+    if (p->call[i].side) {
+      line(out, depth);
+      kd__buf_printf(out, "%" PRIu32 " calls side by side\n", p->call[i].side);
+      until = i + p->call[i].side;
+    }
     line(out, depth);
-    print_call(&p->call[i], out);
+    print_call(&p->call[i], i < until, out);
     print_loop(p->call[i].loop, depth, out);
     if (p->call[i].group) print_group(p->call[i].group, depth, out);
   }

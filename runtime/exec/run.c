@@ -39,18 +39,26 @@ static void run_watched(kd_bound *b, uint32_t i, const kd_exec *x) {
   double end = kd__watch_now();
   w->seconds[k] += end - start;
   w->times[k]++;
-  if (w->nevent < w->cap) w->event[w->nevent++] = (kd_watch_event){ k, start, end };
+  if (w->nevent < w->cap) w->event[w->nevent++] = (kd_watch_event){ k, 0, start, end };
+}
+
+static bool run_single(kd_bound *b, uint32_t i, const kd_exec *x) {
+  if (b->watch) run_watched(b, i, x);
+  else kd__bound_call(b, i, x);
+  if (!x->fault || !x->fault->set) return true;
+  bool inside = b->loop[i] && b->loop[i]->body->faulted;                /* the body's call says more than the loop */
+  b->faulted = inside ? b->loop[i]->body->faulted : &b->plan->call[i];
+  return false;
 }
 
 static void run_calls(kd_bound *b, const kd_exec *x) {
+  bool side = b->beside && x->threads > 1;
+  uint32_t i = 0;
   b->faulted = NULL;
-  for (uint32_t i = 0; i < b->plan->ncall; i++) {
-    if (b->watch) run_watched(b, i, x);
-    else kd__bound_call(b, i, x);
-    if (!x->fault || !x->fault->set) continue;
-    bool inside = b->loop[i] && b->loop[i]->body->faulted;              /* the body's call says more than the loop */
-    b->faulted = inside ? b->loop[i]->body->faulted : &b->plan->call[i];
-    return;
+  while (!side && i < b->plan->ncall && run_single(b, i, x)) i++;      /* a loop of its own: of steps of a microsecond the difference can be seen */
+  for (uint32_t n; side && i < b->plan->ncall; i += n) {
+    n = b->beside[i].n ? b->beside[i].n : 1;
+    if (!(n > 1 ? kd__run_side(b, i, x) : run_single(b, i, x))) return;
   }
 }
 

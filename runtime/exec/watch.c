@@ -27,7 +27,7 @@ static uint32_t watch(kd_bound *b, kd_watch *w, uint32_t first) {
 void kd__bound_watch(kd_bound *b, kd_watch *w) { (void)watch(b, w, 0); }
 
 static void each(const kd_bound *b, double times, kd_each_call fn, void *ctx) {
-  for (uint32_t i = 0; i < b->plan->ncall; i++) fn(ctx, b->plan, i, times, b->loop[i] ? "loop" : b->kernel[i] ? b->kernel[i]->name : "copy");
+  for (uint32_t i = 0; i < b->plan->ncall; i++) fn(ctx, b->plan, i, times, b->loop[i] ? "loop" : b->kernel[i] ? b->kernel[i]->name : "copy", b->beside ? b->beside[i].share : 0);
   for (uint32_t i = 0; i < b->plan->ncall; i++)
     if (b->loop[i]) each(b->loop[i]->body, times * (double)b->plan->call[i].loop->times, fn, ctx);
 }

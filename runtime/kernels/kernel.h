@@ -33,6 +33,7 @@ typedef struct kd_exec {
   void *scratch;                                 /* 64-byte aligned, of the size that scratch() asked for */
   kd_fault *fault;
   kd__team *team;                                /* set by kd__team_run; NULL: each loop gathers a team of its own */
+  bool alone;                                    /* chunks are what they are, and this thread runs them all: others run other calls */
 } kd_exec;
 void kd__fault(const kd_exec *x, kd_op op, int64_t value, int64_t limit, int64_t position);
 void kd__fault_at(const kd_exec *x, kd_op op, uint32_t origin, int64_t value, int64_t limit, int64_t position);    /* of an instruction of a group */
@@ -72,6 +73,20 @@ const char *kd__kernel_name(const char *name);
 
 /* Is the call long enough for a team to share it? A program without such calls runs faster without a team. */
 bool kd__call_long(const kd_call *c);
+
+/* About how many microseconds one thread takes for a call, and a team that runs it as its kernel would: from shapes alone, the same on every machine.
+ * Infinite for those of which shapes say little. */
+typedef struct kd__foretold { double alone, team; } kd__foretold;
+kd__foretold kd__foretell(const kd_call *c, int threads);
+/* Of calls that one after another take `serial` microseconds and side by side `side`: is it worth a loop of the team, which takes `price`? Foretold
+ * times are rough: a part of them is to be saved. Below 0 (for tests): always. */
+static const double KD__SIDE_PRICE = 3;
+static inline bool kd__side_pays(double serial, double side, double price) { return price < 0 || (serial - side - price > 0 && serial - side > serial / 8); }
+
+/* Runs fn(ctx, i, i + 1, i) for i of 0..n-1, each on one thread of the team. */
+void kd__team_each(const kd_exec *x, int64_t n, void (*fn)(void *ctx, int64_t begin, int64_t end, int64_t i), void *ctx);
+/* The number of the thread of the team that this is. */
+int kd__team_thread(void);
 
 /* The naive twins (kernels/ref/): double precision (and integer) loops over multi-indices, one function a family, written for
  * clearness; they also accept f32 by converting element by element. Single-threaded. Used by tests and by --precision=double. */

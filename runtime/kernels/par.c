@@ -156,7 +156,7 @@ void kd__team_run(const kd_exec *x, void (*fn)(void *ctx, const kd_exec *y), voi
 void kd__par_for(const kd_exec *x, int64_t n, int64_t chunks, int64_t align, kd__range_fn fn, void *ctx) {
   cut c = cut_range(n, chunks, align);
 #ifdef _OPENMP
-  if (x->threads > 1 && c.chunks > 1 && c.chunks <= UINT32_MAX) {
+  if (x->threads > 1 && c.chunks > 1 && c.chunks <= UINT32_MAX && !x->alone) {
     single w = { c, fn, ctx };
     if (x->team) post(x->team, &c, fn, ctx);
     else with_team(x, run_single, &w);
@@ -167,6 +167,9 @@ void kd__par_for(const kd_exec *x, int64_t n, int64_t chunks, int64_t align, kd_
 #endif
   for (int64_t i = 0; i < c.chunks; i++) run_chunk(&c, i, fn, ctx);
 }
+
+void kd__team_each(const kd_exec *x, int64_t n, kd__range_fn fn, void *ctx) { kd__par_for(x, n, n, 1, fn, ctx); }
+int kd__team_thread(void) { return kd__par_thread(); }
 
 typedef struct items { int64_t n; kd__range_fn fn; void *ctx; } items;
 static void run_items(void *ctx) {

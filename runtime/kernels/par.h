@@ -8,7 +8,7 @@
 
 /* Hot loops are compiled for AVX-512, AVX2 with FMA, and the base instruction set; the loader picks by CPUID. Sanitizers and clang get
  * one version (their instrumentation runs too early for the resolver, or they lack the feature). */
-#if defined(__x86_64__) && defined(__ELF__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && !defined(__SANITIZE_ADDRESS__)
+#if defined(__x86_64__) && defined(__ELF__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define KD_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define KD_CLONES

@@ -46,10 +46,10 @@ static const kd_plan_tensor tensors[] = {
 };
 static const kd_attr batch0[] = { { .kind = 'i' } };
 static const kd_plan_call calls[] = {
-  { KD_OP_EXP, 1, 1, (uint32_t[]){ 0 }, (uint32_t[]){ 1 }, NULL, 11, NULL, NULL },
-  { KD_OP_ADD, 2, 1, (uint32_t[]){ 1, 2 }, (uint32_t[]){ 1 }, NULL, 12, NULL, NULL },
-  { KD_OP_GATHER, 2, 1, (uint32_t[]){ 1, 3 }, (uint32_t[]){ 4 }, batch0, 13, NULL, NULL },
-  { KD_OP_COUNT, 1, 1, (uint32_t[]){ 1 }, (uint32_t[]){ 0 }, NULL, 14, NULL, NULL },
+  { KD_OP_EXP, 1, 1, (uint32_t[]){ 0 }, (uint32_t[]){ 1 }, NULL, 11, NULL, NULL, 0, 0 },
+  { KD_OP_ADD, 2, 1, (uint32_t[]){ 1, 2 }, (uint32_t[]){ 1 }, NULL, 12, NULL, NULL, 0, 0 },
+  { KD_OP_GATHER, 2, 1, (uint32_t[]){ 1, 3 }, (uint32_t[]){ 4 }, batch0, 13, NULL, NULL, 0, 0 },
+  { KD_OP_COUNT, 1, 1, (uint32_t[]){ 1 }, (uint32_t[]){ 0 }, NULL, 14, NULL, NULL, 0, 0 },
 };
 static const kd_plan_result results[] = { { "g", 4 }, { "turned", 5 } };
 

@@ -3,6 +3,7 @@
 #include "runtime/exec/bound.h"
 #include <math.h>
 #include <setjmp.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
@@ -14,6 +15,10 @@ static void noted(void *ctx, const kd_plan_note *n) {
 }
 
 void rig_plan(rig *r, kd__arena *a, kd_graph *g, const kd_random_slot *slot, size_t nslot, rig_places places) {
+  rig_plan_at(r, a, g, slot, nslot, places, KD__SIDE_PRICE);
+}
+
+void rig_plan_at(rig *r, kd__arena *a, kd_graph *g, const kd_random_slot *slot, size_t nslot, rig_places places, double price) {
   *r = (rig){ .a = a, .g = g, .data = slot, .nslot = nslot };
   r->slot = KD_NEWN(a, kd_slot, nslot + 1);
   int64_t end[KD_DTYPE_COUNT] = { 0 };
@@ -25,7 +30,7 @@ void rig_plan(rig *r, kd__arena *a, kd_graph *g, const kd_random_slot *slot, siz
     end[t->dtype] += kd__type_count(t) * (int64_t)kd__dtype_size((kd_dtype)t->dtype);
   }
   for (size_t i = 1; i < g->node.n; i++) g->node.v[i].origin = (kd_origin)i;
-  r->plan = kd__plan_make(a, g, r->slot, (uint32_t)nslot, "test", noted, r);
+  r->plan = kd__plan_make_at(a, g, r->slot, (uint32_t)nslot, "test", price, noted, r);
   assert_non_null(r->plan);
 }
 
@@ -185,19 +190,115 @@ static bool check_results(const session *s) {
   return true;
 }
 
-static bool run_twice(session *s) {
-  if (!run_calls(s) || !check_results(s) || !check_slots(s)) return false;
-  for (size_t i = 0; i < s->r->nslot; i++) {       /* again with the slots as at first, in one go: the arena is dirty now */
+static void fill_slots(session *s) {
+  for (size_t i = 0; i < s->r->nslot; i++) {
     const kd_type *t = &s->r->data[i].type;
     memcpy(kd__store_at(&s->store, (uint32_t)i), s->r->data[i].data, kd__dtype_size((kd_dtype)t->dtype) * (size_t)kd__type_count(t));
   }
+}
+
+static bool run_twice(session *s) {
+  if (!run_calls(s) || !check_results(s) || !check_slots(s)) return false;
+  fill_slots(s);                                 /* again with the slots as at first, in one go: the arena is dirty now */
   kd__bound_run(s->b, &s->x);
   return !kd__bound_faulted(s->b) && check_results(s) && check_slots(s);
 }
 
+/* --- side by side ------------------------------------------------------------------------------------------------------------------- */
+/* Stands before every kernel: calls before this one in the plan that it depends on have ended, those after it have not begun. */
+typedef enum progress { WAITS, RUNS, DONE } progress;
+static struct { kd_bound *b; const kd_kernel **was; atomic_int *progress; bool *meet; uint32_t n; atomic_bool bad; } spy;
+
+static void range(const kd_tensor *t, const char **lo, const char **hi) {
+  int64_t size = (int64_t)kd__dtype_size((kd_dtype)t->dtype);
+  *lo = t->data, *hi = *lo + size;
+  for (int d = 0; d < t->rank; d++) {
+    int64_t span = (t->dim[d] - 1) * t->stride[d] * size;
+    if (t->dim[d] == 0) { *hi = *lo; return; }
+    if (span < 0) *lo += span;
+    else *hi += span;
+  }
+}
+
+static bool calls_meet(const kd_call *a, const kd_call *b) {
+  for (uint32_t i = 0; i < a->nin + a->nout; i++)
+    for (uint32_t k = 0; k < b->nin + b->nout; k++) {
+      const char *alo, *ahi, *blo, *bhi;
+      range(i < a->nin ? &a->in[i] : &a->out[i - a->nin], &alo, &ahi);
+      range(k < b->nin ? &b->in[k] : &b->out[k - b->nin], &blo, &bhi);
+      if ((i >= a->nin || k >= b->nin) && alo < bhi && blo < ahi) return true;
+    }
+  return false;
+}
+
+static void spy_run(const kd_call *c, const kd_exec *x) {
+  uint32_t i = (uint32_t)(c - spy.b->call);
+  for (uint32_t k = 0; k < spy.n; k++)
+    if (k != i && !spy.b->loop[k] && spy.meet[i * spy.n + k] && atomic_load(&spy.progress[k]) != (k < i ? DONE : WAITS)) atomic_store(&spy.bad, true);
+  atomic_store(&spy.progress[i], RUNS);
+  if (spy.was[i]) spy.was[i]->run(c, x);
+  else kd__copy_strided(&c->in[0], &c->out[0], x);
+  atomic_store(&spy.progress[i], DONE);
+}
+
+static const kd_kernel spying = { .name = "spying", .run = spy_run };
+
+static void spy_on(session *s) {
+  uint32_t n = s->r->plan->ncall;
+  memset(&spy, 0, sizeof spy);
+  spy.b = s->b, spy.n = n;
+  spy.was = KD_NEWN(s->r->a, const kd_kernel *, n), spy.progress = KD_NEWN(s->r->a, atomic_int, n), spy.meet = KD_NEWN(s->r->a, bool, n * n);
+  for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t k = 0; k < n; k++) spy.meet[i * n + k] = calls_meet(&s->b->call[i], &s->b->call[k]);
+    spy.was[i] = s->b->kernel[i];
+    if (!s->b->loop[i]) s->b->kernel[i] = &spying;
+  }
+}
+
+static void spy_off(session *s) {
+  for (uint32_t i = 0; i < spy.n; i++) s->b->kernel[i] = spy.was[i];
+}
+
+/* The bytes of all results and slots. */
+static uint64_t bits_of(const session *s) {
+  uint64_t h = 0;
+  for (uint32_t i = 0; i < s->r->plan->nresult; i++) {
+    const kd_tensor *t = kd__bound_result(s->b, i);
+    int64_t n = kd__type_count(kd__type_of(s->r->g, s->r->g->result.v[i].value));
+    const void *p;
+    for (int64_t k = 0; k < n; k++) (void)load(t, k, &p), h = kd__hash(p, kd__dtype_size((kd_dtype)t->dtype), h);
+  }
+  for (size_t i = 0; i < s->r->nslot; i++) {
+    const kd_type *t = &s->r->data[i].type;
+    h = kd__hash(kd__store_at(&s->store, (uint32_t)i), kd__dtype_size((kd_dtype)t->dtype) * (size_t)kd__type_count(t), h);
+  }
+  return h;
+}
+
+static bool run_beside(session *s, rig *r) {
+  uint64_t alone = bits_of(s);
+  s->x.threads = 2;
+  for (uint32_t i = 0; i < r->plan->ncall; i++) r->beside += (int)s->b->beside[i].n;
+  spy_on(s);
+  bool good = true;
+  for (int turn = 0; turn < 2 && good; turn++) {
+    for (uint32_t i = 0; i < spy.n; i++) atomic_store(&spy.progress[i], WAITS);
+    fill_slots(s);
+    memset(s->x.scratch, 0x5a, kd__bound_scratch(s->b));
+    kd__bound_run(s->b, &s->x);
+    good = !kd__bound_faulted(s->b) && check_results(s) && check_slots(s);
+    if (atomic_load(&spy.bad)) good = false, print_error("%s: two calls at once that may not\n", s->what);
+    if (good && bits_of(s) != alone) good = false, print_error("%s: other bits side by side\n", s->what);
+  }
+  spy_off(s);
+  return good;
+}
+
 bool rig_run(rig *r, double tolerance, const char *what) {
   session s = { .r = r, .tolerance = tolerance, .what = what };
-  kd_kernel_settings set = { .threads = 1, .deterministic = true, .reference = r->reference || tolerance == 0, .use_dnnl = true };
+  bool side = false;
+  for (uint32_t i = 0; i < r->plan->ncall; i++) side = side || r->plan->call[i].side;
+  kd_kernel_settings set = { .threads = side ? 2 : 1, .deterministic = true, .reference = r->reference || tolerance == 0, .use_dnnl = true };
   kd_eval_slot *slot = KD_NEWN(r->a, kd_eval_slot, r->nslot + 1);
   for (size_t i = 0; i < r->nslot; i++) slot[i] = (kd_eval_slot){ (int64_t)i, r->data[i].data };
   bool good = kd_eval_run(&s.e, r->g, slot, r->nslot, NULL, 0, KD_EVAL_DENSE);
@@ -211,9 +312,13 @@ bool rig_run(rig *r, double tolerance, const char *what) {
   kd_status st = kd__plan_bind(r->plan, &s.store, s.arena, &set, &s.b);
   if (st != KD_OK) print_error("%s: bind: %s\n", what, kd_status_text(st));
   good = good && st == KD_OK;
+  if (good && side) {
+    s.b->team = true;
+    good = kd__bind_side(s.b, -1) == KD_OK;
+  }
   if (good) {
     s.x = (kd_exec){ .threads = 1, .deterministic = true, .scratch = memory(kd__bound_scratch(s.b)), .fault = &s.fault };
-    good = run_twice(&s);
+    good = run_twice(&s) && (!side || run_beside(&s, r));
     free(s.x.scratch);
   }
   kd__bound_close(s.b);
