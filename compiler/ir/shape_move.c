@@ -118,13 +118,16 @@ bool kd__shape_scatter(const kd__shape_call *c) {
 /* --- products of gathered rows -------------------------------------------------------------------------------------------- */
 
 bool kd__shape_index_order(const kd__shape_call *c) {
-  int64_t rows = kd__shape_int(c, "rows"), part = kd__shape_int(c, "part");
+  int64_t rows = kd__shape_int(c, "rows"), part = kd__shape_int(c, "part"), blocks = kd__shape_int(c, "blocks");
   if (!kd__need_dtype(c, 0, KD__SET(KD_I64))) return false;
   if (c->in[0]->rank != 2) return kd__no(c, "operand 1, the index, has rank %d, not 2", c->in[0]->rank);
   if (rows < 1 || rows > INT32_MAX || c->in[0]->dim[1] > INT32_MAX) return kd__no(c, "%lld rows of %lld places: neither may leave 1..2^31-1", (long long)rows, (long long)c->in[0]->dim[1]);
   if (part < 1 || (part & (part - 1))) return kd__no(c, "part is %lld, no power of 2", (long long)part);
+  int64_t b = c->in[0]->dim[0], k = c->in[0]->dim[1];
+  if (blocks < 1 || blocks > b) return kd__no(c, "%lld blocks of %lld rows of the index", (long long)blocks, (long long)b);
+  if (k > 0 && (b + blocks - 1) / blocks > INT32_MAX / k) return kd__no(c, "a block of the index has more than 2^31-1 places");
   c->out[0] = *c->in[0];
-  c->out[1] = (kd_type){ .dtype = KD_I64, .rank = 2, .dim = { c->in[0]->dim[0], (rows - 1) / part + 2 } };
+  c->out[1] = (kd_type){ .dtype = KD_I64, .rank = 2, .dim = { blocks, (rows - 1) / part + 2 } };
   return true;
 }
 
@@ -136,7 +139,7 @@ static bool picked(const kd__shape_call *c) {
     if (c->in[i]->rank != 2) return kd__no(c, "operand %u has rank %d, not 2", i + 1, c->in[i]->rank);
   const kd_type *v = c->in[0], *entry = c->in[2], *bound = c->in[3];
   int64_t want = c->op == KD_OP_GATHER_DOT ? c->in[1]->dim[1] : entry->dim[1];
-  if (bound->dim[0] != entry->dim[0] || bound->dim[1] < 2) return kd__no(c, "operand 4 is not where the parts of operand 3 begin");
+  if (bound->dim[0] < 1 || bound->dim[0] > entry->dim[0] || bound->dim[1] < 2) return kd__no(c, "operand 4 is not where the parts of operand 3 begin");
   if (v->dim[0] != entry->dim[0] || v->dim[1] != want)
     return kd__no(c, "operand 1 is [%lld,%lld]; table and index ask for [%lld,%lld]", (long long)v->dim[0], (long long)v->dim[1], (long long)entry->dim[0], (long long)want);
   *c->out = *v;

@@ -1,6 +1,7 @@
 /* gathered.c: rows of a table that an index picks, times a vector for each row of the index: gather_dot; their sum, each times a weight, which is what
- * the gradient of that comes to: gather_sum; either as a matrix product or as a sum over a product with what is repeated. Both read the rows where they lie, where the matrix product of the gathered rows would have them all
- * written and read again. What the rows are read in the order of is worked out once for all products with one index.
+ * the gradient of that comes to: gather_sum; either as a matrix product or as a sum over a product with what is repeated. Both read the rows where
+ * they lie, where the matrix product of the gathered rows would have them all written and read again. What the rows are read in the order of is worked
+ * out once for all products with one index.
  *
  * It is done where nobody else reads the gathered rows, and there are enough of them that it matters. Requires gradients: the operators have none. */
 #include "compiler/pass/early.h"
@@ -9,7 +10,7 @@
 kd_graph *kd__pass_gathered(kd_graph *g);
 
 enum { LEAST = 1 << 16, NARROW = 16, FEW = 4, BATCH = 4 };            /* elements gathered; of a row; entries of a part; rows of the index that share the parts */
-enum { CHUNK = 1 << 16, MOST = 1 << 19 };                              /* bytes of a part: what half of the nearest cache holds; what the next one does */
+enum { CHUNK = 1 << 15, MOST = 1 << 19, VECTORS = 1 << 18 };           /* bytes: of a part, what the nearest cache holds; what half of the next one does; of vectors */
 
 /* Gathered rows of f elements, the index as a matrix of b rows of k. */
 typedef struct rows { uint32_t gather; int64_t b, k, f; } rows;
@@ -96,6 +97,13 @@ static int64_t part_of(const rows *r, int64_t table) {
   return worth && part < whole ? part : whole;
 }
 
+/* Rows of the index that share an order: those whose vectors stay near while parts come by; each for itself where nothing is put in order. */
+static int64_t blocks_of(const rows *r, int64_t table, int64_t part) {
+  int64_t most = part < table ? VECTORS / (r->f * (int64_t)sizeof(float)) : 1;
+  if (most > INT32_MAX / r->k) most = INT32_MAX / r->k;
+  return most > 1 ? (r->b + most - 1) / most : r->b;
+}
+
 static kd_value reshaped(kd_build *b, kd_value v, int64_t n, int64_t m) {
   kd_node inner;
   return kd__b_reshape(b, kd__early_is(b->g, v, KD_OP_RESHAPE, &inner) ? inner.in[0] : v, (int64_t[]){ n, m }, 2);
@@ -106,7 +114,8 @@ static kd_value made(kd__rebuild *r, const kd_node *n, const product *p) {
   kd_build at = { r->g, gather->origin }, b = { r->g, n->origin };
   const kd_type *x = kd__type_of(r->old, gather->in[0]), *result = kd__type_of(r->old, n->out);
   kd_value index = reshaped(&at, r->to[gather->in[1]], p->r.b, p->r.k);
-  kd_value order = kd__graph_add(r->g, KD_OP_INDEX_ORDER, &index, 1, (kd_attr[]){ kd__ai(x->dim[0]), kd__ai(part_of(&p->r, x->dim[0])) }, gather->origin, NULL);
+  int64_t part = part_of(&p->r, x->dim[0]), blocks = blocks_of(&p->r, x->dim[0], part);
+  kd_value order = kd__graph_add(r->g, KD_OP_INDEX_ORDER, &index, 1, (kd_attr[]){ kd__ai(x->dim[0]), kd__ai(part), kd__ai(blocks) }, gather->origin, NULL);
   kd_value v = reshaped(&b, r->to[p->v], p->r.b, p->dot ? p->r.f : p->r.k);
   kd_value table = reshaped(&b, r->to[gather->in[0]], x->dim[0], p->r.f);
   kd_value out = kd__graph_add(r->g, p->dot ? KD_OP_GATHER_DOT : KD_OP_GATHER_SUM, (kd_value[]){ v, table, order, order + 1 }, 4, NULL, n->origin, NULL);

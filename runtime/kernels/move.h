@@ -20,6 +20,7 @@ void kd__scatter_run(const kd_call *c, const kd_exec *x);
 
 /* rows.c */
 bool kd__rows_order_takes(const kd_call *c, const kd_kernel_settings *s);
+size_t kd__rows_order_scratch(const kd_call *c, const kd_kernel_settings *s);
 void kd__rows_order_run(const kd_call *c, const kd_exec *x);
 bool kd__rows_takes(const kd_call *c, const kd_kernel_settings *s);
 void kd__rows_dot_run(const kd_call *c, const kd_exec *x);

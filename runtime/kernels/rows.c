@@ -1,9 +1,10 @@
 /* rows.c: products of gathered rows and vectors, which read the rows where they lie: index_order, gather_dot, gather_sum.
  *
  * Rows at random places of a large table come from far away, each several times a step. So the entries of an index are put in order by parts of the
- * table that a core's cache holds: a part is read while it is near, by all rows of the index, and rows that come soon are asked for ahead of time.
- * An entry is index * 2^32 + its place. Work is cut into units, ranges of parts (of entries, where there is one part) times ranges of the rows of the
- * index: what they are depends on the shapes alone, and sums of units are added in their order, so bits do not depend on who does what. */
+ * table that a core's nearest cache holds: the table comes by once, part after part, and while one part is read, by all rows of the index, the next is
+ * asked for. An entry is index * 2^32 + its place in its block of rows of the index; those of one row of the index follow each other in a part, so
+ * its vector, or its sum, stays in registers meanwhile. Work is cut into units, ranges of parts (of entries, where there is one part) times ranges of
+ * blocks: what they are depends on the shapes alone, and sums of units are added in their order, so bits do not depend on who does what. */
 #include "runtime/kernels/move.h"
 #include "runtime/kernels/par.h"
 #include "runtime/kernels/vec.h"
@@ -13,16 +14,53 @@
 #else
 #define UNROLLED _Pragma("GCC unroll 16")
 #endif
-enum { UNITS = 16, SHORT = 64, NEAR = 8, FAR = 24, LINES = 32 };      /* entries ahead: with parts, without; cache lines of a row that are asked for */
+enum { UNITS = 16, SHORT = 64, AHEAD = 24, LINES = 32, MOST = 16 };   /* entries ahead; cache lines that are asked for of a row, at once of a part */
 
 static bool row_major(const kd_tensor *t) { return t->stride[1] == 1 && t->stride[0] == t->dim[1]; }
 
 /* --- the order --------------------------------------------------------------------------------------------------------------------------- */
-typedef struct order { const int64_t *index; int64_t *entry, *bound, k, rows, parts; int shift; const kd_exec *x; } order;
+/* Blocks in so many cuts each; of each cut a count for each part, in the end the place of the part's next entry. */
+typedef struct order { const int64_t *index; int64_t *entry, *bound, b, k, rows, parts, blocks, cuts; uint32_t *count; int shift; const kd_exec *x; } order;
+typedef struct span { int64_t block, from, to; } span;                  /* entries from..to-1 of the index; where its block begins */
 
 bool kd__rows_order_takes(const kd_call *c, const kd_kernel_settings *s) {
   (void)s;
   return row_major(&c->in[0]) && row_major(&c->out[0]) && row_major(&c->out[1]);
+}
+
+static span cut_of(const order *o, int64_t unit) {
+  int64_t block = unit / o->cuts, at = unit % o->cuts, first = o->b * block / o->blocks * o->k, n = o->b * (block + 1) / o->blocks * o->k - first;
+  return (span){ first, first + n * at / o->cuts, first + n * (at + 1) / o->cuts };
+}
+
+static void count_cuts(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
+  const order *o = ctx;
+  (void)chunk;
+  for (int64_t u = begin; u < end; u++) {
+    span t = cut_of(o, u);
+    uint32_t *count = o->count + u * o->parts;
+    memset(count, 0, (size_t)o->parts * sizeof *count);
+    if (o->parts == 1) { *count = (uint32_t)(t.to - t.from); continue; }
+    for (int64_t i = t.from; i < t.to; i++) {
+      int64_t v = o->index[i];
+      count[(uint64_t)v < (uint64_t)o->rows ? v >> o->shift : 0]++;
+    }
+  }
+}
+static void add_counts(const order *o) {
+  for (int64_t block = 0; block < o->blocks; block++) {
+    uint32_t *count = o->count + block * o->cuts * o->parts, sum = 0;
+    int64_t *bound = o->bound + block * (o->parts + 1);
+    for (int64_t p = 0; p < o->parts; p++) {
+      bound[p] = sum;
+      for (int64_t i = 0; i < o->cuts; i++) {
+        uint32_t n = count[i * o->parts + p];
+        count[i * o->parts + p] = sum;
+        sum += n;
+      }
+    }
+    bound[o->parts] = sum;
+  }
 }
 
 static int64_t checked(const order *o, int64_t at) {
@@ -31,43 +69,38 @@ static int64_t checked(const order *o, int64_t at) {
   kd__fault(o->x, KD_OP_GATHER, v, o->rows, at);
   return 0;
 }
-
-static void pack(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
+static void place_cuts(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
   const order *o = ctx;
   (void)chunk;
-  int64_t place = begin % o->k;
-  for (int64_t i = begin; i < end; i++) {
-    o->entry[i] = checked(o, i) << 32 | place;
-    if (++place == o->k) place = 0;
+  for (int64_t u = begin; u < end; u++) {
+    span t = cut_of(o, u);
+    int64_t *entry = o->entry + t.block;
+    uint32_t *next = o->count + u * o->parts;
+    for (int64_t i = t.from; i < t.to && o->parts == 1; i++) entry[i - t.block] = checked(o, i) << 32 | (i - t.block);
+    for (int64_t i = t.from; i < t.to && o->parts > 1; i++) {
+      int64_t v = checked(o, i);
+      entry[next[v >> o->shift]++] = v << 32 | (i - t.block);
+    }
   }
 }
 
-/* By counting: bound[p + 1] counts part p, then bound[p] is where its next entry goes, in the end where part p + 1 begins. */
-static void sort_rows(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
-  const order *o = ctx;
-  (void)chunk;
-  for (int64_t b = begin; b < end; b++) {
-    int64_t *entry = o->entry + b * o->k, *bound = o->bound + b * (o->parts + 1);
-    memset(bound, 0, (size_t)(o->parts + 1) * sizeof *bound);
-    for (int64_t k = 0; k < o->k; k++) bound[(checked(o, b * o->k + k) >> o->shift) + 1]++;
-    for (int64_t p = 0; p < o->parts; p++) bound[p + 1] += bound[p];
-    for (int64_t k = 0; k < o->k; k++) {
-      int64_t v = o->index[b * o->k + k];
-      if ((uint64_t)v >= (uint64_t)o->rows) v = 0;
-      entry[bound[v >> o->shift]++] = v << 32 | k;
-    }
-    memmove(bound + 1, bound, (size_t)o->parts * sizeof *bound);
-    bound[0] = 0;
-  }
+/* Whole blocks where there are enough of them. */
+static int64_t cuts_of(const kd_call *c, int threads) {
+  const kd_tensor *index = &c->in[0];
+  return index->dim[0] * index->dim[1] < KD__PAR_MIN ? 1 : kd__min(UNITS, kd__ceil_div(threads, c->out[1].dim[0]));
+}
+size_t kd__rows_order_scratch(const kd_call *c, const kd_kernel_settings *s) {
+  return (size_t)(c->out[1].dim[0] * cuts_of(c, s->threads) * (c->out[1].dim[1] - 1)) * sizeof(uint32_t);
 }
 
 void kd__rows_order_run(const kd_call *c, const kd_exec *x) {
-  int64_t b = c->in[0].dim[0], k = c->in[0].dim[1];
-  order o = { c->in[0].data, c->out[0].data, c->out[1].data, k, c->attr[0].u.i, c->out[1].dim[1] - 1, __builtin_ctzll((uint64_t)c->attr[1].u.i), x };
-  int64_t chunks = b * k < KD__PAR_MIN || x->threads < 2 ? 1 : UNITS;
-  if (o.parts != 1) { kd__par_for(x, b, chunks, 1, sort_rows, &o); return; }
-  for (int64_t i = 0; i < b; i++) o.bound[2 * i] = 0, o.bound[2 * i + 1] = k;
-  kd__par_for(x, b * k, chunks, 1, pack, &o);
+  const kd_tensor *bound = &c->out[1];
+  order o = { c->in[0].data, c->out[0].data, bound->data, c->in[0].dim[0], c->in[0].dim[1], c->attr[0].u.i, bound->dim[1] - 1, bound->dim[0], cuts_of(c, x->threads),
+              x->scratch, __builtin_ctzll((uint64_t)c->attr[1].u.i), x };
+  int64_t units = o.blocks * o.cuts, chunks = o.b * o.k < KD__PAR_MIN || x->threads < 2 ? 1 : units;
+  kd__par_for(x, units, chunks, 1, count_cuts, &o);
+  add_counts(&o);
+  kd__par_for(x, units, chunks, 1, place_cuts, &o);
 }
 
 /* --- products ------------------------------------------------------------------------------------------------------------------------------ */
@@ -75,71 +108,120 @@ typedef struct work {
   const float *x, *v;                            /* the table; of a dot the vectors, of a sum the weights */
   const int64_t *entry, *bound;
   float *out;                                    /* of a dot the result, of a sum room for one [b, f] a piece */
-  int64_t b, k, f, row, parts, vb, vk, ob, ok;
-  int64_t pieces, cuts;                          /* units: ranges of parts times ranges of b */
-  int64_t ahead;
+  int64_t b, k, f, n, row, part, parts, blocks, vb, vk, ob, ok;       /* n rows of the table, `part` to a part */
+  int64_t pieces, cuts;                          /* units: ranges of parts times ranges of blocks */
 } work;
 
-/* Entries begin .. end-1 of one row of the index. */
-typedef struct stretch { const float *x, *v; const int64_t *entry; float *out; int64_t begin, end, last, f, row, step, ahead; } stretch;
+/* Entries begin .. end-1 of one block, those of one part or some of it. */
+typedef struct stretch {
+  const float *x, *v;
+  float *out;
+  const int64_t *entry;
+  int64_t begin, end, f, row, k, vb, vk, ob, ok;
+  int64_t ahead;                                 /* rows are asked for so many entries ahead; or 0: what comes of the table is, so many lines an entry */
+  const float *next, *stop;
+  int64_t lines;
+} stretch;
 
-KD_INLINE void ask(const stretch *s, int64_t i) {
-  if (i + s->ahead >= s->last) return;
-  const float *p = s->x + (s->entry[i + s->ahead] >> 32) * s->row;
-  for (int64_t l = 0; l < s->f && l < 16 * LINES; l += 16) __builtin_prefetch(p + l);
+/* A row of the index, as one of its block, and the place of its first entry. Entries of the row and of the next come often. */
+typedef struct owner { uint32_t row, first; } owner;
+KD_INLINE bool owns(owner o, int64_t entry, uint32_t k) { return (uint32_t)entry - o.first < k; }
+KD_INLINE owner owner_of(owner o, int64_t entry, uint32_t k) {
+  if ((uint32_t)entry - o.first - k < k) return (owner){ o.row + 1, o.first + k };
+  uint32_t row = (uint32_t)entry / k;
+  return (owner){ row, row * k };
+}
+
+KD_INLINE void ask(stretch *s, int64_t i) {
+  if (!s->ahead) {
+    if (s->next >= s->stop) return;
+    for (int64_t l = 0; l < s->lines; l++) __builtin_prefetch(s->next + 16 * l);
+    s->next += 16 * s->lines;
+  } else if (i + s->ahead < s->end) {
+    const float *p = s->x + (s->entry[i + s->ahead] >> 32) * s->row;
+    for (int64_t l = 0; l < s->f && l < 16 * LINES; l += 16) __builtin_prefetch(p + l);
+  }
 }
 
 /* Rows of 16 N elements: the vector, or the sum, stays in registers. */
 #define FIXED(N) \
-  KD_CLONES static void dots_##N(const stretch *s) { \
-    kd__v16 v[N]; \
-    UNROLLED for (int j = 0; j < N; j++) v[j] = KD__LOAD16(s->v + 16 * j); \
-    for (int64_t i = s->begin; i < s->end; i++) { \
-      const float *r = s->x + (s->entry[i] >> 32) * s->row; \
-      ask(s, i); \
-      kd__v16 even = v[0] * KD__LOAD16(r), odd = v[1] * KD__LOAD16(r + 16); \
-      UNROLLED for (int j = 2; j < N; j += 2) even += v[j] * KD__LOAD16(r + 16 * j), odd += v[j + 1] * KD__LOAD16(r + 16 * j + 16); \
-      s->out[(int64_t)(uint32_t)s->entry[i] * s->step] = KD__SUM16(even + odd); \
+  KD_CLONES static void dots_##N(stretch *to) { \
+    stretch s = *to; \
+    const uint32_t k = (uint32_t)s.k; \
+    owner own = { 0 }; \
+    for (int64_t i = s.begin; i < s.end;) { \
+      int64_t e = s.entry[i]; \
+      if (!owns(own, e, k)) own = owner_of(own, e, k); \
+      kd__v16 v[N]; \
+      UNROLLED for (int j = 0; j < N; j++) v[j] = KD__LOAD16(s.v + own.row * s.vb + 16 * j); \
+      float *out = s.out + own.row * s.ob; \
+      do { \
+        const float *r = s.x + (e >> 32) * s.row; \
+        ask(&s, i); \
+        kd__v16 even = v[0] * KD__LOAD16(r), odd = v[1] * KD__LOAD16(r + 16); \
+        UNROLLED for (int j = 2; j < N; j += 2) even += v[j] * KD__LOAD16(r + 16 * j), odd += v[j + 1] * KD__LOAD16(r + 16 * j + 16); \
+        out[((uint32_t)e - own.first) * s.ok] = KD__SUM16(even + odd); \
+        if (++i == s.end) break; \
+        e = s.entry[i]; \
+      } while (owns(own, e, k)); \
     } \
+    to->next = s.next; \
   } \
-  KD_CLONES static void sums_##N(const stretch *s) { \
-    kd__v16 sum[N]; \
-    UNROLLED for (int j = 0; j < N; j++) sum[j] = KD__LOAD16(s->out + 16 * j); \
-    for (int64_t i = s->begin; i < s->end; i++) { \
-      const float *r = s->x + (s->entry[i] >> 32) * s->row; \
-      float w = s->v[(int64_t)(uint32_t)s->entry[i] * s->step]; \
-      ask(s, i); \
-      UNROLLED for (int j = 0; j < N; j++) sum[j] += w * KD__LOAD16(r + 16 * j); \
+  KD_CLONES static void sums_##N(stretch *to) { \
+    stretch s = *to; \
+    const uint32_t k = (uint32_t)s.k; \
+    owner own = { 0 }; \
+    for (int64_t i = s.begin; i < s.end;) { \
+      int64_t e = s.entry[i]; \
+      if (!owns(own, e, k)) own = owner_of(own, e, k); \
+      kd__v16 sum[N]; \
+      float *out = s.out + own.row * s.f; \
+      const float *w = s.v + own.row * s.vb; \
+      UNROLLED for (int j = 0; j < N; j++) sum[j] = KD__LOAD16(out + 16 * j); \
+      do { \
+        const float *r = s.x + (e >> 32) * s.row; \
+        float by = w[((uint32_t)e - own.first) * s.vk]; \
+        ask(&s, i); \
+        UNROLLED for (int j = 0; j < N; j++) sum[j] += by * KD__LOAD16(r + 16 * j); \
+        if (++i == s.end) break; \
+        e = s.entry[i]; \
+      } while (owns(own, e, k)); \
+      UNROLLED for (int j = 0; j < N; j++) KD__STORE16(out + 16 * j, sum[j]); \
     } \
-    UNROLLED for (int j = 0; j < N; j++) KD__STORE16(s->out + 16 * j, sum[j]); \
+    to->next = s.next; \
   }
 FIXED(4)
 FIXED(8)
 FIXED(16)
 
-KD_CLONES static void dots_any(const stretch *s) {
+KD_CLONES static void dots_any(stretch *s) {
+  const uint32_t k = (uint32_t)s->k;
+  owner own = { 0 };
   for (int64_t i = s->begin; i < s->end; i++) {
-    const float *r = s->x + (s->entry[i] >> 32) * s->row, *v = s->v;
+    if (!owns(own, s->entry[i], k)) own = owner_of(own, s->entry[i], k);
+    const float *r = s->x + (s->entry[i] >> 32) * s->row, *v = s->v + own.row * s->vb;
     kd__v16 even = { 0 }, odd = { 0 };
     int64_t j = 0;
     ask(s, i);
     for (; j + 32 <= s->f; j += 32) even += KD__LOAD16(v + j) * KD__LOAD16(r + j), odd += KD__LOAD16(v + j + 16) * KD__LOAD16(r + j + 16);
     float sum = KD__SUM16(even + odd), rest = 0;
     for (; j < s->f; j++) rest += v[j] * r[j];
-    s->out[(int64_t)(uint32_t)s->entry[i] * s->step] = sum + rest;
+    s->out[own.row * s->ob + ((uint32_t)s->entry[i] - own.first) * s->ok] = sum + rest;
   }
 }
-KD_CLONES static void sums_any(const stretch *s) {
-  float *sum = s->out;
+KD_CLONES static void sums_any(stretch *s) {
+  const uint32_t k = (uint32_t)s->k;
+  owner own = { 0 };
   for (int64_t i = s->begin; i < s->end; i++) {
+    if (!owns(own, s->entry[i], k)) own = owner_of(own, s->entry[i], k);
     const float *r = s->x + (s->entry[i] >> 32) * s->row;
-    float w = s->v[(int64_t)(uint32_t)s->entry[i] * s->step];
+    float w = s->v[own.row * s->vb + ((uint32_t)s->entry[i] - own.first) * s->vk], *sum = s->out + own.row * s->f;
     ask(s, i);
     KD_IVDEP for (int64_t j = 0; j < s->f; j++) sum[j] += w * r[j];
   }
 }
 
-typedef void (*stretch_fn)(const stretch *s);
+typedef void (*stretch_fn)(stretch *s);
 static stretch_fn fit(int64_t f, bool sum) {
   if (f == 64) return sum ? sums_4 : dots_4;
   if (f == 128) return sum ? sums_8 : dots_8;
@@ -147,20 +229,31 @@ static stretch_fn fit(int64_t f, bool sum) {
   return sum ? sums_any : dots_any;
 }
 
+/* What of the table is asked for during a stretch: the rest of its part, and the next part, up to `end`. */
+static void ask_for(const work *w, stretch *s, int64_t p, const float *end) {
+  const float *from = w->x + p * w->part * w->row, *to = from + 2 * w->part * w->row;
+  if (s->next < from) s->next = from;
+  s->stop = to < end ? to : end;
+  s->lines = kd__min(MOST, s->stop > s->next ? kd__ceil_div(kd__ceil_div(s->stop - s->next, 16), kd__max(1, s->end - s->begin)) : 0);
+}
+
 static void run_units(const work *w, bool sum, int64_t begin, int64_t end) {
   stretch_fn fn = fit(w->f, sum);
   for (int64_t u = begin; u < end; u++) {
-    int64_t piece = u / w->cuts, cut = u % w->cuts, b0 = w->b * cut / w->cuts, b1 = w->b * (cut + 1) / w->cuts;
-    int64_t all = w->parts > 1 ? w->parts : w->pieces, p1 = all * (piece + 1) / w->pieces;
-    float *to = w->out + (sum ? piece * w->b * w->f : 0);
-    if (sum) memset(to + b0 * w->f, 0, (size_t)((b1 - b0) * w->f) * sizeof *to);
+    int64_t piece = u / w->cuts, cut = u % w->cuts, from = w->blocks * cut / w->cuts, to = w->blocks * (cut + 1) / w->cuts;
+    int64_t all = w->parts > 1 ? w->parts : w->pieces, p1 = all * (piece + 1) / w->pieces, b0 = w->b * from / w->blocks, b1 = w->b * to / w->blocks;
+    const float *stop = w->x + kd__min(w->n, p1 * w->part) * w->row, *next = w->x;
+    float *out = w->out + (sum ? piece * w->b * w->f : 0);
+    if (sum) memset(out + b0 * w->f, 0, (size_t)((b1 - b0) * w->f) * sizeof *out);
     for (int64_t p = all * piece / w->pieces; p < p1; p++)
-      for (int64_t b = b0; b < b1; b++) {
-        const int64_t *bound = w->bound + b * (w->parts + 1) + p;
-        stretch s = { .x = w->x, .v = w->v + b * w->vb, .entry = w->entry + b * w->k, .out = to + b * (sum ? w->f : w->ob), .last = w->k, .f = w->f, .row = w->row,
-                      .step = sum ? w->vk : w->ok, .ahead = w->ahead };
-        s.begin = w->parts > 1 ? bound[0] : w->k * p / w->pieces, s.end = w->parts > 1 ? bound[1] : w->k * (p + 1) / w->pieces;
+      for (int64_t block = from; block < to; block++) {
+        const int64_t *bound = w->bound + block * (w->parts + 1) + p, b = w->b * block / w->blocks, n = (w->b * (block + 1) / w->blocks - b) * w->k;
+        stretch s = { .x = w->x, .v = w->v + b * w->vb, .out = out + b * (sum ? w->f : w->ob), .entry = w->entry + b * w->k, .f = w->f, .row = w->row, .k = w->k,
+                      .vb = w->vb, .vk = w->vk, .ob = w->ob, .ok = w->ok, .ahead = w->parts > 1 && w->row < 2 * w->f ? 0 : AHEAD, .next = next };
+        s.begin = w->parts > 1 ? bound[0] : n * p / w->pieces, s.end = w->parts > 1 ? bound[1] : n * (p + 1) / w->pieces;
+        if (!s.ahead) ask_for(w, &s, p, stop);
         fn(&s);
+        next = s.next;
       }
   }
 }
@@ -177,11 +270,12 @@ bool kd__rows_takes(const kd_call *c, const kd_kernel_settings *s) {
 
 static work describe(const kd_call *c) {
   const kd_tensor *v = &c->in[0], *x = &c->in[1], *entry = &c->in[2], *o = &c->out[0];
-  work w = { .x = x->data, .v = v->data, .entry = entry->data, .bound = c->in[3].data, .out = o->data, .b = entry->dim[0], .k = entry->dim[1], .f = x->dim[1],
-             .row = x->stride[0], .parts = c->in[3].dim[1] - 1, .vb = v->stride[0], .vk = v->stride[1], .ob = o->stride[0], .ok = o->stride[1] };
-  w.pieces = kd__min(UNITS, kd__max(1, w.parts > 1 ? kd__min(w.parts, w.k / SHORT) : w.k / SHORT));
-  w.cuts = kd__min(w.b, kd__ceil_div(UNITS, w.pieces));
-  w.ahead = w.parts > 1 ? NEAR : FAR;
+  work w = { .x = x->data, .v = v->data, .entry = entry->data, .bound = c->in[3].data, .out = o->data, .b = entry->dim[0], .k = entry->dim[1], .f = x->dim[1], .n = x->dim[0],
+             .row = x->stride[0], .part = 1, .parts = c->in[3].dim[1] - 1, .blocks = c->in[3].dim[0], .vb = v->stride[0], .vk = v->stride[1], .ob = o->stride[0], .ok = o->stride[1] };
+  int64_t entries = w.b / w.blocks * w.k;
+  while (kd__ceil_div(w.n, w.part) > w.parts) w.part *= 2;
+  w.pieces = kd__min(UNITS, kd__max(1, w.parts > 1 ? kd__min(w.parts, entries / SHORT) : entries / SHORT));
+  w.cuts = kd__min(w.blocks, kd__ceil_div(UNITS, w.pieces));
   return w;
 }
 

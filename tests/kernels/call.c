@@ -157,12 +157,15 @@ static bool positive(const t_case *c, uint32_t i) {
     default: return false;
   }
 }
-/* Operands of gather_dot and gather_sum that fit each other: each place once, parts of equal length, in a part rows that lie together. */
+/* Operands of gather_dot and gather_sum that fit each other: each place of a block once (up, then down), parts of equal length, in a part rows that lie together. */
 static double order(const t_case *c, uint32_t i, int64_t at, uint64_t *state) {
-  int64_t rows = c->in[1].dim[0], places = c->in[2].dim[1], parts = c->in[3].dim[1] - 1;
+  int64_t rows = c->in[1].dim[0], b = c->in[2].dim[0], k = c->in[2].dim[1], blocks = c->in[3].dim[0], parts = c->in[3].dim[1] - 1, block = i == 3 ? at / (parts + 1) : 0;
+  while (i == 2 && b * (block + 1) / blocks * k <= at) block++;
+  int64_t begin = b * block / blocks * k, places = b * (block + 1) / blocks * k - begin;
   if (i == 3) return (double)(at % (parts + 1) * places / parts);
-  int64_t part = at % places * parts / places, first = part * rows / parts, span = rows >= parts ? rows / parts : 1;
-  return (double)(first + (int64_t)(t_random(state) % (uint64_t)span)) * 0x1p32 + (double)(places - 1 - at % places);
+  at -= begin;
+  int64_t part = at * parts / places, first = part * rows / parts, span = rows >= parts ? rows / parts : 1;
+  return (double)(first + (int64_t)(t_random(state) % (uint64_t)span)) * 0x1p32 + (double)(at < places / 2 ? at : places - 1 - (at - places / 2));
 }
 void t_fill(t_tensor *o, const t_case *c, uint32_t i, bool special, uint64_t *state) {
   static const double odd[] = { NAN, INFINITY, -INFINITY, 0.0, -0.0, 1e-40, -1e-40, 1e30, -1e30, 88.9, -104.0, 1.0, -1.0 };

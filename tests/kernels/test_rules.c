@@ -80,7 +80,11 @@ static kd_fault fault_of(const char *op, const char *in, const char *out, const 
   for (uint32_t i = 0; i < c.nout; i++) t_make(&out_[i], &c.out[i], T_DENSE, false, &state), result[i] = out_[i].t;
   if (c.nin > 1 && t_count(&in_[1].t) > MOST) ((int64_t *)in_[1].t.data)[t_count(&in_[1].t) - 2] = (int64_t)b[0];
   kd_call call = { .op = c.op, .nin = c.nin, .nout = c.nout, .in = operand, .out = result, .attr = c.attr };
-  kd__kernel_find(&call, &set_)->run(&call, &x);
+  const kd_kernel *k = kd__kernel_find(&call, &set_);
+  size_t scratch = k->scratch ? k->scratch(&call, &set_) : 0;
+  if (scratch > 0) assert_non_null(x.scratch = malloc(scratch));
+  k->run(&call, &x);
+  free(x.scratch);
   for (uint32_t i = 0; i < c.nin; i++) t_free(&in_[i]);
   for (uint32_t i = 0; i < c.nout; i++) t_free(&out_[i]);
   return fault;
@@ -102,9 +106,9 @@ static void faults(void **state) {
   assert_true(f.set && f.value == 900 && f.position == 39998);
   f = fault_of("gather", "f32[3,2] i64[2]", "f32[2,2]", "batch=0", a, beyond, NULL, 1);
   assert_true(f.set && f.value == 9000000000000000000 && f.position == 1);
-  f = fault_of("index_order", "i64[1,3]", "i64[1,3] i64[1,2]", "rows=3 part=4", b, NULL, NULL, 1);
+  f = fault_of("index_order", "i64[1,3]", "i64[1,3] i64[1,2]", "rows=3 part=4 blocks=1", b, NULL, NULL, 1);
   assert_true(f.set && f.op == KD_OP_GATHER && f.value == 3 && f.limit == 3 && f.position == 1);
-  f = fault_of("index_order", "i64[3,1]", "i64[3,1] i64[3,4]", "rows=3 part=1", skip, NULL, NULL, 1);
+  f = fault_of("index_order", "i64[3,1]", "i64[3,1] i64[3,4]", "rows=3 part=1 blocks=3", skip, NULL, NULL, 1);
   assert_true(f.set && f.op == KD_OP_GATHER && f.value == -1 && f.limit == 3 && f.position == 1);
   f = fault_of("idiv", "i64[3] i64[3]", "i64[3]", "", a, b, NULL, 1);
   assert_true(f.set && f.op == KD_OP_IDIV && f.value == 1);
