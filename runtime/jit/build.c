@@ -81,7 +81,8 @@ static void set_types(kdj_emit *e) {
 }
 
 bool kdj_build(const kdj_shape *s, const char *symbol, kd__arena *a, kdj_object *out, kd__buf *text, char *why, size_t n) {
-  kdj_emit e = { .a = a, .c = LLVMContextCreate(), .scales = strstr(kdj_features(), "+avx512f") && strstr(kdj_features(), "+avx512vl") };
+  kdj_emit e = { .a = a, .c = LLVMContextCreate(), .scales = strstr(kdj_features(), "+avx512f") && strstr(kdj_features(), "+avx512vl"),
+                 .looks = strstr(kdj_features(), "+avx2") };
   LLVMTargetMachineRef tm = LLVMCreateTargetMachine(target, triple, cpu, features, LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelDefault);
   *out = (kdj_object){ NULL, 0 };
   set_types(&e);

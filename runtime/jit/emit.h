@@ -24,7 +24,7 @@ typedef struct kdj_emit {
   LLVMBuilderRef b;
   LLVMValueRef fn, args, begin, end, slot, lane, scratch, helpers;
   LLVMBasicBlockRef entry;
-  bool scales;                                   /* the processor multiplies by powers of two */
+  bool scales, looks;                            /* the processor multiplies by powers of two; permutes eight numbers or more */
   LLVMTypeRef i1, i8, i32, i64, f32, f64, ptr;
   uint32_t lanes, active;                        /* of a vector; those that count: fewer in the last one */
   LLVMValueRef mask;                             /* NULL: all */

@@ -59,26 +59,59 @@ static V held(const mx *m, V x, double lo, double hi) {
   x = sel(m, cmp(m, LLVMRealOGT, x, k(m, hi)), k(m, hi), x);
   return sel(m, cmp(m, LLVMRealOLT, x, k(m, lo)), k(m, lo), x);
 }
-/* Lanes from..from+n-1. */
+/* Lanes from..from+n-1; what is beyond the last is anything. */
 static V part_of(const mx *m, V a, unsigned from, unsigned n) {
   V lane[KDJ_MAX_LANES];
-  for (unsigned j = 0; j < n; j++) lane[j] = LLVMConstInt(m->e->i32, from + j, false);
+  for (unsigned j = 0; j < n; j++) lane[j] = from + j < LLVMGetVectorSize(LLVMTypeOf(a)) ? LLVMConstInt(m->e->i32, from + j, false) : LLVMGetUndef(m->e->i32);
   return LLVMBuildShuffleVector(m->e->b, a, LLVMGetUndef(LLVMTypeOf(a)), LLVMConstVector(lane, n), "");
+}
+static V joined(const mx *m, V lo, V hi) {
+  unsigned lanes = 2 * LLVMGetVectorSize(LLVMTypeOf(lo));
+  V lane[KDJ_MAX_LANES];
+  for (unsigned j = 0; j < lanes; j++) lane[j] = LLVMConstInt(m->e->i32, j, false);
+  return LLVMBuildShuffleVector(m->e->b, lo, hi, LLVMConstVector(lane, lanes), "");
 }
 /* a 2^n in one instruction, a vector of the processor at a time. */
 static V scaled(const mx *m, V a, V n) {
-  unsigned lanes = LLVMGetVectorSize(LLVMTypeOf(a));
-  if (lanes > 16) {
-    V lo = scaled(m, part_of(m, a, 0, lanes / 2), part_of(m, n, 0, lanes / 2)), hi = scaled(m, part_of(m, a, lanes / 2, lanes / 2), part_of(m, n, lanes / 2, lanes / 2));
-    V lane[KDJ_MAX_LANES];
-    for (unsigned j = 0; j < lanes; j++) lane[j] = LLVMConstInt(m->e->i32, j, false);
-    return LLVMBuildShuffleVector(m->e->b, lo, hi, LLVMConstVector(lane, lanes), "");
-  }
+  unsigned lanes = LLVMGetVectorSize(LLVMTypeOf(a)), half = lanes / 2;
+  if (lanes > 16) return joined(m, scaled(m, part_of(m, a, 0, half), part_of(m, n, 0, half)), scaled(m, part_of(m, a, half, half), part_of(m, n, half, half)));
   LLVMTypeRef mask = lanes == 16 ? LLVMInt16TypeInContext(m->e->c) : m->e->i8;
   V arg[5] = { a, n, LLVMGetUndef(LLVMTypeOf(a)), LLVMConstAllOnes(mask), LLVMConstInt(m->e->i32, 4, false) };
   const char *name = lanes == 16 ? "llvm.x86.avx512.mask.scalef.ps.512" : lanes == 8 ? "llvm.x86.avx512.mask.scalef.ps.256" : "llvm.x86.avx512.mask.scalef.ps.128";
   return kdj_call(m->e, name, NULL, 0, arg, lanes == 16 ? 5 : 4);
 }
+/* --- tables of 16 numbers ---------------------------------------------------------------------------------------------------------------------- */
+static V table_of(const mx *m, const double *of, unsigned n) {
+  V lane[16];
+  for (unsigned j = 0; j < n; j++) lane[j] = LLVMConstReal(m->e->f32, of[j]);
+  return LLVMConstVector(lane, n);
+}
+/* Sixteen lanes by one permutation of the table, or eight by two and a choice. */
+static V permuted(const mx *m, const double *of, V at) {
+  unsigned lanes = LLVMGetVectorSize(LLVMTypeOf(at)), whole = m->e->scales ? 16 : 8;
+  if (lanes > whole) return joined(m, permuted(m, of, part_of(m, at, 0, lanes / 2)), permuted(m, of, part_of(m, at, lanes / 2, lanes / 2)));
+  if (lanes < whole) return part_of(m, permuted(m, of, part_of(m, at, 0, whole)), 0, lanes);
+  V arg[2] = { table_of(m, of, whole), at };
+  if (m->e->scales) return kdj_call(m->e, "llvm.x86.avx512.permvar.sf.512", NULL, 0, arg, 2);
+  V low = kdj_call(m->e, "llvm.x86.avx2.permps", NULL, 0, arg, 2), eight = kdj_whole(LLVMTypeOf(at), 8);
+  arg[0] = table_of(m, of + 8, 8);
+  V high = kdj_call(m->e, "llvm.x86.avx2.permps", NULL, 0, arg, 2);
+  return sel(m, LLVMBuildICmp(m->e->b, LLVMIntEQ, LLVMBuildAnd(m->e->b, at, eight, ""), eight, ""), high, low);
+}
+/* The entry that the last four bits of an integer name. */
+static V looked(const mx *m, const double of[16], V at) {
+  bool vec = kdj_is_vec(at);
+  if (vec && m->e->looks) return permuted(m, of, at);
+  at = LLVMBuildAnd(m->e->b, at, ki(m, 15), "");
+  V table = table_of(m, of, 16), out = LLVMGetUndef(m->t);
+  if (!vec) return LLVMBuildExtractElement(m->e->b, table, at, "");
+  for (unsigned j = 0; j < LLVMGetVectorSize(m->t); j++) {
+    V lane = LLVMConstInt(m->e->i32, j, false), v = LLVMBuildExtractElement(m->e->b, table, LLVMBuildExtractElement(m->e->b, at, lane, ""), "");
+    out = LLVMBuildInsertElement(m->e->b, out, v, lane, "");
+  }
+  return out;
+}
+
 /* `low`: if not NULL, what the result lacks by rounding. */
 static V expf_low(const mx *m, V x, V *low) {
   V n, number, r = reduce(m, held(m, x, -104.5, 89.0), &n, &number);
@@ -154,19 +187,27 @@ static V softplusf_of(const mx *m, V x) {
   V high = sel(m, cmp(m, LLVMRealOGT, x, k(m, 0)), x, k(m, 0));
   return add(m, high, log1pf_of(m, expf_of(m, neg(m, absolute(m, x)))));
 }
+/* A polynomial about the nearest quarter, whose coefficients are picked from tables; within 1/8 of 0 it starts from x itself, so that no digits are lost.
+ * From 3.875 on it is 1. */
 static V erff_of(const mx *m, V a) {
-  static const double c[] = { -5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1, 1.28379166e-1 };
-  static const double e[] = { 1.535336188e-4, 1.339887440e-3, 9.618437357e-3, 5.550332472e-2, 2.402264791e-1, 6.931472029e-1, 1 };
+  static const double c[6][16] = {
+    { 0.111086987, 0.0808863267, 0.00826436374, -0.0522019751, -0.0690437928, -0.0469960384, -0.014903238, 0.00651265914, 0.0130251832, 0.0106461644,
+      0.00612781616, 0.00277121342, 0.0010255879, 0.000317808008, 8.34922757e-05, 1.87547921e-05 },
+    { 0.00025816905, 0.126076803, 0.182121187, 0.150669158, 0.068851538, -0.00528682955, -0.0436144806, -0.047405906, -0.0337126255, -0.0185432583,
+      -0.00961911585, -0.00299377157, -0.00180781202, 7.47569939e-05, 0.000840475666, -0.000243507267 },
+    { -0.376139551, -0.309191763, -0.146478713, 0.026777016, 0.138370663, 0.1675338, 0.138751432, 0.0901575536, 0.0482231416, 0.0217245687,
+      0.00835005753, 0.00276030554, 0.000789054786, 0.000195788642, 4.22882767e-05, 1.15516159e-05 },
+    { 2.25196956e-07, -0.264998764, -0.439388335, -0.482204586, -0.415101171, -0.29565987, -0.178406119, -0.0923649371, -0.041345302, -0.0160793662,
+      -0.00543081248, -0.00161679974, -0.000406006497, -0.00010057717, -3.31137308e-05, 1.06399818e-06 },
+    { 0.128379166, 1.06001425, 0.87878263, 0.642931104, 0.415107489, 0.236521125, 0.118930288, 0.0527749956, 0.0206669867, 0.00714231934,
+      0.00217828411, 0.000586277281, 0.000139253054, 2.91890265e-05, 5.39942675e-06, 9.37432162e-07 },
+    { 0, 0.276326388, 0.520499885, 0.711155653, 0.842700779, 0.92290014, 0.966105163, 0.986671686, 0.995322287, 0.998537302, 0.999593019,
+      0.999899387, 0.999977887, 0.999995708, 0.999999285, 0.999999881 } };
   V t = absolute(m, a);
-  t = sel(m, cmp(m, LLVMRealOGT, t, k(m, 4.2)), k(m, 4.2), t);
-  V s = mul(m, t, t), r = fma1(m, k(m, -2.49374844e-5), t, k(m, 5.52836593e-4)), u = fma1(m, k(m, -5.60337615e-3), t, k(m, 3.49920227e-2));
-  r = fma1(m, r, s, u);
-  r = fma1(m, r, t, k(m, -1.54047914e-1));
-  r = fma1(m, r, t, k(m, -9.15890167e-1));
-  r = fma1(m, r, t, k(m, -1.62839516));
-  V y = mul(m, r, t), w = add(m, y, k(m, 12582912.0)), f = sub(m, y, sub(m, w, k(m, 12582912.0)));
-  V big = sub(m, k(m, 1), real(m, iadd(m, bits(m, poly(m, f, e, 7)), shl(m, bits(m, w), 23))));
-  return call2(m, "llvm.copysign", sel(m, cmp(m, LLVMRealOGT, t, k(m, 0.927734375)), big, fma1(m, poly(m, s, c, 6), t, t)), a);
+  t = sel(m, cmp(m, LLVMRealOGT, t, k(m, 3.87499976)), k(m, 3.87499976), t);
+  V w = add(m, t, k(m, 3145728.0)), h = sub(m, t, sub(m, w, k(m, 3145728.0))), place = bits(m, w), q = looked(m, c[0], place);      /* 1.5 * 2^21 */
+  for (int i = 1; i < 5; i++) q = fma1(m, q, h, looked(m, c[i], place));
+  return call2(m, "llvm.copysign", fma1(m, q, h, sel(m, cmp(m, LLVMRealOLE, t, k(m, 0.125)), h, looked(m, c[5], place))), a);
 }
 
 /* --- through functions over runs -------------------------------------------------------------------------------------------------------------- */

@@ -17,7 +17,8 @@ uint32_t kdj_cost(const kd_group_ins *v) {
   switch ((kd_op)v->op) {
     case KD_OP_EXP: return 10;
     case KD_OP_EXPM1: case KD_OP_LOG: case KD_OP_SIGMOID: case KD_OP_XLOGY: return 14;
-    case KD_OP_TANH: case KD_OP_LOG1P: case KD_OP_ERF: return 20;
+    case KD_OP_ERF: return 12;
+    case KD_OP_TANH: case KD_OP_LOG1P: return 20;
     case KD_OP_SOFTPLUS: case KD_OP_SIN: case KD_OP_COS: return 30;
     case KD_OP_POW: return 60;
     case KD_OP_IDIV: case KD_OP_REM: return 24;

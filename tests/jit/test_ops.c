@@ -123,7 +123,7 @@ static void accuracy(void **state) {
   enum { FLOATS = 858000 };
   static const struct { kd_op op; double (*exact)(double); double limit; } list[] = {
     { KD_OP_EXP, exp, 1.2 }, { KD_OP_EXPM1, expm1, 1.7 }, { KD_OP_LOG, log, 1 }, { KD_OP_LOG1P, log1p, 1 }, { KD_OP_TANH, tanh, 1.7 }, { KD_OP_SIGMOID, sigmoid, 2 },
-    { KD_OP_SOFTPLUS, softplus, 2 }, { KD_OP_ERF, erf, 1.3 }, { KD_OP_SIN, sin, 1 }, { KD_OP_COS, cos, 1 }, { KD_OP_RSQRT, rsqrt, 1.6 }, { KD_OP_RECIP, recip, .51 },
+    { KD_OP_SOFTPLUS, softplus, 2 }, { KD_OP_ERF, erf, 1.5 }, { KD_OP_SIN, sin, 1 }, { KD_OP_COS, cos, 1 }, { KD_OP_RSQRT, rsqrt, 1.6 }, { KD_OP_RECIP, recip, .51 },
     { KD_OP_SQRT, sqrt, .51 }, { KD_OP_POW, power, 1 } };
   int wrong = 0;
   (void)state;
