@@ -9,12 +9,12 @@ enum { KD__PANEL = 32, KD__TILE_IN = 6, KD__TILE_OUT = 4, KD__FREQ = KD__TILE_IN
 
 /* Memory that will be wanted next: so many rows, `step` floats apart, of so many lines of 16 floats. */
 typedef struct kd__ahead { const float *at; int64_t rows, step, lines; } kd__ahead;
-/* The same while it is asked for: `each` lines every KD__TICK terms. */
-typedef struct kd__stream { const float *at; int64_t rows, line, lines, step, each; } kd__stream;
+/* The same while it is asked for: `left` lines, `each` of them every KD__TICK terms; a row's last one and the next row's first are `on` floats apart. */
+typedef struct kd__stream { const float *at; int64_t left, line, lines, on, each; } kd__stream;
 /* C[m,n] = A[m,k] B[k,n], or C += A B. Element (i,p) of A is a[i*ars + p*aks]. B lies in panels of 32 columns: element (p,j) is
  * b[j/32*bps + p*bks + j%32]; a row-major matrix is one with bps = 32 and bks its row. `padded`: 32 columns of the last panel may be read.
  * C is row-major, or `turned`: element (i,j) at c[j*ldc + i]. Each element is a sum in the order of k, cut after every 256: its bits do not depend
- * on which rows and columns are computed together. `then` is brought near meanwhile. */
+ * on which rows and columns are computed together. `then` is brought near meanwhile; who says it has had A brought near in the same way. */
 typedef struct kd__mm { int64_t m, n, k, ars, aks, bps, bks, ldc; bool add, padded, turned; kd__ahead then[2]; } kd__mm;
 
 /* C[m,n] of dot products of k terms, or C += them: element (i,j) is the sum of a[i*ars + p] * b[j*brs + p]; k is a multiple of 16. `symmetric`: A is B,

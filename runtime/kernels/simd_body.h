@@ -17,12 +17,21 @@ INL void STORE(float *p, VEC v) { *(UVEC *)p = v; }
 /* Asks the caches for some of what is wanted next, while a block is computed: a few lines every KD__TICK terms, so that nothing else has to wait for
  * them; the last stream is results, which will be written. */
 INL void NAME(tick)(kd__stream *s) {
-  for (int q = 0; q < KD__STREAMS - 1; q++, s++)
-    for (int64_t n = s->each; n > 0 && s->rows > 0; n--) {
-      __builtin_prefetch(s->at + 16 * s->line, 0, 2);
-      if (++s->line >= s->lines) s->line = 0, s->at += s->step, s->rows--;
-    }
-  for (int64_t n = s->each; n > 0 && s->rows > 0; n--, s->rows--, s->at += s->step) __builtin_prefetch(s->at, 1), __builtin_prefetch(s->at + 16, 1);
+  for (int q = 0; q < KD__STREAMS - 1; q++, s++) {
+    const float *at = s->at;
+    int64_t n = s->each < s->left ? s->each : s->left, line = s->line;
+    if (n <= 0) continue;
+    s->left -= n;
+    if (s->lines == 1)
+      for (; n > 0; n--, at += s->on) __builtin_prefetch(at, 0, 2);
+    else
+      for (; n > 0; n--) {
+        __builtin_prefetch(at, 0, 2);
+        if (++line < s->lines) at += 16; else at += s->on, line = 0;
+      }
+    s->at = at, s->line = line;
+  }
+  for (int64_t n = s->each; n > 0 && s->left > 0; n--, s->left--, s->at += s->on) __builtin_prefetch(s->at, 1), __builtin_prefetch(s->at + 16, 1);
 }
 /* Rows x 32 results (or their first half and then the other, where vectors are narrow): sums over one block of k. */
 #define BLOCK(M) \
@@ -67,7 +76,8 @@ static const NAME(block) NAME(blocks)[] = { NULL, NAME(block1), NAME(block2), NA
 
 enum { NAME(KC) = 256, NAME(NEAR_B) = 128 << 10 };   /* terms that are summed at once; floats of B, or of A and B, that stay in the second-level cache */
 INL kd__stream NAME(stream)(kd__ahead w, int64_t ticks) {
-  return (kd__stream){ w.at, w.rows, 0, w.lines, w.step, (w.rows * w.lines + ticks - 1) / ticks };
+  int64_t lines = w.rows * w.lines;
+  return (kd__stream){ .at = w.at, .left = lines, .lines = w.lines, .on = w.step - 16 * (w.lines - 1), .each = (lines + ticks - 1) / ticks };
 }
 /* `rows` rows of the panel at b, `n` of its columns, through a tile of their own where C has another form. */
 TARGET static void NAME(rows)(const kd__mm *g, int64_t rows, int64_t n, const float *a, const float *b, float *c, kd__stream ahead[KD__STREAMS]) {
@@ -93,10 +103,10 @@ TARGET static void NAME(bring)(const float *a, int64_t ars, int64_t aks, int64_t
       else memcpy(near, a, 8 * sizeof *near), memcpy(near + rows - 8, a + rows - 8, 8 * sizeof *near);         /* two that overlap */
     }
 }
-/* The rows of A that follow: the processor does not foresee that so many streams, each of a few lines, will go on elsewhere. Of columns the first lines
+/* The rows of A that follow, where not all of A was asked for before: the processor does not foresee that so many streams, each of a few lines, will go on elsewhere. Of columns the first lines
  * were there already: the rows before have the other part of them. */
 INL kd__stream NAME(next_rows)(const kd__mm *g, const float *a, int64_t rows, int64_t k, int64_t ticks) {
-  if ((g->aks == 1 ? g->ars : g->ars == 1 ? g->aks : 0) < 4 * 16) return (kd__stream){ 0 };
+  if (g->then[0].rows || (g->aks == 1 ? g->ars : g->ars == 1 ? g->aks : 0) < 4 * 16) return (kd__stream){ 0 };
   return NAME(stream)(g->aks == 1 ? (kd__ahead){ a, rows, g->ars, (k + 15) / 16 } : (kd__ahead){ a + rows - 1, k, g->aks, 1 }, ticks);
 }
 /* The terms of B that follow, where so many are left. */
@@ -113,7 +123,7 @@ TARGET static void NAME(panels)(const kd__mm *g, int64_t left, const float *a, c
   int64_t ticks = (depth + KD__TICK - 1) / KD__TICK, all = parts * blocks * ((g->k + depth - 1) / depth) * ticks;
   int64_t down = g->turned ? 1 : g->ldc, across = KD__PANEL * (g->turned ? g->ldc : 1);
   kd__stream ahead[KD__STREAMS] = { NAME(stream)(g->then[0], all), NAME(stream)(g->then[1], all), NAME(next_terms)(g, b, left, all) };
-  bool copy = g->n > 2 * KD__PANEL && depth <= NAME(KC) && (g->aks == 1 ? g->ars % 512 == 0 : g->ars == 1 && g->aks > KD__PANEL);
+  bool copy = g->n > 2 * KD__PANEL && depth <= NAME(KC) && (g->aks == 1 ? g->ars % 1024 == 0 : g->ars == 1 && g->aks > KD__PANEL);
   for (int64_t q = 0, i = 0, rows; q < parts; q++, i += rows) {
     rows = (g->m - i + parts - q - 1) / (parts - q);
     for (int64_t p = 0; p < g->k; p += depth) {
@@ -131,8 +141,8 @@ TARGET static void NAME(panels)(const kd__mm *g, int64_t left, const float *a, c
       }
       for (int64_t j = 0; j < g->n; j += KD__PANEL, bp += g->bps, cp += across) {
         bool beside = j + 2 * KD__PANEL <= g->n, below = !beside && q + 1 < parts;
-        if (!part.add && !g->turned && (beside || below))
-          ahead[4] = (kd__stream){ .at = beside ? cp + KD__PANEL : c + (i + rows) * down, .rows = rows, .step = down, .each = (rows + ticks - 1) / ticks };
+        if (!g->turned && (beside || below))
+          ahead[4] = (kd__stream){ .at = beside ? cp + KD__PANEL : c + (i + rows) * down, .left = rows, .on = down, .each = (rows + ticks - 1) / ticks };
         NAME(rows)(&part, rows, g->n - j < KD__PANEL ? g->n - j : KD__PANEL, from, bp, cp, ahead);
       }
     }
