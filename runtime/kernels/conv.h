@@ -39,6 +39,12 @@ kd_status kd__conv_wino_prepare(kd_call *c, const kd_kernel_settings *s);
 void kd__conv_wino_release(void *prepared);
 void kd__conv_wino_run(const kd_call *c, const kd_exec *x);
 
+bool kd__conv_direct_takes(const kd_call *c, const kd_kernel_settings *s);
+bool kd__conv_direct_early(const kd_call *c, const kd_kernel_settings *s);      /* before oneDNN */
+size_t kd__conv_direct_scratch(const kd_call *c, const kd_kernel_settings *s);
+kd_status kd__conv_direct_prepare(kd_call *c, const kd_kernel_settings *s);
+void kd__conv_direct_run(const kd_call *c, const kd_exec *x);
+
 bool kd__conv_im2col_takes(const kd_call *c, const kd_kernel_settings *s);
 bool kd__conv_im2col_early(const kd_call *c, const kd_kernel_settings *s);      /* before oneDNN */
 size_t kd__conv_im2col_scratch(const kd_call *c, const kd_kernel_settings *s);

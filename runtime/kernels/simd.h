@@ -1,5 +1,5 @@
 /* simd.h: loops written in vectors by hand, compiled for AVX-512, for AVX2 with FMA and for the base instruction set, and picked by CPUID: products
- * of dense blocks, and the transforms of Winograd's convolutions. All three are as exact; the first two give the same bits.
+ * of dense blocks, convolutions of few channels, and the transforms of Winograd's. All three are as exact; the first two give the same bits.
  * Internal to kernels/. */
 #ifndef KD_KERNELS_SIMD_H
 #define KD_KERNELS_SIMD_H
@@ -27,8 +27,14 @@ typedef struct kd__tile { int64_t y0, x0, height, width, c; } kd__tile;
 /* What happens to results as they are stored: + bias[channel] + add (a map like the result) and max(., 0); NULL, false: nothing. */
 typedef struct kd__post { const float *bias, *add; bool relu; } kd__post;
 
+/* A convolution of few channels, a row of `n` places of the result at a time, co channels each without gaps. x lies in planes: c of them, cs floats
+ * apart, with rows of rs floats; a term of kernel row a and column b is x[a*rs + b]. Weights, and sums for them: vectors of `width` floats [vector of
+ * channels (vs floats apart), c, row (of `rows`), column]; lane i is channel i, or, of a `pair` of places, channel i/2. */
+typedef struct kd__direct { int64_t c, kh, kw, cs, rs, rows, vs, n, co, height; bool pair, relu; } kd__direct;
+
 typedef struct kd__simd {
   const char *name;
+  int width;                                     /* floats in a vector */
   void (*mm)(const kd__mm *g, const float *a, const float *b, float *c);
   void (*dots)(const kd__dots *g, const float *a, const float *b, float *c);
   /* Columns 0..n-1, at most 32, of B as one panel [k, 32], filled up with zeros; element (p,j) is b[p*row + j*col]. */
@@ -44,6 +50,11 @@ typedef struct kd__simd {
   /* Sixteen filters of nine taps, g[tap*16 + lane], to u[f*fs + lane]: G g G'; and the other way for gradients: G' u G. */
   void (*wino_filter)(const float *g, float *u, int64_t fs);
   void (*wino_filter_grad)(const float *u, int64_t fs, float *g);
+  /* One row: y = bias + x w; kh of the kernel's rows, from the one at w on. `bias` in vectors as w. A pair may read one float
+   * beyond a row of x. Up to four vectors are written beyond the row of y. */
+  void (*direct)(const kd__direct *d, const float *x, const float *w, const float *bias, float *y);
+  /* sums += x dy over `height` rows of an image; kw is 3, 5 or 7. Whole vectors of dy are read: of a pair, half vectors. */
+  void (*direct_sums)(const kd__direct *d, const float *x, const float *dy, float *sums);
 } kd__simd;
 
 /* The best for this processor. */

@@ -241,7 +241,9 @@ TARGET static void NAME(mirror)(int64_t begin, int64_t end, float *c, int64_t ld
 
 #include "runtime/kernels/simd_dots.h"
 
-static const kd__simd NAME(table) = { NAME(label), NAME(mm), NAME(dots), NAME(pack), NAME(turn16), NAME(mirror), NAME(wino_in), NAME(wino_grad), NAME(wino_out), NAME(wino_filter), NAME(wino_filter_grad) };
+#include "runtime/kernels/simd_direct.h"
+
+static const kd__simd NAME(table) = { NAME(label), WIDTH, NAME(mm), NAME(dots), NAME(pack), NAME(turn16), NAME(mirror), NAME(wino_in), NAME(wino_grad), NAME(wino_out), NAME(wino_filter), NAME(wino_filter_grad), NAME(direct), NAME(direct_sums) };
 #undef VEC
 #undef UVEC
 #undef IVEC

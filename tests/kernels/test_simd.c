@@ -194,7 +194,64 @@ static void relu_keeps_nan(void **state) {
   }
 }
 
+/* One row of a convolution of few channels, and sums over two rows: `rows` of the kernel's rows, from `first` on. */
+typedef struct few { int64_t c, co, kh, kw, n, first, rows; } few;
+static void direct(const kd__simd *s, few z, bool relu, float *y, float *sums) {
+  uint64_t state = 11;
+  bool pair = z.co <= 8;
+  int64_t group = pair ? 2 : 1, lanes = s->width / group, vectors = (z.co + lanes - 1) / lanes, rs = z.n + z.kw - 1 + pair, cs = (z.kh + 1) * rs, taps = z.c * z.kh * z.kw;
+  float *x = numbers(z.c * cs, &state), *f = numbers(z.co * taps, &state), *b = numbers(z.co, &state), *dy = numbers(2 * z.n * z.co, &state);          /* ... or read */
+  float *w = calloc((size_t)(vectors * taps * s->width), sizeof *w), *bias = calloc((size_t)(vectors * s->width), sizeof *bias), *sum = calloc((size_t)(vectors * taps * s->width), sizeof *sum);
+  float *out = numbers(z.n * z.co, &state);       /* with room for what is written beyond a row */
+  for (int64_t l = 0; l < vectors * s->width; l++)
+    for (int64_t t = 0; t < taps && l / group < z.co; t++)
+      w[(l / s->width * taps + t) * s->width + l % s->width] = f[l / group * taps + t], bias[l] = b[l / group];
+  kd__direct d = { .c = z.c, .kh = z.rows, .kw = z.kw, .cs = cs, .rs = rs, .rows = z.kh, .vs = taps * s->width, .n = z.n, .co = z.co, .height = 2, .pair = pair, .relu = relu };
+  s->direct(&d, x + z.first * rs, w + z.first * z.kw * s->width, bias, out);
+  d.kh = z.kh;
+  if (z.kw == 3 || z.kw == 5 || z.kw == 7) s->direct_sums(&d, x, dy, sum);
+  for (int64_t i = 0; i < z.n * z.co; i++) {
+    int64_t o = i % z.co, at = i / z.co;
+    double want = b[o], size = fabs(want);
+    for (int64_t c = 0; c < z.c; c++)
+      for (int64_t a = z.first; a < z.first + z.rows; a++)
+        for (int64_t k = 0; k < z.kw; k++) {
+          double t = (double)f[((o * z.c + c) * z.kh + a) * z.kw + k] * x[c * cs + a * rs + at + k];
+          want += t, size += fabs(t);
+        }
+    if (fabs(out[i] - (relu && want < 0 ? 0 : want)) > 3e-7 * size) fail_msg("%s: %g for %g at place %lld, channel %lld of %lld", s->name, out[i], want, (long long)at, (long long)o, (long long)z.co);
+    y[i] = out[i];
+  }
+  for (int64_t i = 0; i < z.co * taps; i++) {
+    int64_t o = i / taps, t = i % taps, c = t / (z.kh * z.kw), a = t / z.kw % z.kh, k = t % z.kw;
+    double want = 0, size = 0;
+    for (int64_t q = 0; q < 2 * z.n; q++) {
+      double term = (double)dy[q * z.co + o] * x[c * cs + (a + q / z.n) * rs + q % z.n + k];
+      want += term, size += fabs(term);
+    }
+    const float *at = sum + (o / lanes * taps + t) * s->width + o % lanes * group;
+    sums[i] = pair ? at[0] + at[1] : at[0];
+    if ((z.kw == 3 || z.kw == 5 || z.kw == 7) && fabs(sums[i] - want) > 1e-6 * size + 1e-6) fail_msg("%s: sum %g for %g of channel %lld, term %lld", s->name, sums[i], want, (long long)o, (long long)t);
+  }
+  free(x), free(f), free(b), free(dy), free(w), free(bias), free(sum), free(out);
+}
+static void few_channels(void **state) {
+  static const few shapes[] = { { 1, 6, 5, 5, 28, 0, 5 }, { 3, 16, 3, 3, 32, 0, 3 }, { 4, 20, 3, 3, 9, 1, 2 }, { 2, 1, 2, 4, 5, 0, 1 }, { 6, 33, 7, 7, 3, 2, 4 }, { 1, 8, 4, 3, 1, 0, 4 }, { 7, 5, 1, 7, 31, 0, 1 } };
+  enum { MOST = 33 * 6 * 49 };
+  static float y[2][MOST], sums[2][MOST];
+  (void)state;
+  for (size_t q = 0; q < sizeof shapes / sizeof *shapes; q++)
+    for (int relu = 0; relu < 2; relu++)
+      for (int i = 0; kd__simd_nth(i); i++) {
+        few z = shapes[q];
+        direct(kd__simd_nth(i), z, relu, y[i > 0], sums[i > 0]);
+        if (i == 0 || strcmp(kd__simd_nth(i)->name, "base") == 0) continue;
+        assert_memory_equal(y[1], y[0], (size_t)(z.n * z.co) * sizeof **y);
+        assert_memory_equal(sums[1], sums[0], (size_t)(z.co * z.c * z.kh * z.kw) * sizeof **sums);
+      }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(products), cmocka_unit_test(dots), cmocka_unit_test(turns), cmocka_unit_test(mirrors), cmocka_unit_test(tiles), cmocka_unit_test(relu_keeps_nan) };
+  const struct CMUnitTest tests[] = { cmocka_unit_test(products), cmocka_unit_test(dots), cmocka_unit_test(turns), cmocka_unit_test(mirrors), cmocka_unit_test(tiles), cmocka_unit_test(few_channels), cmocka_unit_test(relu_keeps_nan) };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
