@@ -98,7 +98,7 @@ static int64_t part_of(const rows *r, int64_t table) {
 }
 
 /* Rows of the index that share an order: those whose vectors stay near while parts come by; each for itself where nothing is put in order. */
-static int64_t blocks_of(const rows *r, int64_t table, int64_t part) {
+static int64_t count_blocks(const rows *r, int64_t table, int64_t part) {
   int64_t most = part < table ? VECTORS / (r->f * (int64_t)sizeof(float)) : 1;
   if (most > INT32_MAX / r->k) most = INT32_MAX / r->k;
   return most > 1 ? (r->b + most - 1) / most : r->b;
@@ -114,7 +114,7 @@ static kd_value made(kd__rebuild *r, const kd_node *n, const product *p) {
   kd_build at = { r->g, gather->origin }, b = { r->g, n->origin };
   const kd_type *x = kd__type_of(r->old, gather->in[0]), *result = kd__type_of(r->old, n->out);
   kd_value index = reshaped(&at, r->to[gather->in[1]], p->r.b, p->r.k);
-  int64_t part = part_of(&p->r, x->dim[0]), blocks = blocks_of(&p->r, x->dim[0], part);
+  int64_t part = part_of(&p->r, x->dim[0]), blocks = count_blocks(&p->r, x->dim[0], part);
   kd_value order = kd__graph_add(r->g, KD_OP_INDEX_ORDER, &index, 1, (kd_attr[]){ kd__ai(x->dim[0]), kd__ai(part), kd__ai(blocks) }, gather->origin, NULL);
   kd_value v = reshaped(&b, r->to[p->v], p->r.b, p->dot ? p->r.f : p->r.k);
   kd_value table = reshaped(&b, r->to[gather->in[0]], x->dim[0], p->r.f);

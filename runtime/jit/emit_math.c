@@ -81,7 +81,7 @@ static V scaled(const mx *m, V a, V n) {
   return kdj_call(m->e, name, NULL, 0, arg, lanes == 16 ? 5 : 4);
 }
 /* --- tables of 16 numbers ---------------------------------------------------------------------------------------------------------------------- */
-static V table_of(const mx *m, const double *of, unsigned n) {
+static V in_register(const mx *m, const double *of, unsigned n) {
   V lane[16];
   for (unsigned j = 0; j < n; j++) lane[j] = LLVMConstReal(m->e->f32, of[j]);
   return LLVMConstVector(lane, n);
@@ -91,10 +91,10 @@ static V permuted(const mx *m, const double *of, V at) {
   unsigned lanes = LLVMGetVectorSize(LLVMTypeOf(at)), whole = m->e->scales ? 16 : 8;
   if (lanes > whole) return joined(m, permuted(m, of, part_of(m, at, 0, lanes / 2)), permuted(m, of, part_of(m, at, lanes / 2, lanes / 2)));
   if (lanes < whole) return part_of(m, permuted(m, of, part_of(m, at, 0, whole)), 0, lanes);
-  V arg[2] = { table_of(m, of, whole), at };
+  V arg[2] = { in_register(m, of, whole), at };
   if (m->e->scales) return kdj_call(m->e, "llvm.x86.avx512.permvar.sf.512", NULL, 0, arg, 2);
   V low = kdj_call(m->e, "llvm.x86.avx2.permps", NULL, 0, arg, 2), eight = kdj_whole(LLVMTypeOf(at), 8);
-  arg[0] = table_of(m, of + 8, 8);
+  arg[0] = in_register(m, of + 8, 8);
   V high = kdj_call(m->e, "llvm.x86.avx2.permps", NULL, 0, arg, 2);
   return sel(m, LLVMBuildICmp(m->e->b, LLVMIntEQ, LLVMBuildAnd(m->e->b, at, eight, ""), eight, ""), high, low);
 }
@@ -103,7 +103,7 @@ static V looked(const mx *m, const double of[16], V at) {
   bool vec = kdj_is_vec(at);
   if (vec && m->e->looks) return permuted(m, of, at);
   at = LLVMBuildAnd(m->e->b, at, ki(m, 15), "");
-  V table = table_of(m, of, 16), out = LLVMGetUndef(m->t);
+  V table = in_register(m, of, 16), out = LLVMGetUndef(m->t);
   if (!vec) return LLVMBuildExtractElement(m->e->b, table, at, "");
   for (unsigned j = 0; j < LLVMGetVectorSize(m->t); j++) {
     V lane = LLVMConstInt(m->e->i32, j, false), v = LLVMBuildExtractElement(m->e->b, table, LLVMBuildExtractElement(m->e->b, at, lane, ""), "");
