@@ -14,52 +14,66 @@
 #else
 #define UNROLLED _Pragma("GCC unroll 16")
 #endif
-enum { UNITS = 16, SHORT = 64, AHEAD = 24, LINES = 32, MOST = 16 };   /* entries ahead; cache lines that are asked for of a row, at once of a part */
+enum { UNITS = 16, SHORT = 64, AHEAD = 24, LINES = 32, MOST = 16 };               /* entries ahead; cache lines that are asked for of a row, at once of a part */
+enum { TILE = 16, ALIKE = 16 };                  /* parts at a time; entries of a row in a part, from which on it does not matter how many */
 
 static bool row_major(const kd_tensor *t) { return t->stride[1] == 1 && t->stride[0] == t->dim[1]; }
 
 /* --- the order --------------------------------------------------------------------------------------------------------------------------- */
-/* Blocks in so many cuts each; of each cut a count for each part, in the end the place of the part's next entry. */
-typedef struct order { const int64_t *index; int64_t *entry, *bound, b, k, rows, parts, blocks, cuts; uint32_t *count; int shift; const kd_exec *x; } order;
-typedef struct span { int64_t block, from, to; } span;                  /* entries from..to-1 of the index; where its block begins */
+/* Of each row of the index a count for each part, in the end where in its block the row's next entry of that part goes. */
+typedef struct order { const int64_t *index; int64_t *entry, *bound, b, k, rows, parts, blocks; uint32_t *count; int shift; const kd_exec *x; } order;
 
 bool kd__rows_order_takes(const kd_call *c, const kd_kernel_settings *s) {
   (void)s;
   return row_major(&c->in[0]) && row_major(&c->out[0]) && row_major(&c->out[1]);
 }
 
-static span cut_of(const order *o, int64_t unit) {
-  int64_t block = unit / o->cuts, at = unit % o->cuts, first = o->b * block / o->blocks * o->k, n = o->b * (block + 1) / o->blocks * o->k - first;
-  return (span){ first, first + n * at / o->cuts, first + n * (at + 1) / o->cuts };
-}
-
-static void count_cuts(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
+static void count_rows(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
   const order *o = ctx;
   (void)chunk;
-  for (int64_t u = begin; u < end; u++) {
-    span t = cut_of(o, u);
-    uint32_t *count = o->count + u * o->parts;
+  for (int64_t b = begin; b < end; b++) {
+    const int64_t *index = o->index + b * o->k;
+    uint32_t *count = o->count + b * o->parts;
     memset(count, 0, (size_t)o->parts * sizeof *count);
-    if (o->parts == 1) { *count = (uint32_t)(t.to - t.from); continue; }
-    for (int64_t i = t.from; i < t.to; i++) {
-      int64_t v = o->index[i];
-      count[(uint64_t)v < (uint64_t)o->rows ? v >> o->shift : 0]++;
-    }
+    if (o->parts == 1) { *count = (uint32_t)o->k; continue; }
+    for (int64_t i = 0; i < o->k; i++) count[(uint64_t)index[i] < (uint64_t)o->rows ? index[i] >> o->shift : 0]++;
   }
 }
 static void add_counts(const order *o) {
   for (int64_t block = 0; block < o->blocks; block++) {
-    uint32_t *count = o->count + block * o->cuts * o->parts, sum = 0;
-    int64_t *bound = o->bound + block * (o->parts + 1);
-    for (int64_t p = 0; p < o->parts; p++) {
-      bound[p] = sum;
-      for (int64_t i = 0; i < o->cuts; i++) {
-        uint32_t n = count[i * o->parts + p];
-        count[i * o->parts + p] = sum;
-        sum += n;
+    int64_t *bound = o->bound + block * (o->parts + 1), to = o->b * (block + 1) / o->blocks;
+    memset(bound, 0, (size_t)(o->parts + 1) * sizeof *bound);
+    for (int64_t b = o->b * block / o->blocks; b < to; b++)
+      for (int64_t p = 0; p < o->parts; p++) bound[p + 1] += o->count[b * o->parts + p];
+    for (int64_t p = 0; p < o->parts; p++) bound[p + 1] += bound[p];
+  }
+}
+
+/* In each part the rows by how many entries they have in it, as far as those are few: the products' loops over a row's entries then end alike, time after
+ * time, which processors foretell. Some parts at a time: `next` is where the next row with so many entries begins. */
+static void rank_parts(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
+  const order *o = ctx;
+  int64_t tiles = kd__ceil_div(o->parts, TILE);
+  (void)chunk;
+  for (int64_t u = begin; u < end; u++) {
+    int64_t block = u / tiles, p = u % tiles * TILE, n = kd__min(TILE, o->parts - p), from = o->b * block / o->blocks, to = o->b * (block + 1) / o->blocks;
+    const int64_t *bound = o->bound + block * (o->parts + 1) + p;
+    uint32_t next[TILE][ALIKE] = { { 0 } };
+    for (int64_t b = from; b < to; b++)
+      for (int64_t j = 0; j < n; j++) {
+        uint32_t entries = o->count[b * o->parts + p + j];
+        next[j][entries < ALIKE ? entries : ALIKE - 1] += entries;
       }
+    for (int64_t j = 0; j < n; j++) {
+      uint32_t sum = (uint32_t)bound[j];
+      for (int i = 0; i < ALIKE; i++) { uint32_t entries = next[j][i]; next[j][i] = sum; sum += entries; }
     }
-    bound[o->parts] = sum;
+    for (int64_t b = from; b < to; b++)
+      for (int64_t j = 0; j < n; j++) {
+        uint32_t *count = &o->count[b * o->parts + p + j], entries = *count, *at = &next[j][entries < ALIKE ? entries : ALIKE - 1];
+        *count = *at;
+        *at += entries;
+      }
   }
 }
 
@@ -69,38 +83,35 @@ static int64_t checked(const order *o, int64_t at) {
   kd__fault(o->x, KD_OP_GATHER, v, o->rows, at);
   return 0;
 }
-static void place_cuts(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
+static void place_rows(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
   const order *o = ctx;
   (void)chunk;
-  for (int64_t u = begin; u < end; u++) {
-    span t = cut_of(o, u);
-    int64_t *entry = o->entry + t.block;
-    uint32_t *next = o->count + u * o->parts;
-    for (int64_t i = t.from; i < t.to && o->parts == 1; i++) entry[i - t.block] = checked(o, i) << 32 | (i - t.block);
-    for (int64_t i = t.from; i < t.to && o->parts > 1; i++) {
+  for (int64_t b = begin; b < end; b++) {
+    int64_t block = ((b + 1) * o->blocks - 1) / o->b, first = o->b * block / o->blocks * o->k;
+    int64_t *entry = o->entry + first, from = b * o->k, to = from + o->k;
+    uint32_t *next = o->count + b * o->parts;
+    for (int64_t i = from; i < to && o->parts == 1; i++) entry[i - first] = checked(o, i) << 32 | (i - first);
+    for (int64_t i = from; i < to && o->parts > 1; i++) {
       int64_t v = checked(o, i);
-      entry[next[v >> o->shift]++] = v << 32 | (i - t.block);
+      entry[next[v >> o->shift]++] = v << 32 | (i - first);
     }
   }
 }
 
-/* Whole blocks where there are enough of them. */
-static int64_t cuts_of(const kd_call *c, int threads) {
-  const kd_tensor *index = &c->in[0];
-  return index->dim[0] * index->dim[1] < KD__PAR_MIN ? 1 : kd__min(UNITS, kd__ceil_div(threads, c->out[1].dim[0]));
-}
 size_t kd__rows_order_scratch(const kd_call *c, const kd_kernel_settings *s) {
-  return (size_t)(c->out[1].dim[0] * cuts_of(c, s->threads) * (c->out[1].dim[1] - 1)) * sizeof(uint32_t);
+  (void)s;
+  return (size_t)(c->in[0].dim[0] * (c->out[1].dim[1] - 1)) * sizeof(uint32_t);
 }
 
 void kd__rows_order_run(const kd_call *c, const kd_exec *x) {
   const kd_tensor *bound = &c->out[1];
-  order o = { c->in[0].data, c->out[0].data, bound->data, c->in[0].dim[0], c->in[0].dim[1], c->attr[0].u.i, bound->dim[1] - 1, bound->dim[0], cuts_of(c, x->threads),
-              x->scratch, __builtin_ctzll((uint64_t)c->attr[1].u.i), x };
-  int64_t units = o.blocks * o.cuts, chunks = o.b * o.k < KD__PAR_MIN || x->threads < 2 ? 1 : units;
-  kd__par_for(x, units, chunks, 1, count_cuts, &o);
+  order o = { c->in[0].data, c->out[0].data, bound->data, c->in[0].dim[0], c->in[0].dim[1], c->attr[0].u.i, bound->dim[1] - 1, bound->dim[0], x->scratch,
+              __builtin_ctzll((uint64_t)c->attr[1].u.i), x };
+  int64_t chunks = o.b * o.k < KD__PAR_MIN || x->threads < 2 ? 1 : UNITS;
+  kd__par_for(x, o.b, chunks, 1, count_rows, &o);
   add_counts(&o);
-  kd__par_for(x, units, chunks, 1, place_cuts, &o);
+  kd__par_for(x, o.blocks * kd__ceil_div(o.parts, TILE), chunks, 1, rank_parts, &o);
+  kd__par_for(x, o.b, chunks, 1, place_rows, &o);
 }
 
 /* --- products ------------------------------------------------------------------------------------------------------------------------------ */
@@ -118,7 +129,7 @@ typedef struct stretch {
   float *out;
   const int64_t *entry;
   int64_t begin, end, f, row, k, vb, vk, ob, ok;
-  int64_t ahead;                                 /* rows are asked for so many entries ahead; or 0: what comes of the table is, so many lines an entry */
+  bool ordered;                                  /* what comes of the table is asked for, some lines an entry; or else rows, some entries ahead */
   const float *next, *stop;
   int64_t lines;
 } stretch;
@@ -132,68 +143,81 @@ KD_INLINE owner owner_of(owner o, int64_t entry, uint32_t k) {
   return (owner){ row, row * k };
 }
 
-KD_INLINE void ask(stretch *s, int64_t i) {
-  if (!s->ahead) {
-    if (s->next >= s->stop) return;
-    for (int64_t l = 0; l < s->lines; l++) __builtin_prefetch(s->next + 16 * l);
-    s->next += 16 * s->lines;
-  } else if (i + s->ahead < s->end) {
-    const float *p = s->x + (s->entry[i + s->ahead] >> 32) * s->row;
-    for (int64_t l = 0; l < s->f && l < 16 * LINES; l += 16) __builtin_prefetch(p + l);
-  }
+/* Of the next part, some lines: two, where it has enough entries before it. */
+KD_INLINE const float *ask_part(const float *next, const float *stop, int64_t lines) {
+  if (next >= stop) return next;
+  do {
+    __builtin_prefetch(next), __builtin_prefetch(next + 16);
+    next += 32;
+  } while ((lines -= 2) > 0);
+  return next;
+}
+KD_INLINE void ask_row(const stretch *s, int64_t i) {
+  if (i + AHEAD >= s->end) return;
+  const float *p = s->x + (s->entry[i + AHEAD] >> 32) * s->row;
+  for (int64_t l = 0; l < s->f && l < 16 * LINES; l += 16) __builtin_prefetch(p + l);
 }
 
-/* Rows of 16 N elements: the vector, or the sum, stays in registers. */
-#define FIXED(N) \
-  KD_CLONES static void dots_##N(stretch *to) { \
-    stretch s = *to; \
-    const uint32_t k = (uint32_t)s.k; \
+/* Rows of 16 N elements that lie together, results or weights too: the vector, or the sum, stays in registers. */
+#define FIXED(N, HOW, ASK) \
+  KD_CLONES static void dots_##HOW##_##N(stretch *s) { \
+    const float *const x = s->x, *const stop = s->stop, *next = s->next; \
+    const int64_t *const entry = s->entry, end = s->end; \
+    const uint32_t k = (uint32_t)s->k; \
     owner own = { 0 }; \
-    for (int64_t i = s.begin; i < s.end;) { \
-      int64_t e = s.entry[i]; \
+    (void)stop; \
+    for (int64_t i = s->begin; i < end;) { \
+      int64_t e = entry[i]; \
       if (!owns(own, e, k)) own = owner_of(own, e, k); \
       kd__v16 v[N]; \
-      UNROLLED for (int j = 0; j < N; j++) v[j] = KD__LOAD16(s.v + own.row * s.vb + 16 * j); \
-      float *out = s.out + own.row * s.ob; \
+      UNROLLED for (int j = 0; j < N; j++) v[j] = KD__LOAD16(s->v + own.row * s->vb + 16 * j); \
+      float *out = s->out + own.row * s->ob; \
       do { \
-        const float *r = s.x + (e >> 32) * s.row; \
-        ask(&s, i); \
+        const float *r = x + (e >> 32) * (16 * N); \
+        ASK; \
         kd__v16 even = v[0] * KD__LOAD16(r), odd = v[1] * KD__LOAD16(r + 16); \
         UNROLLED for (int j = 2; j < N; j += 2) even += v[j] * KD__LOAD16(r + 16 * j), odd += v[j + 1] * KD__LOAD16(r + 16 * j + 16); \
-        out[((uint32_t)e - own.first) * s.ok] = KD__SUM16(even + odd); \
-        if (++i == s.end) break; \
-        e = s.entry[i]; \
+        out[(uint32_t)e - own.first] = KD__SUM16(even + odd); \
+        if (++i == end) break; \
+        e = entry[i]; \
       } while (owns(own, e, k)); \
     } \
-    to->next = s.next; \
+    s->next = next; \
   } \
-  KD_CLONES static void sums_##N(stretch *to) { \
-    stretch s = *to; \
-    const uint32_t k = (uint32_t)s.k; \
+  KD_CLONES static void sums_##HOW##_##N(stretch *s) { \
+    const float *const x = s->x, *const stop = s->stop, *next = s->next; \
+    const int64_t *const entry = s->entry, end = s->end; \
+    const uint32_t k = (uint32_t)s->k; \
     owner own = { 0 }; \
-    for (int64_t i = s.begin; i < s.end;) { \
-      int64_t e = s.entry[i]; \
+    (void)stop; \
+    for (int64_t i = s->begin; i < end;) { \
+      int64_t e = entry[i]; \
       if (!owns(own, e, k)) own = owner_of(own, e, k); \
       kd__v16 sum[N]; \
-      float *out = s.out + own.row * s.f; \
-      const float *w = s.v + own.row * s.vb; \
+      float *out = s->out + own.row * (16 * N); \
+      const float *w = s->v + own.row * s->vb; \
       UNROLLED for (int j = 0; j < N; j++) sum[j] = KD__LOAD16(out + 16 * j); \
       do { \
-        const float *r = s.x + (e >> 32) * s.row; \
-        float by = w[((uint32_t)e - own.first) * s.vk]; \
-        ask(&s, i); \
+        const float *r = x + (e >> 32) * (16 * N); \
+        float by = w[(uint32_t)e - own.first]; \
+        ASK; \
         UNROLLED for (int j = 0; j < N; j++) sum[j] += by * KD__LOAD16(r + 16 * j); \
-        if (++i == s.end) break; \
-        e = s.entry[i]; \
+        if (++i == end) break; \
+        e = entry[i]; \
       } while (owns(own, e, k)); \
       UNROLLED for (int j = 0; j < N; j++) KD__STORE16(out + 16 * j, sum[j]); \
     } \
-    to->next = s.next; \
+    s->next = next; \
   }
-FIXED(4)
-FIXED(8)
-FIXED(16)
+#define BOTH(N) FIXED(N, parts, next = ask_part(next, stop, s->lines)) FIXED(N, rows, ask_row(s, i))
+BOTH(4)
+BOTH(8)
+BOTH(16)
 
+KD_INLINE void ask(stretch *s, int64_t i) {
+  if (s->ordered) s->next = ask_part(s->next, s->stop, s->lines);
+  else ask_row(s, i);
+}
 KD_CLONES static void dots_any(stretch *s) {
   const uint32_t k = (uint32_t)s->k;
   owner own = { 0 };
@@ -221,11 +245,17 @@ KD_CLONES static void sums_any(stretch *s) {
   }
 }
 
+/* By parts of the table, which lie together? */
+static bool ordered(const work *w) { return w->parts > 1 && w->row < 2 * w->f; }
+
 typedef void (*stretch_fn)(stretch *s);
-static stretch_fn fit(int64_t f, bool sum) {
-  if (f == 64) return sum ? sums_4 : dots_4;
-  if (f == 128) return sum ? sums_8 : dots_8;
-  if (f == 256) return sum ? sums_16 : dots_16;
+static stretch_fn fit(const work *w, bool sum) {
+  bool parts = ordered(w);
+  if (w->row != w->f || (sum ? w->vk : w->ok) != 1) return sum ? sums_any : dots_any;
+#define FIT(N) if (w->f == 16 * N) return sum ? (parts ? sums_parts_##N : sums_rows_##N) : parts ? dots_parts_##N : dots_rows_##N;
+  FIT(4)
+  FIT(8)
+  FIT(16)
   return sum ? sums_any : dots_any;
 }
 
@@ -238,7 +268,7 @@ static void ask_for(const work *w, stretch *s, int64_t p, const float *end) {
 }
 
 static void run_units(const work *w, bool sum, int64_t begin, int64_t end) {
-  stretch_fn fn = fit(w->f, sum);
+  stretch_fn fn = fit(w, sum);
   for (int64_t u = begin; u < end; u++) {
     int64_t piece = u / w->cuts, cut = u % w->cuts, from = w->blocks * cut / w->cuts, to = w->blocks * (cut + 1) / w->cuts;
     int64_t all = w->parts > 1 ? w->parts : w->pieces, p1 = all * (piece + 1) / w->pieces, b0 = w->b * from / w->blocks, b1 = w->b * to / w->blocks;
@@ -249,9 +279,9 @@ static void run_units(const work *w, bool sum, int64_t begin, int64_t end) {
       for (int64_t block = from; block < to; block++) {
         const int64_t *bound = w->bound + block * (w->parts + 1) + p, b = w->b * block / w->blocks, n = (w->b * (block + 1) / w->blocks - b) * w->k;
         stretch s = { .x = w->x, .v = w->v + b * w->vb, .out = out + b * (sum ? w->f : w->ob), .entry = w->entry + b * w->k, .f = w->f, .row = w->row, .k = w->k,
-                      .vb = w->vb, .vk = w->vk, .ob = w->ob, .ok = w->ok, .ahead = w->parts > 1 && w->row < 2 * w->f ? 0 : AHEAD, .next = next };
+                      .vb = w->vb, .vk = w->vk, .ob = w->ob, .ok = w->ok, .ordered = ordered(w), .next = next };
         s.begin = w->parts > 1 ? bound[0] : n * p / w->pieces, s.end = w->parts > 1 ? bound[1] : n * (p + 1) / w->pieces;
-        if (!s.ahead) ask_for(w, &s, p, stop);
+        if (s.ordered) ask_for(w, &s, p, stop);
         fn(&s);
         next = s.next;
       }

@@ -4,24 +4,39 @@
 /* Element i of a matrix, row after row. */
 static int64_t at(const kd_tensor *t, int64_t i) { return i / t->dim[1] * t->stride[0] + i % t->dim[1] * t->stride[1]; }
 
-/* The entries of part after part, each in the order of the index, for each range of its rows. */
+/* How many entries of a part a row of the index has, or 15, which also stands for more. */
+static int64_t alike(const kd_tensor *index, int64_t b, int64_t p, int64_t part, int64_t rows) {
+  int64_t n = 0;
+  for (int64_t k = 0; k < index->dim[1]; k++) {
+    int64_t v = kd__ref_loadi(index, b * index->stride[0] + k * index->stride[1]);
+    n += (v < 0 || v >= rows ? 0 : v) / part == p;
+  }
+  return n < 15 ? n : 15;
+}
+
+/* For each range of rows of the index the entries of part after part; in a part those of the rows with one entry, with two and so on, each in the order
+ * of the index. */
 void kd__ref_index_order(const kd_call *c, const kd_exec *x) {
   const kd_tensor *index = &c->in[0], *entry = &c->out[0], *bound = &c->out[1];
-  int64_t rows = c->attr[0].u.i, part = c->attr[1].u.i, blocks = bound->dim[0], parts = bound->dim[1] - 1;
-  for (int64_t b = 0; b < blocks; b++) {
-    int64_t first = index->dim[0] * b / blocks * index->dim[1], end = index->dim[0] * (b + 1) / blocks * index->dim[1], next = first;
+  int64_t rows = c->attr[0].u.i, part = c->attr[1].u.i, blocks = bound->dim[0], parts = bound->dim[1] - 1, next = 0;
+  for (int64_t block = 0; block < blocks; block++) {
+    int64_t from = index->dim[0] * block / blocks, to = index->dim[0] * (block + 1) / blocks, first = next;
     for (int64_t p = 0; p < parts; p++) {
-      kd__ref_storei(bound, b * bound->stride[0] + p * bound->stride[1], next - first);
-      for (int64_t i = first; i < end; i++) {
-        int64_t v = kd__ref_loadi(index, at(index, i));
-        if (v < 0 || v >= rows) {
-          kd__fault(x, KD_OP_GATHER, v, rows, i);
-          v = 0;
+      kd__ref_storei(bound, block * bound->stride[0] + p * bound->stride[1], next - first);
+      for (int64_t n = 1; n <= 15; n++)
+        for (int64_t b = from; b < to; b++) {
+          if (alike(index, b, p, part, rows) != n) continue;
+          for (int64_t k = 0; k < index->dim[1]; k++) {
+            int64_t v = kd__ref_loadi(index, b * index->stride[0] + k * index->stride[1]);
+            if (v < 0 || v >= rows) {
+              kd__fault(x, KD_OP_GATHER, v, rows, b * index->dim[1] + k);
+              v = 0;
+            }
+            if (v / part == p) kd__ref_storei(entry, at(entry, next++), (int64_t)((uint64_t)v << 32) + (b - from) * index->dim[1] + k);
+          }
         }
-        if (v / part == p) kd__ref_storei(entry, at(entry, next++), (int64_t)((uint64_t)v << 32) + i - first);
-      }
     }
-    kd__ref_storei(bound, b * bound->stride[0] + parts * bound->stride[1], next - first);
+    kd__ref_storei(bound, block * bound->stride[0] + parts * bound->stride[1], next - first);
   }
 }
 
