@@ -15,7 +15,8 @@ static LLVMValueRef combine(kdj_emit *e, kd_op op, LLVMValueRef m, LLVMValueRef 
   if (op == KD_OP_SUM) return real ? LLVMBuildFAdd(e->b, m, x, "") : LLVMBuildAdd(e->b, m, x, "");
   if (!real) return LLVMBuildSelect(e->b, LLVMBuildICmp(e->b, max ? LLVMIntSGT : LLVMIntSLT, x, m, ""), x, m, "");
   LLVMValueRef more = LLVMBuildFCmp(e->b, max ? LLVMRealOGT : LLVMRealOLT, x, m, ""), none = LLVMBuildFCmp(e->b, LLVMRealUNO, x, x, "");
-  return LLVMBuildSelect(e->b, none, x, LLVMBuildSelect(e->b, more, x, m, ""), "");      /* the inner one is one instruction */
+  /* The inner one is one instruction, and so is the outer one. With x for x + x both would become one choice, by two comparisons and an "or". */
+  return LLVMBuildSelect(e->b, none, LLVMBuildFAdd(e->b, x, x, ""), LLVMBuildSelect(e->b, more, x, m, ""), "");
 }
 static LLVMValueRef neutral(kd_op op, LLVMTypeRef t, bool real) {
   if (op == KD_OP_SUM || op == KD_OP_ANY) return LLVMConstNull(t);
@@ -23,16 +24,25 @@ static LLVMValueRef neutral(kd_op op, LLVMTypeRef t, bool real) {
   if (real) return kdj_real(t, op == KD_OP_REDUCE_MAX ? -INFINITY : INFINITY);
   return kdj_whole(t, op == KD_OP_REDUCE_MAX ? INT64_MIN : INT64_MAX);
 }
-/* All lanes into one, halves onto halves. */
+/* All lanes into one, halves onto halves. Whether one is no number is asked once, of all lanes of a vector of the processor. */
 static LLVMValueRef across(kdj_emit *e, kd_op op, LLVMValueRef v) {
   if (!kdj_is_vec(v)) return v;
+  LLVMValueRef broken = NULL;
+  bool real = is_real(v) && (op == KD_OP_REDUCE_MAX || op == KD_OP_REDUCE_MIN);
   for (unsigned n = LLVMGetVectorSize(LLVMTypeOf(v)); n > 1; n /= 2) {
     LLVMValueRef lo[KDJ_MAX_LANES], hi[KDJ_MAX_LANES], none = LLVMGetUndef(LLVMTypeOf(v));
     for (unsigned k = 0; k < n / 2; k++) lo[k] = LLVMConstInt(e->i32, k, false), hi[k] = LLVMConstInt(e->i32, k + n / 2, false);
-    LLVMValueRef a = LLVMBuildShuffleVector(e->b, v, none, LLVMConstVector(lo, n / 2), "");
-    v = combine(e, op, a, LLVMBuildShuffleVector(e->b, v, none, LLVMConstVector(hi, n / 2), ""));
+    LLVMValueRef a = LLVMBuildShuffleVector(e->b, v, none, LLVMConstVector(lo, n / 2), ""), b = LLVMBuildShuffleVector(e->b, v, none, LLVMConstVector(hi, n / 2), "");
+    if (real && n <= 16) {
+      LLVMTypeRef bits = LLVMIntTypeInContext(e->c, n);
+      if (!broken) broken = LLVMBuildICmp(e->b, LLVMIntNE, LLVMBuildBitCast(e->b, LLVMBuildFCmp(e->b, LLVMRealUNO, v, v, ""), bits, ""), LLVMConstNull(bits), "");
+      v = LLVMBuildSelect(e->b, LLVMBuildFCmp(e->b, op == KD_OP_REDUCE_MAX ? LLVMRealOGT : LLVMRealOLT, b, a, ""), b, a, "");
+    } else {
+      v = combine(e, op, a, b);
+    }
   }
-  return LLVMBuildExtractElement(e->b, v, LLVMConstInt(e->i32, 0, false), "");
+  v = LLVMBuildExtractElement(e->b, v, LLVMConstInt(e->i32, 0, false), "");
+  return broken ? LLVMBuildSelect(e->b, broken, kdj_real(LLVMTypeOf(v), NAN), v, "") : v;
 }
 /* To the type of slots: integers as they are, all else double. */
 static LLVMValueRef to_slot(kdj_emit *e, LLVMValueRef v) {
