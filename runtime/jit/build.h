@@ -4,7 +4,7 @@
 #include "runtime/jit/shape.h"
 
 /* Raised whenever the code that is made for a group, or the layout of what goes with it, changes: compiled groups of before are then not used. */
-enum { KDJ_VERSION = 11 };
+enum { KDJ_VERSION = 14 };
 
 /* Object code for the host's CPU, from malloc; NULL with a reason. `text`: also the optimised IR, if not NULL. */
 typedef struct kdj_object { char *p; size_t n; } kdj_object;

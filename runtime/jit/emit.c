@@ -270,6 +270,7 @@ LLVMValueRef kdj_emit_function(kdj_emit *e, const kdj_shape *s, const char *name
     e->way[w].val = KD_NEWN(e->a, LLVMValueRef, s->g.nins + 1), e->way[w].base = KD_NEWN(e->a, LLVMValueRef, s->g.nin + s->g.nout + 1);
     for (uint32_t a = 0; a < KD_GROUP_AXES; a++) e->way[w].at[a] = kdj_int(e, 0);
   }
+  e->asked = KD_NEWN(e->a, uint8_t, s->g.nins + 1);
   e->ways = 1, e->w = 0;                         /* what all rows share is made as if for the first of them */
   for (int k = 0; k < 3; k++) e->fin[k] = KD_NEWN(e->a, LLVMValueRef, s->final.n + 1);
   for (uint32_t a = 0; a < KD_GROUP_AXES; a++) e->at[a] = kdj_int(e, 0);

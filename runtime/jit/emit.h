@@ -34,6 +34,7 @@ typedef struct kdj_emit {
   LLVMValueRef row, aside;
   uint32_t ways, w;                              /* rows side by side, and the one at hand: what of the above is its own stands in `way` */
   struct { LLVMValueRef *val, *base, at[KD_GROUP_AXES], row, aside; } way[KDJ_WAYS];
+  uint8_t *asked;                                /* of instructions: the ways for whose next rows the caches were asked */
   LLVMValueRef *fin[3];                          /* of final reductions with one result: the chunk's part so far */
   KD_VEC(kdj_acc) acc;                           /* of the nest at hand */
   kd__arena *a;

@@ -41,7 +41,51 @@ static LLVMValueRef read_at(kdj_emit *e, const kd_group_ins *v, LLVMValueRef mor
   return v->dtype == KD_BOOL ? kdj_bool(e, r) : r;
 }
 
-LLVMValueRef kdj_emit_load(kdj_emit *e, uint32_t i) { return read_at(e, &e->s->ins[i].v, NULL); }
+static LLVMValueRef outside(kdj_emit *e, LLVMValueRef index, int64_t limit) {
+  return LLVMBuildICmp(e->b, LLVMIntUGE, index, kdj_whole(LLVMTypeOf(index), limit), "");
+}
+
+/* --- asking ahead ---------------------------------------------------------------------------------------------------------------------------- */
+/* Short rows of a large group: the processor does not foresee where so many streams, each of a few lines, go on. What the next unit reads and writes
+ * is asked for where this one does it first. */
+static bool asks(kdj_emit *e, uint32_t i, uint32_t operand) {
+  const kdj_shape *s = e->s;
+  if (!s->far || !kdj_vec(s, s->ins[i].v.axes) || s->g.stride[operand][s->v] != 1 || (e->asked[i] >> e->w & 1)) return false;
+  e->asked[i] |= (uint8_t)(1u << e->w);
+  return true;
+}
+static uint32_t rows_axis(const kdj_shape *s) { return 31u - (uint32_t)__builtin_clz(s->row_axes); }
+/* From one unit to the next. */
+static int64_t unit_step(const kdj_shape *s, uint32_t operand) { return s->g.stride[operand][rows_axis(s)] * s->ways; }
+static void ask(kdj_emit *e, const kd_group_ins *v, uint32_t operand, LLVMValueRef far, bool write) {
+  LLVMTypeRef t = kdj_stored(e, (kd_dtype)v->dtype, false), over = e->ptr;
+  int64_t step, line = 64 / (int64_t)kd__dtype_size((kd_dtype)v->dtype);
+  LLVMValueRef p = address(e, operand, v->axes, t, far, &step);
+  for (int64_t k = 0; k < (int64_t)e->active; k += line) {
+    LLVMValueRef arg[4] = { kdj_gep(e, t, p, kdj_int(e, k)), LLVMConstInt(e->i32, write, false), LLVMConstInt(e->i32, 3, false), LLVMConstInt(e->i32, 1, false) };
+    kdj_call(e, "llvm.prefetch", &over, 1, arg, 4);
+  }
+}
+static void ask_next(kdj_emit *e, uint32_t i, uint32_t operand, bool write) {
+  if (asks(e, i, operand) && unit_step(e->s, operand)) ask(e, &e->s->ins[i].v, operand, kdj_int(e, unit_step(e->s, operand)), write);
+}
+/* The same of a row that the next unit's index names, where one index names all of it; of the last units: of their own. */
+static void ask_named(kdj_emit *e, uint32_t i) {
+  const kdj_shape *s = e->s;
+  const kd_group_ins *v = &s->ins[i].v, *index = &s->ins[v->in[0]].v;
+  if (index->kind != KD_GROUP_LOAD || index->dtype != KD_I64 || (index->axes & s->inner) || !asks(e, i, v->operand)) return;
+  uint32_t a = rows_axis(s);
+  LLVMValueRef there = LLVMBuildICmp(e->b, LLVMIntSLT, LLVMBuildNSWAdd(e->b, e->at[a], kdj_int(e, s->ways), ""), kdj_int(e, s->g.size[a]), "");
+  LLVMValueRef far = LLVMBuildSelect(e->b, there, kdj_int(e, unit_step(s, index->operand)), kdj_int(e, 0), "");
+  LLVMValueRef next = LLVMBuildLoad2(e->b, e->i64, kdj_gep(e, e->i64, e->base[index->operand], far), "");
+  next = LLVMBuildMul(e->b, LLVMBuildSelect(e->b, outside(e, next, v->limit), kdj_int(e, 0), next, ""), kdj_int(e, v->step), "");
+  ask(e, v, v->operand, LLVMBuildAdd(e->b, next, kdj_int(e, unit_step(s, v->operand)), ""), false);
+}
+
+LLVMValueRef kdj_emit_load(kdj_emit *e, uint32_t i) {
+  ask_next(e, i, e->s->ins[i].v.operand, false);
+  return read_at(e, &e->s->ins[i].v, NULL);
+}
 
 /* --- faults -------------------------------------------------------------------------------------------------------------------------------- */
 /* Tells of the lanes whose index is bad, by their number in the domain; returns the bad ones among those that count. */
@@ -69,9 +113,6 @@ LLVMValueRef kdj_report(kdj_emit *e, uint32_t i, uint32_t domain, LLVMValueRef i
   return bad;
 }
 
-static LLVMValueRef outside(kdj_emit *e, LLVMValueRef index, int64_t limit) {
-  return LLVMBuildICmp(e->b, LLVMIntUGE, index, kdj_whole(LLVMTypeOf(index), limit), "");
-}
 void kdj_emit_check(kdj_emit *e, uint32_t i) {
   const kd_group_ins *v = &e->s->ins[i].v;
   LLVMValueRef index = e->val[v->in[0]];
@@ -87,6 +128,7 @@ LLVMValueRef kdj_emit_gather(kdj_emit *e, uint32_t i) {
   index = LLVMBuildSelect(e->b, bad, LLVMConstNull(LLVMTypeOf(index)), index, "");
   LLVMValueRef far = LLVMBuildMul(e->b, index, kdj_whole(LLVMTypeOf(index), v->step), "");
   if (!kdj_is_vec(index)) {
+    ask_named(e, i);
     r = read_at(e, v, far);
     return LLVMBuildSelect(e->b, bad, LLVMConstNull(LLVMTypeOf(r)), r, "");
   }
@@ -105,6 +147,7 @@ void kdj_emit_store(kdj_emit *e, uint32_t i) {
   LLVMValueRef x = e->val[v->in[0]];
   int64_t step;
   LLVMValueRef p = address(e, e->s->g.nin + v->operand, v->axes, t, NULL, &step);
+  ask_next(e, i, e->s->g.nin + v->operand, true);
   if (v->dtype == KD_BOOL) x = kdj_byte(e, x);
   if (step) x = kdj_splat(e, x);
   if (step == 0 || step == 1) { kdj_store(e, x, p); return; }

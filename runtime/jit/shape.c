@@ -2,7 +2,7 @@
 #include "runtime/jit/normal.h"
 #include <stdio.h>
 
-enum { REMAKE = 8, CHUNK_COST = 12000, MOST_CHUNKS = 64, FEW_ROWS = 64 };
+enum { REMAKE = 8, CHUNK_COST = 12000, MOST_CHUNKS = 64, FEW_ROWS = 64, FAR_GROUP = 1 << 20, NEAR_UNIT = 24 << 10 };
 enum { BUFFER_LIMIT = 8 << 20 };
 
 typedef struct maker { kdj_shape *s; kd__arena *a; char *why; size_t n; bool failed; } maker;
@@ -371,6 +371,22 @@ static uint32_t choose_ways(const kdj_shape *s, uint32_t widest) {
   return ways;
 }
 
+static bool is_far(const kdj_shape *s) {
+  int64_t all = 0, unit = 0;
+  if (s->v_outer || s->v < 0 || !s->row_axes) return false;
+  for (uint32_t o = 0; o < s->g.nin + s->g.nout; o++) {
+    uint32_t axes = 0;
+    for (uint32_t a = 0; a < s->g.rank; a++) axes |= s->g.stride[o][a] != 0 ? 1u << a : 0;
+    int64_t size = (int64_t)kd__dtype_size((kd_dtype)s->g.dtype[o]);
+    all += size * kdj_points(&s->g, axes);
+    if (axes & s->row_axes) unit += size * kdj_points(&s->g, axes & s->inner) * s->ways;
+  }
+  for (uint32_t i = 0; i < s->g.nins; i++)       /* picked rows lie apart */
+    if (s->ins[i].v.kind == KD_GROUP_GATHER)
+      all += (int64_t)kd__dtype_size((kd_dtype)s->ins[i].v.dtype) * kdj_points(&s->g, s->ins[i].v.axes | s->ins[s->ins[i].v.in[0]].v.axes);
+  return all >= FAR_GROUP && unit <= NEAR_UNIT;
+}
+
 static void make_chunks(kdj_shape *s, double cost) {
   int64_t blocks = s->v_outer ? s->nvec + (s->rest != 0) : 1, turns = 1;
   int64_t want = (int64_t)(cost / CHUNK_COST), most = MOST_CHUNKS;
@@ -434,6 +450,7 @@ kdj_shape *kdj_shape_make(const kd_group *g, kd__arena *a, char *why, size_t n) 
     if (s->ins[i].v.kind == KD_GROUP_REDUCE && s->ins[i].final) make_final(m, i);
   make_stores(m);
   s->ways = choose_ways(s, widest);
+  s->far = is_far(s);
   make_chunks(s, cost);
   place_buffers(s);
   return m->failed ? NULL : s;

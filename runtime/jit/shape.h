@@ -43,6 +43,7 @@ typedef struct kdj_shape {
   int64_t rows;
   uint32_t ways;                                 /* rows that a unit walks side by side, so that the chain of one is not waited for */
   bool cut_vec;                                  /* units are blocks of v, not rows */
+  bool far;                                      /* what the next unit needs is asked for: rows are short, and all of them do not fit the nearer caches */
   KD_VEC(kdj_nest) nest;
   KD_VEC(kdj_buffer) buffer;
   KD_VEC(kd_jit_final) final;
