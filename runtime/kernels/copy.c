@@ -58,6 +58,11 @@ static void copy_words(const kd__simd *simd, char *to, const char *from, int64_t
   if (whole_m < m) copy_transpose(to + whole_m * st * 4, from + whole_m * 4, 4, n, m - whole_m, st, sf);
 }
 
+void kd__copy_transpose(char *to, const char *from, size_t size, int64_t n, int64_t m, int64_t st, int64_t sf) {
+  if (size == 4) copy_words(kd__simd_best(), to, from, n, m, st, sf);
+  else copy_transpose(to, from, size, n, m, st, sf);
+}
+
 static void run_flat(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
   const work *w = ctx;
   int64_t s0 = w->s.stride[0][0], s1 = w->s.stride[1][0], z = (int64_t)w->size;

@@ -1,4 +1,4 @@
-/* group_nodes.c: from instructions to nodes: which loads are read in place, which pairs become one primitive, where small operands are spread, what is
+/* group_nodes.c: from instructions to nodes: which loads are read in place, where small operands are spread, what is
  * computed once a chunk, once for all pieces, in each phase anew, or kept; which values are written to an output as they are made. */
 #include "runtime/kernels/group_plan.h"
 
@@ -13,16 +13,9 @@ static bool smooth(const kd__tile_level *level, uint32_t levels) {
   return levels < 2 || level[0].n >= KD__TILE_SHORT || total <= KD__TILE_FEW;
 }
 
-/* The last axis of a domain along which a tile has a length; -1: none. */
-static int last_axis(const kd__tiling *t, uint32_t axes) {
-  for (int a = (int)t->p->rank - 1; a >= 0; a--)
-    if (bit(axes, (uint32_t)a) && t->p->tile[a] > 1) return a;
-  return -1;
-}
-
 /* May elements of an operand stand where they are: close together along the domain's last axis, in runs that are not too short? */
 static bool in_place(const kd__tiling *t, uint32_t operand, uint32_t axes) {
-  int last = last_axis(t, axes);
+  int last = kd__tiling_last(t, axes);
   int64_t stride[1][KD_GROUP_AXES];
   kd__tile_level level[KD_GROUP_AXES];
   if (last >= 0 && t->stride[operand][last] != 1) return false;
@@ -67,7 +60,8 @@ uint32_t kd__elem_mask(const kd__tiling *t, const kd__node *v, kd__tile_level *l
 /* The operand whose element type says which primitive it is. */
 static uint32_t typed(const kd__node *v) { return v->v.op == KD_OP_WHERE ? 1 : 0; }
 static bool has_primitive(const kd__tiling *t, const kd__node *v, uint32_t mask) {
-  if (v->pair != KD_OP_COUNT) return kd__prim_pair((kd_op)v->v.op, v->pair, v->swapped, mask) != NULL;
+  if (v->scaled) return kd__prim_scaled(v->pair, mask) != NULL;
+  if (v->pair != KD_OP_COUNT) return kd__prim_pair((kd_op)v->v.op, v->pair, (kd_dtype)v->v.dtype, v->swapped, mask) != NULL;
   return mask == 0 || kd__prim_find((kd_op)v->v.op, (kd_dtype)t->node.v[v->in[typed(v)]].v.dtype, mask) != NULL;
 }
 
@@ -83,55 +77,8 @@ static void suit(kd__tiling *t, kd__node *v) {
   }
 }
 
-/* --- pairs ------------------------------------------------------------------------------------------------------------------------------- */
-static bool f32_elem(const kd_group *g, uint32_t i) {
-  const kd_group_ins *v = &g->ins[i];
-  return v->kind == KD_GROUP_ELEM && g->ins[v->in[0]].dtype == KD_F32;
-}
-
-/* Can instruction m, whose only reader is i as its operand k, be computed with it? */
-static bool joins(const kd__tiling *t, uint32_t m, uint32_t i, uint32_t k) {
-  const kd_group_ins *v = &t->g->ins[i], *w = &t->g->ins[m];
-  if (!f32_elem(t->g, m)) return false;
-  if (v->kind == KD_GROUP_ELEM) return v->dtype == KD_F32 && w->axes == v->axes && kd__prim_pair((kd_op)w->op, (kd_op)v->op, k == 1, 0);
-  if (v->kind != KD_GROUP_REDUCE || v->op != KD_OP_SUM || w->op != KD_OP_MUL) return false;
-  /* a product to be summed: both operands vary along the last axis, in long rows; or one does, and columns are summed */
-  uint32_t axes = kd__tiling_mask(t, w->axes), a = kd__tiling_mask(t, t->g->ins[w->in[0]].axes), b = kd__tiling_mask(t, t->g->ins[w->in[1]].axes);
-  int last = last_axis(t, axes);
-  if (last < 0 || t->p->tile[last] < KD__TILE_SHORT) return false;
-  bool along = !bit(kd__tiling_mask(t, v->over), (uint32_t)last);
-  return bit(a, (uint32_t)last) && bit(b, (uint32_t)last) ? true : along;
-}
-
-/* mate[i]: the instruction that is computed with i; nothing is stored between the two. */
-static void find_pairs(const kd__tiling *t, uint32_t *mate) {
-  const kd_group *g = t->g;
-  uint32_t *uses = kd__arena_get(t->a, (g->nins + 1) * sizeof *uses), stored = 0;
-  for (uint32_t i = 0; i < g->nins; i++)
-    for (uint32_t k = 0; k < kd__group_operands(&g->ins[i]); k++) uses[g->ins[i].in[k]]++;
-  for (uint32_t i = 0; i < g->nins; i++) mate[i] = KD__NO_NODE;
-  for (uint32_t i = 0; i < g->nins; i++) {
-    const kd_group_ins *v = &g->ins[i];
-    if (v->kind == KD_GROUP_STORE && !kd__group_final(g, v->in[0])) stored = i;        /* those of sums over outer axes come at the end */
-    for (uint32_t k = 0; k < kd__group_operands(v) && k < 2 && mate[i] == KD__NO_NODE; k++) {
-      uint32_t m = v->in[k];
-      if (uses[m] == 1 && m >= stored && mate[m] == KD__NO_NODE && joins(t, m, i, k)) mate[i] = m;
-    }
-  }
-}
-
 /* --- nodes ------------------------------------------------------------------------------------------------------------------------------ */
-static void join(kd__node *v, const kd_group_ins *from, const kd_group_ins *w, bool swapped) {
-  v->swapped = swapped && from->op != KD_OP_EXP;
-  v->in[0] = w->in[0], v->in[1] = w->in[1];
-  v->pair = (kd_op)from->op;
-  if (from->kind == KD_GROUP_REDUCE) v->nin = 2;
-  else if (from->op == KD_OP_EXP) v->nin = 2, v->v.op = w->op;
-  else if (from->op == KD_OP_WHERE) v->in[2] = from->in[1], v->in[3] = from->in[2], v->nin = 4, v->v.op = w->op;
-  else v->in[2] = from->in[swapped ? 0 : 1], v->nin = 3, v->v.op = w->op;
-}
-
-static void make_node(kd__tiling *t, uint32_t i, uint32_t mate, uint16_t phase, bool whole) {
+static void make_node(kd__tiling *t, uint32_t i, uint16_t phase, bool whole) {
   const kd_group *g = t->g;
   const kd_group_ins *from = &g->ins[i];
   kd__node v = { .v = *from, .nin = kd__group_operands(from), .in = { from->in[0], from->in[1], from->in[2] }, .order = i, .pair = KD_OP_COUNT, .store = KD__NO_NODE };
@@ -139,7 +86,7 @@ static void make_node(kd__tiling *t, uint32_t i, uint32_t mate, uint16_t phase, 
   v.v.over = from->kind == KD_GROUP_REDUCE || from->kind == KD_GROUP_IOTA ? kd__tiling_mask(t, from->over) : 0;
   v.final = kd__group_final(g, i);
   v.walk = whole ? 0 : (uint16_t)(phase - (from->kind == KD_GROUP_REDUCE && !v.final));
-  if (mate != KD__NO_NODE) join(&v, from, &g->ins[mate], from->in[1] == mate);
+  kd__tiling_join(t, i, &v);
   bool still = (v.v.axes & t->multi) == 0 && phase == 0 && t->multi && makes_value(&v) && from->kind != KD_GROUP_REDUCE && from->kind != KD_GROUP_SPREAD;
   for (uint32_t k = 0; k < v.nin; k++) {
     v.in[k] = t->node_of[v.in[k]];
@@ -147,7 +94,7 @@ static void make_node(kd__tiling *t, uint32_t i, uint32_t mate, uint16_t phase, 
   }
   if (from->kind == KD_GROUP_REDUCE && v.nin == 2) {        /* the one that varies most comes first */
     uint32_t x = v.in[0], y = v.in[1];
-    int last = last_axis(t, v.v.axes | v.v.over);
+    int last = kd__tiling_last(t, v.v.axes | v.v.over);
     if (last >= 0 && !bit(t->node.v[x].v.axes, (uint32_t)last)) v.in[0] = y, v.in[1] = x;
   }
   v.hoisted = still;
@@ -175,7 +122,7 @@ static int cost_again(const kd__tiling *t, const kd__node *v, uint16_t phase) {
                                               [KD_OP_ABS] = 1, [KD_OP_CAST] = 1, [KD_OP_STOP] = 1, [KD_OP_LT] = 1, [KD_OP_LE] = 1, [KD_OP_WHERE] = 1 };
   if (v->view || v->hoisted || v->fixed || v->kept || (v->lists >> phase & 1)) return 0;
   if (v->v.kind == KD_GROUP_LOAD || v->v.kind == KD_GROUP_IOTA) return 1;
-  if (v->v.kind != KD_GROUP_ELEM || !cheap[v->v.op]) return 100;
+  if (v->v.kind != KD_GROUP_ELEM || !cheap[v->v.op] || v->pair == KD_OP_EXP) return 100;
   int sum = 1;
   for (uint32_t k = 0; k < v->nin && sum < 100; k++) sum += cost_again(t, &t->node.v[v->in[k]], phase);
   return sum;
@@ -238,15 +185,16 @@ static void choose_direct(kd__tiling *t) {
 void kd__tiling_nodes(kd__tiling *t) {
   const kd_group *g = t->g;
   uint16_t *phase = kd__arena_get(t->a, (g->nins + 1) * sizeof *phase);
-  uint32_t *mate = kd__arena_get(t->a, (g->nins + 1) * sizeof *mate);
   bool *taken = kd__arena_get(t->a, g->nins + 1);
   t->node_of = kd__arena_get(t->a, (g->nins + 1) * sizeof *t->node_of);
   kd__group_phases(g, phase);
-  find_pairs(t, mate);
+  kd__tiling_pairs(t);
+  for (uint32_t i = 0; i < g->nins; i++) {
+    if (t->mate[i] != KD__NO_NODE) taken[t->mate[i]] = true;
+    if (t->scale[i] != KD__NO_NODE) taken[t->scale[i]] = true;
+  }
   for (uint32_t i = 0; i < g->nins; i++)
-    if (mate[i] != KD__NO_NODE) taken[mate[i]] = true;
-  for (uint32_t i = 0; i < g->nins; i++)
-    if (!taken[i]) make_node(t, i, mate[i], phase[i], t->p->pieces == 0);
+    if (!taken[i]) make_node(t, i, phase[i], t->p->pieces == 0);
   for (uint32_t i = 0; i < t->node.n; i++)
     if (t->node.v[i].v.kind == KD_GROUP_CONST) put_constant(t, &t->node.v[i]);
   choose_phases(t);

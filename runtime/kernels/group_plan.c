@@ -131,7 +131,8 @@ static void elem_step(const kd__tiling *t, const kd__node *v, kd__tile_step *s, 
   if (v->expand) { s->kind = KD__TILE_COPY; return; }
   uint32_t mask = kd__elem_mask(t, v, level, &levels);
   s->kind = KD__TILE_ELEM, s->op = v->v.op, s->size = (uint8_t)element(a);
-  if (v->pair != KD_OP_COUNT) s->kind = KD__TILE_PRIM, s->prim = kd__prim_pair((kd_op)v->v.op, v->pair, v->swapped, mask);
+  if (v->scaled) s->kind = KD__TILE_PRIM, s->prim = kd__prim_scaled(v->pair, mask);
+  else if (v->pair != KD_OP_COUNT) s->kind = KD__TILE_PRIM, s->prim = kd__prim_pair((kd_op)v->v.op, v->pair, (kd_dtype)v->v.dtype, v->swapped, mask);
   else if ((s->prim = kd__prim_find((kd_op)v->v.op, (kd_dtype)a->v.dtype, mask)) != NULL) s->kind = KD__TILE_PRIM;
   else if (v->v.op == KD_OP_CAST) s->elem = kd__elem_cast((kd_dtype)a->v.dtype, (kd_dtype)v->v.dtype);
   else s->elem = kd__elem_basic((kd_op)v->v.op, (kd_dtype)a->v.dtype);
@@ -255,6 +256,7 @@ static void make_step(kd__tiling *t, uint32_t i, kd__tile_step *s) {
     case KD_GROUP_IOTA:
       s->kind = KD__TILE_IOTA;
       argument(s, stride, 0, v);
+      s->axis = KD_GROUP_AXES;                   /* one position alone: it is 0 */
       for (uint32_t a = 0; a < t->p->rank; a++)
         if (bit(v->v.axes, a)) s->axis = a;
       break;
@@ -357,10 +359,11 @@ static void find_ahead(kd__tiling *t) {
       dense *= p->tile[a];
     }
     if (!read || !one || whole * size < AHEAD_FROM) continue;
-    ahead[p->nahead++] = (kd__tile_ahead){ 2 + o, p->tile[along] * t->stride[o][along] * size, dense * size };
+    ahead[p->nahead++] = (kd__tile_ahead){ 2 + o, p->tile[along] * t->stride[o][along] * size, dense * size, 0 };
     all += whole * size;
   }
   p->ahead = ahead;
+  for (uint32_t i = 0; i < p->nahead && p->walks; i++) ahead[i].part = kd__ceil_div(ahead[i].bytes, kd__max(p->walk[0].n, 1) * (int64_t)64) * 64;
   if (all < AHEAD_ALL || p->walks != 1 || p->walk[0].n < AHEAD_STEPS) p->nahead = 0;
 }
 

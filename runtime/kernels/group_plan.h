@@ -1,4 +1,4 @@
-/* group_plan.h: what the compiler of tile programs knows while it works (group_shape.c, group_nodes.c, group_plan.c). Internal to kernels/. */
+/* group_plan.h: what the compiler of tile programs knows while it works (group_shape.c, group_pairs.c, group_nodes.c, group_plan.c). Internal to kernels/. */
 #ifndef KD_KERNELS_GROUP_PLAN_H
 #define KD_KERNELS_GROUP_PLAN_H
 #include "runtime/kernels/group_tile.h"
@@ -14,6 +14,7 @@ typedef struct kd__node {
   bool final, expand, view, hoisted, fixed, kept, gone;
   /* Two operators at once. ELEM: `op` of the first two operands, then `pair` of that and what follows; REDUCE: the sum of a product. */
   kd_op pair; bool swapped;                      /* KD_OP_COUNT: none */
+  bool scaled;                                   /* a product of in[0] and in[1], less in[2], then `pair` */
   uint64_t lists;                                /* phases that compute it */
   uint32_t store;                                /* the STORE whose output it writes at once */
   /* where its value lies */
@@ -30,7 +31,7 @@ typedef struct kd__tiling {
   int32_t axis[KD_GROUP_AXES];                   /* merged axis of an axis; -1: of size 1 */
   int64_t (*stride)[KD_GROUP_AXES];              /* of operands, on merged axes, elements */
   uint32_t multi;                                /* axes of several tiles */
-  uint32_t *node_of;                             /* by instruction */
+  uint32_t *node_of, *mate, *scale;              /* by instruction; what it is computed with */
   KD_VEC(kd__node) node;
   KD_VEC(kd__tile_slot) slot;
   KD_VEC(char) pool;
@@ -44,6 +45,11 @@ uint32_t kd__tiling_mask(const kd__tiling *t, uint32_t axes);
 uint32_t kd__tiling_nest(const kd__tiling *t, uint32_t axes, uint32_t variant, uint32_t args, const int64_t (*stride)[KD_GROUP_AXES], kd__tile_level *level);
 /* Strides of a dense layout of a tile over `axes`; `whole`: of all pieces. Returns the number of elements. */
 int64_t kd__tiling_dense(const kd__tiling *t, uint32_t axes, bool whole, int64_t size, int64_t *stride);
+
+/* group_pairs.c */
+int kd__tiling_last(const kd__tiling *t, uint32_t axes);
+void kd__tiling_pairs(kd__tiling *t);            /* mate, scale */
+void kd__tiling_join(const kd__tiling *t, uint32_t i, kd__node *v);
 
 /* group_nodes.c */
 void kd__tiling_nodes(kd__tiling *t);            /* nodes, their phases, what is read and written in place */

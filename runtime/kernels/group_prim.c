@@ -1,7 +1,8 @@
-/* group_prim.c: primitives of tile programs on f32: rows of elements, operands that repeat one element along a row, pairs of operators in one pass,
+/* group_prim.c: primitives of tile programs, most of them on f32: rows of elements, operands that repeat one element along a row, pairs of operators in one pass,
  * and reductions that are complete in a tile. Compiled without fusing a multiplication into an addition: so a group gives the bits that its
  * operators give one by one, and differences of equal values are exactly 0. */
 #include "runtime/kernels/exp.h"
+#include "runtime/kernels/extreme.h"
 #include "runtime/kernels/vec.h"
 #include "runtime/kernels/vmath.h"
 
@@ -12,32 +13,36 @@
 #define ONE_V(T, x)
 #define ONE_S(T, x) const T x##0 = *x;
 
-#define ROWS2(name, A, B, R, expr) \
+#define ROWS2(name, T, A, B, R, expr) \
   KD_CLONES static void name(int64_t rows, int64_t n, char *const *p, const int64_t *s) { \
     for (int64_t r = 0; r < rows; r++) { \
       R *o = (void *)(p[0] + r * s[0]); \
-      const float *a = (void *)(p[1] + r * s[1]), *b = (void *)(p[2] + r * s[2]); \
-      ONE_##A(float, a) ONE_##B(float, b) \
-      KD_IVDEP for (int64_t i = 0; i < n; i++) { const float u = AT_##A(a, i), v = AT_##B(b, i); o[i] = (R)(expr); } \
+      const T *a = (void *)(p[1] + r * s[1]), *b = (void *)(p[2] + r * s[2]); \
+      ONE_##A(T, a) ONE_##B(T, b) \
+      KD_IVDEP for (int64_t i = 0; i < n; i++) { const T u = AT_##A(a, i), v = AT_##B(b, i); o[i] = (R)(expr); } \
     } \
   }
-#define BINARY(OP, R, expr) ROWS2(OP##_vv, V, V, R, expr) ROWS2(OP##_sv, S, V, R, expr) ROWS2(OP##_vs, V, S, R, expr)
+#define BINARY(OP, R, expr) ROWS2(OP##_vv, float, V, V, R, expr) ROWS2(OP##_sv, float, S, V, R, expr) ROWS2(OP##_vs, float, V, S, R, expr)
 #define OPERATORS(X) \
   X(ADD, float, u + v) X(SUB, float, u - v) X(MUL, float, u * v) X(DIV, float, u / v) X(MAX, float, kd__maxf(u, v)) X(MIN, float, kd__minf(u, v)) \
   X(EQ, uint8_t, u == v) X(NE, uint8_t, u != v) X(LT, uint8_t, u < v) X(LE, uint8_t, u <= v)
 OPERATORS(BINARY)
+#define DOUBLES(X) X(ADD, u + v) X(SUB, u - v) X(MUL, u * v) X(DIV, u / v)
+#define BINARY64(OP, expr) ROWS2(OP##_64_vv, double, V, V, double, expr) ROWS2(OP##_64_sv, double, S, V, double, expr) ROWS2(OP##_64_vs, double, V, S, double, expr)
+DOUBLES(BINARY64)
 
-#define ROWS_WHERE(name, A, B) \
+#define ROWS_WHERE(name, T, A, B) \
   KD_CLONES static void name(int64_t rows, int64_t n, char *const *p, const int64_t *s) { \
     for (int64_t r = 0; r < rows; r++) { \
-      float *o = (void *)(p[0] + r * s[0]); \
+      T *o = (void *)(p[0] + r * s[0]); \
       const uint8_t *c = (void *)(p[1] + r * s[1]); \
-      const float *a = (void *)(p[2] + r * s[2]), *b = (void *)(p[3] + r * s[3]); \
-      ONE_##A(float, a) ONE_##B(float, b) \
-      KD_IVDEP for (int64_t i = 0; i < n; i++) { const float u = AT_##A(a, i), v = AT_##B(b, i); o[i] = c[i] ? u : v; } \
+      const T *a = (void *)(p[2] + r * s[2]), *b = (void *)(p[3] + r * s[3]); \
+      ONE_##A(T, a) ONE_##B(T, b) \
+      KD_IVDEP for (int64_t i = 0; i < n; i++) { const T u = AT_##A(a, i), v = AT_##B(b, i); o[i] = c[i] ? u : v; } \
     } \
   }
-ROWS_WHERE(WHERE_vv, V, V) ROWS_WHERE(WHERE_sv, S, V) ROWS_WHERE(WHERE_vs, V, S) ROWS_WHERE(WHERE_ss, S, S)
+ROWS_WHERE(WHERE_vv, float, V, V) ROWS_WHERE(WHERE_sv, float, S, V) ROWS_WHERE(WHERE_vs, float, V, S) ROWS_WHERE(WHERE_ss, float, S, S)
+ROWS_WHERE(WHERE_64_vv, double, V, V) ROWS_WHERE(WHERE_64_sv, double, S, V) ROWS_WHERE(WHERE_64_vs, double, V, S) ROWS_WHERE(WHERE_64_ss, double, S, S)
 
 /* A label against positions. */
 #define ROWS_I64(name, expr) \
@@ -56,6 +61,15 @@ kd__prim kd__prim_find(kd_op op, kd_dtype type, uint32_t repeated) {
     static const kd__prim eq[3] = { eq_i64_vv, eq_i64_sv, eq_i64_vs };
     return op == KD_OP_EQ && repeated < 3 ? eq[repeated] : NULL;
   }
+  if (type == KD_F64) {
+    static const kd__prim doubles[KD_OP_COUNT][4] = {
+#define ENTRY64(OP, expr) [KD_OP_##OP] = { OP##_64_vv, OP##_64_sv, OP##_64_vs },
+      DOUBLES(ENTRY64)
+      [KD_OP_WHERE] = { WHERE_64_vv, WHERE_64_sv, WHERE_64_vs, WHERE_64_ss },
+    };
+    bool select = op == KD_OP_WHERE;
+    return repeated >= (select ? 8u : 4u) || (select && repeated & 1) ? NULL : doubles[op][select ? repeated >> 1 : repeated];
+  }
   if (type != KD_F32) return NULL;
   static const kd__prim two[KD_OP_COUNT][3] = {
 #define ENTRY(OP, R, expr) [KD_OP_##OP] = { OP##_vv, OP##_sv, OP##_vs },
@@ -69,24 +83,28 @@ kd__prim kd__prim_find(kd_op op, kd_dtype type, uint32_t repeated) {
 }
 
 /* Pairs: u, v are the operands of the first operator, w the third. */
-#define ROWS3(name, A, B, C, expr) \
+#define ROWS3(name, T, A, B, C, expr) \
   KD_CLONES static void name(int64_t rows, int64_t n, char *const *p, const int64_t *s) { \
     for (int64_t r = 0; r < rows; r++) { \
-      float *o = (void *)(p[0] + r * s[0]); \
-      const float *a = (void *)(p[1] + r * s[1]), *b = (void *)(p[2] + r * s[2]), *c = (void *)(p[3] + r * s[3]); \
-      ONE_##A(float, a) ONE_##B(float, b) ONE_##C(float, c) \
-      KD_IVDEP for (int64_t i = 0; i < n; i++) { const float u = AT_##A(a, i), v = AT_##B(b, i), w = AT_##C(c, i); o[i] = expr; } \
+      T *o = (void *)(p[0] + r * s[0]); \
+      const T *a = (void *)(p[1] + r * s[1]), *b = (void *)(p[2] + r * s[2]), *c = (void *)(p[3] + r * s[3]); \
+      ONE_##A(T, a) ONE_##B(T, b) ONE_##C(T, c) \
+      KD_IVDEP for (int64_t i = 0; i < n; i++) { const T u = AT_##A(a, i), v = AT_##B(b, i), w = AT_##C(c, i); o[i] = expr; } \
     } \
   }
-#define PAIR(name, first, then, swapped, expr) \
-  ROWS3(name##_vvv, V, V, V, expr) ROWS3(name##_svv, S, V, V, expr) ROWS3(name##_vsv, V, S, V, expr) ROWS3(name##_vvs, V, V, S, expr) \
-  ROWS3(name##_svs, S, V, S, expr) ROWS3(name##_vss, V, S, S, expr)
+#define PAIR_OF(T, name, first, then, swapped, expr) \
+  ROWS3(name##_vvv, T, V, V, V, expr) ROWS3(name##_svv, T, S, V, V, expr) ROWS3(name##_vsv, T, V, S, V, expr) ROWS3(name##_vvs, T, V, V, S, expr) \
+  ROWS3(name##_svs, T, S, V, S, expr) ROWS3(name##_vss, T, V, S, S, expr)
+#define PAIR(name, first, then, swapped, expr) PAIR_OF(float, name, first, then, swapped, expr)
+#define PAIR64(name, first, then, swapped, expr) PAIR_OF(double, name##_64, first, then, swapped, expr)
 /* name, first, then, swapped (-1: either way), expr */
 #define PAIRS(X) \
   X(mul_add, MUL, ADD, -1, u * v + w) X(mul_sub, MUL, SUB, 0, u * v - w) X(sub_of_mul, MUL, SUB, 1, w - u * v) X(mul_mul, MUL, MUL, -1, (u * v) * w) \
   X(sub_mul, SUB, MUL, -1, (u - v) * w) X(add_mul, ADD, MUL, -1, (u + v) * w) X(add_add, ADD, ADD, -1, (u + v) + w) X(sub_sub, SUB, SUB, 0, (u - v) - w) \
   X(max_mul, MAX, MUL, -1, kd__maxf(u, v) * w)
 PAIRS(PAIR)
+#define PAIRS64(X) X(sub_sub, SUB, SUB, 0, (u - v) - w) X(mul_sub, MUL, SUB, 0, u * v - w) X(sub_of_mul, MUL, SUB, 1, w - u * v) X(mul_add, MUL, ADD, -1, u * v + w)
+PAIRS64(PAIR64)
 
 /* A comparison of u and v chooses between c and d. */
 #define ROWS4(name, A, B, P, Q, expr) \
@@ -108,17 +126,38 @@ static kd__prim choice(kd_op first, uint32_t repeated) {
   return first == KD_OP_LT ? lt[repeated & 15] : first == KD_OP_LE ? le[repeated & 15] : NULL;
 }
 
-kd__prim kd__prim_pair(kd_op first, kd_op then, bool swapped, uint32_t repeated) {
-  static const struct { kd_op first, then; int swapped; kd__prim prim[8]; } table[] = {
-#define PAIR_ENTRY(name, first, then, swapped, expr) \
-  { KD_OP_##first, KD_OP_##then, swapped, { name##_vvv, name##_svv, name##_vsv, NULL, name##_vvs, name##_svs, name##_vss, NULL } },
+kd__prim kd__prim_pair(kd_op first, kd_op then, kd_dtype type, bool swapped, uint32_t repeated) {
+  static const struct { kd_op first, then; kd_dtype type; int swapped; kd__prim prim[8]; } table[] = {
+#define ROW_OF(type, name, first, then, swapped) \
+  { KD_OP_##first, KD_OP_##then, type, swapped, { name##_vvv, name##_svv, name##_vsv, NULL, name##_vvs, name##_svs, name##_vss, NULL } },
+#define PAIR_ENTRY(name, first, then, swapped, expr) ROW_OF(KD_F32, name, first, then, swapped)
+#define PAIR64_ENTRY(name, first, then, swapped, expr) ROW_OF(KD_F64, name##_64, first, then, swapped)
     PAIRS(PAIR_ENTRY)
+    PAIRS64(PAIR64_ENTRY)
   };
-  if (then == KD_OP_EXP) return first == KD_OP_SUB ? kd__exp_sub(repeated) : NULL;
-  if (then == KD_OP_WHERE) return swapped ? NULL : choice(first, repeated);
+  if (then == KD_OP_EXP) return first == KD_OP_SUB && type == KD_F32 ? kd__exp_sub(repeated) : NULL;
+  if (then == KD_OP_WHERE) return swapped || type != KD_F32 ? NULL : choice(first, repeated);
   for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
-    if (table[i].first == first && table[i].then == then && (table[i].swapped < 0 || table[i].swapped == (int)swapped)) return table[i].prim[repeated & 7];
+    if (table[i].first == first && table[i].then == then && table[i].type == type && (table[i].swapped < 0 || table[i].swapped == (int)swapped)) return table[i].prim[repeated & 7];
   return NULL;
+}
+
+/* A scaled row less one number a row. */
+KD_CLONES static void mul_sub_sub(int64_t rows, int64_t n, char *const *p, const int64_t *s) {
+  for (int64_t r = 0; r < rows; r++) {
+    float *o = (void *)(p[0] + r * s[0]);
+    const float *a = (void *)(p[1] + r * s[1]), u = *(float *)(void *)(p[2] + r * s[2]), v = *(float *)(void *)(p[3] + r * s[3]), w = *(float *)(void *)(p[4] + r * s[4]);
+    KD_IVDEP for (int64_t i = 0; i < n; i++) o[i] = (a[i] * u - v) - w;
+  }
+}
+static void mul_sub_exp(int64_t rows, int64_t n, char *const *p, const int64_t *s) {
+  mul_sub_vss(rows, n, p, s);
+  for (int64_t r = 0; r < rows; r++) kd__exp_run()(n, p[0] + r * s[0], p[0] + r * s[0], NULL, NULL);
+}
+kd__prim kd__prim_scaled(kd_op then, uint32_t repeated) {
+  if (then == KD_OP_SUB) return repeated == 14 ? mul_sub_sub : NULL;
+  kd__prim wide = kd__exp_mul_sub();
+  return then == KD_OP_EXP && repeated == 6 ? wide ? wide : mul_sub_exp : NULL;
 }
 
 /* --- reductions ------------------------------------------------------------------------------------------------------------------------ */
@@ -200,8 +239,8 @@ KD_CLONES void kd__column_products(const float *p, int64_t sp, const float *q, i
     if (n < 16) SHORT_ROWS(0, fn(x, m)) \
     for (; r < rows; r++) *(float *)(void *)(p[0] + r * s[0]) = of((const void *)(p[1] + r * s[1]), n); \
   }
-EXTREME_ROWS(max_rows, kd__maxf, kd__max_of)
-EXTREME_ROWS(min_rows, kd__minf, kd__min_of)
+EXTREME_ROWS(max_rows, kd__maxf, kd__max_run)
+EXTREME_ROWS(min_rows, kd__minf, kd__min_run)
 
 kd__prim kd__prim_rows(kd_op op) {
   return op == KD_OP_SUM ? sum_rows : op == KD_OP_REDUCE_MAX ? max_rows : op == KD_OP_REDUCE_MIN ? min_rows : op == KD_OP_MUL ? dot_rows : NULL;
@@ -211,3 +250,24 @@ static void sum_cols(int64_t rows, int64_t n, char *const *p, const int64_t *s) 
 static void max_cols(int64_t rows, int64_t n, char *const *p, const int64_t *s) { kd__columns(KD_OP_REDUCE_MAX, (void *)p[1], s[1] / 4, rows, n, (void *)p[0]); }
 static void min_cols(int64_t rows, int64_t n, char *const *p, const int64_t *s) { kd__columns(KD_OP_REDUCE_MIN, (void *)p[1], s[1] / 4, rows, n, (void *)p[0]); }
 kd__prim kd__prim_cols(kd_op op) { return op == KD_OP_SUM ? sum_cols : op == KD_OP_REDUCE_MAX ? max_cols : op == KD_OP_REDUCE_MIN ? min_cols : NULL; }
+
+/* --- in double precision ----------------------------------------------------------------------------------------------------------------- */
+KD_CLONES void kd__add_floats(int64_t n, double *o, const float *p) {
+  KD_IVDEP for (int64_t i = 0; i < n; i++) o[i] += (double)p[i];
+}
+KD_CLONES void kd__add_doubles(int64_t n, double *o, const double *p) {
+  KD_IVDEP for (int64_t i = 0; i < n; i++) o[i] += p[i];
+}
+KD_CLONES void kd__round_doubles(int64_t n, float *o, const double *p) {
+  KD_IVDEP for (int64_t i = 0; i < n; i++) o[i] = (float)p[i];
+}
+KD_CLONES double kd__sum_doubles(int64_t n, const double *p) {
+  double lane[32] = { 0 }, sum = 0;
+  int64_t i = 0;
+  for (; i + 32 <= n; i += 32)
+    for (int l = 0; l < 32; l++) lane[l] += p[i + l];
+  for (; i < n; i++) sum += p[i];
+  for (int w = 16; w > 0; w /= 2)
+    for (int l = 0; l < w; l++) lane[l] += lane[l + w];
+  return sum + lane[0];
+}

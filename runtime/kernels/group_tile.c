@@ -65,6 +65,11 @@ static void copy_run(size_t size, int64_t len, char *const *p, int64_t a, int64_
 }
 static void run_copy(const kd__tile_step *s, const kd__tile_nest *n, char **p) {
   int64_t len = n->levels ? n->level[0].n : 1, a = n->levels ? n->level[0].stride[0] : s->size, b = n->levels ? n->level[0].stride[1] : s->size;
+  const kd__tile_level *up = n->levels > 1 ? &n->level[1] : NULL;
+  if (up && up->stride[1] == s->size && b > s->size && a == s->size && up->stride[0] % s->size == 0 && b % s->size == 0) {
+    EACH_OUTER(n, 2, 2, p) kd__copy_transpose(p[0], p[1], s->size, len, up->n, up->stride[0] / s->size, b / s->size);
+    return;
+  }
   EACH_OUTER(n, 1, 2, p) copy_run(s->size, len, p, a, b);
 }
 
@@ -136,7 +141,7 @@ static void run_divide(const state *t, const kd__tile_step *s, const kd__tile_ne
 }
 
 static void run_iota(const state *t, const kd__tile_step *s, const kd__tile_nest *n, char **p) {
-  int64_t from = t->pos[s->axis], len = n->levels ? n->level[0].n : 1;
+  int64_t from = s->axis < t->w->p->rank ? t->pos[s->axis] : 0, len = n->levels ? n->level[0].n : 1;
   for (int64_t i = 0; i < len; i++)
     switch ((kd_dtype)s->dtype) {
       case KD_F32: ((float *)(void *)p[0])[i] = (float)(from + i); break;
@@ -192,7 +197,7 @@ static void reduce_cols(const kd__tile_step *s, char *const *p, const int64_t *s
       if ((kd_op)s->op == KD_OP_SUM) {
         if (s->product) kd__column_products(q, st[2] / 4, (const void *)(p[3] + r * st[3] + (one ? 0 : i * 4)), st[3] / 4, one, h, w, sum);
         else kd__columns(KD_OP_SUM, q, st[2] / 4, h, w, sum);
-        for (int64_t j = 0; j < w; j++) a[i + j] += (double)sum[j];
+        kd__add_floats(w, a + i, sum);
         continue;
       }
       s->reducer->cols(q, st[2] / 4, h, w, c, d);
@@ -213,6 +218,14 @@ static void reduce_f32(const kd__tile_step *s, const kd__tile_nest *n, char **p)
 }
 
 static void reduce_f64(const kd__tile_step *s, const kd__tile_nest *n, char **p) {
+  const kd__tile_level *l = n->level;
+  bool row = n->levels && l->stride[1] == 0, along = n->levels && l->stride[1] == 8;
+  if (s->op == KD_OP_SUM && (row || along) && l->stride[2] == 8) {
+    EACH_OUTER(n, 1, 3, p)
+      if (row) *(double *)(void *)p[1] += kd__sum_doubles(l->n, (const void *)p[2]);
+      else kd__add_doubles(l->n, (void *)p[1], (const void *)p[2]);
+    return;
+  }
   EACH_OUTER(n, 0, 3, p) {
     double *a = (void *)p[1], v = *(const double *)(const void *)p[2];
     switch ((kd_op)s->op) {
@@ -269,6 +282,7 @@ static void run_reduce(const state *t, const kd__tile_step *s, const kd__tile_ne
   else reduce_integer(s, n, p);
   if (s->final || (t->end & s->last) != s->last) return;
   char *first = t->base[s->slot[0]] + s->offset[0], *second = s->second ? t->base[s->slot[3]] + s->offset[3] : NULL;
+  if (s->dtype == KD_F32 && s->op == KD_OP_SUM) { kd__round_doubles(s->count, (void *)first, a); return; }
   for (int64_t i = 0; i < s->count; i++) {
     finish_state(s->reducer, (kd_op)s->op, (kd_dtype)s->dtype, a, s->count, i, false, first + i * s->size);
     if (second) finish_state(s->reducer, (kd_op)s->op, (kd_dtype)s->dtype, a, s->count, i, true, second + i * s->size);
@@ -276,24 +290,26 @@ static void run_reduce(const state *t, const kd__tile_step *s, const kd__tile_ne
 }
 
 /* --- tiles ------------------------------------------------------------------------------------------------------------------------------- */
-/* Part i of n of what the next tile reads. */
-static void ask_for_next(const state *t, uint32_t i, uint32_t n) {
+/* What the next tile reads, a part after each step. */
+static void ask_for_next(const state *t, uint32_t i) {
   const kd__tile_program *p = t->w->p;
   for (const kd__tile_ahead *h = p->ahead; h < p->ahead + p->nahead; h++) {
-    int64_t part = kd__ceil_div(h->bytes, n * (int64_t)64) * 64, to = kd__min(h->bytes, (i + 1) * part);
+    int64_t from = i * h->part, to = kd__min(h->bytes, from + h->part);
     const char *at = t->at[h->slot] + h->jump;
-    for (int64_t k = i * part; k < to; k += 64) __builtin_prefetch(at + k);
+    for (int64_t k = from; k < to; k += 64) __builtin_prefetch(at + k);
   }
 }
 
 static void run_list(state *t, const kd__tile_list *list) {
+  const kd__tile_step *s = list->step, *end = s + list->n;
+  const uint32_t zero = t->zero, variant = t->variant;
+  char *const *at = t->at;
   t->next.share = kd__ceil_div(t->next.left ? t->next.left : 16, list->n + 1);
-  for (uint32_t i = 0; i < list->n; i++) {
-    const kd__tile_step *s = &list->step[i];
-    if ((s->once & t->zero) != s->once) continue;
-    const kd__tile_nest *n = &s->nest[t->variant];
+  for (; s < end; s++) {
+    if ((s->once & zero) != s->once) continue;
+    const kd__tile_nest *n = &s->nest[variant];
     char *p[KD__TILE_ARGS];
-    for (uint32_t k = 0; k < KD__TILE_ARGS; k++) p[k] = t->at[s->slot[k]] + s->offset[k];
+    for (uint32_t k = 0; k < KD__TILE_ARGS; k++) p[k] = at[s->slot[k]] + s->offset[k];
     switch ((kd__tile_kind)s->kind) {
       case KD__TILE_PRIM: run_prim(s, n, p); break;
       case KD__TILE_ELEM: run_elem(s, n, p); break;
@@ -305,7 +321,7 @@ static void run_list(state *t, const kd__tile_list *list) {
       case KD__TILE_REDUCE: run_reduce(t, s, n, p); break;
     }
     if (t->next.left) fetch_next(t);
-    if (t->w->p->nahead) ask_for_next(t, i, list->n);
+    if (t->w->p->nahead) ask_for_next(t, (uint32_t)(s - list->step));
   }
 }
 
@@ -422,6 +438,7 @@ static void store_row(void *ctx, const int64_t *pos, int64_t i, int64_t j, int64
     int64_t size = (int64_t)kd__dtype_size(f->dtype), at = 0;
     for (uint32_t a = 0; a < e->w->p->rank; a++)
       if (f->axes >> a & 1) at += pos[a] * stride[a];
+    if (f->dtype == KD_F32 && f->op == KD_OP_SUM && last >= 0 && stride[last] == 1) { kd__round_doubles(n, (void *)(to + at * size), e->from + i); continue; }
     for (int64_t k = 0; k < n; k++)
       finish_state(f->reducer, f->op, f->dtype, e->from, count, i + k, r->second, to + (at + (last < 0 ? 0 : k * stride[last])) * size);
   }

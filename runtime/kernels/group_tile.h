@@ -15,12 +15,14 @@ enum { KD__TILE_ARGS = 5, KD__TILE_SPLITS = 3, KD__TILE_PHASES = 60 };
 
 /* A primitive over rows x n elements: p[0] the result, p[1..] the operands, s: bytes from row to row. */
 typedef void (*kd__prim)(int64_t rows, int64_t n, char *const *p, const int64_t *s);
-/* The primitive for an operator on f32 (of `where`: a bool and two f32), or i64, whose operand k repeats one element along a row where bit k of
+/* The primitive for an operator on f32 or f64 (of `where`: a bool and two of these), or i64, whose operand k repeats one element along a row where bit k of
  * `repeated` is set; NULL: none. */
 kd__prim kd__prim_find(kd_op op, kd_dtype type, uint32_t repeated);
 /* Of `first` (on operands 1, 2) and then `then` on its result and operand 3, in this order or, where `swapped`, in the other; a comparison and then
  * `where` have four operands, a power of e of a difference two. */
-kd__prim kd__prim_pair(kd_op first, kd_op then, bool swapped, uint32_t repeated);
+kd__prim kd__prim_pair(kd_op first, kd_op then, kd_dtype type, bool swapped, uint32_t repeated);
+/* Of operand 1 times operand 2 less operand 3, the power of e or (then: SUB) the difference to operand 4; all but operand 1 repeat one element along a row. */
+kd__prim kd__prim_scaled(kd_op then, uint32_t repeated);
 /* Reductions of f32 that are complete in one tile: of each row (p[0]: one float a row), or of each column (p[0]: n floats). A product of two operands
  * is summed without being stored: op KD_OP_MUL. */
 kd__prim kd__prim_rows(kd_op op);
@@ -28,6 +30,11 @@ float kd__sum_products(const float *p, const float *q, int64_t n);
 /* o[j]: the sum over rows of p[r][j] q[r][j], or of p[r][j] q[r] where `one`. */
 void kd__column_products(const float *p, int64_t sp, const float *q, int64_t sq, bool one, int64_t rows, int64_t n, float *o);
 kd__prim kd__prim_cols(kd_op op);
+/* Sums in double precision: of floats and of doubles element by element, of a row; and what comes of them. */
+void kd__add_floats(int64_t n, double *o, const float *p);
+void kd__add_doubles(int64_t n, double *o, const double *p);
+double kd__sum_doubles(int64_t n, const double *p);
+void kd__round_doubles(int64_t n, float *o, const double *p);
 
 typedef enum kd__tile_kind { KD__TILE_PRIM, KD__TILE_ELEM, KD__TILE_COPY, KD__TILE_GATHER, KD__TILE_CHECK, KD__TILE_IOTA, KD__TILE_DIVIDE, KD__TILE_REDUCE } kd__tile_kind;
 
@@ -48,7 +55,7 @@ typedef struct kd__tile_step {
   uint32_t origin;
   const int64_t *number;
   bool ahead;                                    /* GATHER: indices lie in memory along `axis`, also those of the next tile */
-  /* IOTA: the axis. REDUCE: accumulators are argument 1: `count` states, then as many second halves and counts for moments */
+  /* IOTA: the axis, or none. REDUCE: accumulators are argument 1: `count` states, then as many second halves and counts for moments */
   uint32_t axis, last;                           /* last: axes that stand at their end when the reduction is complete */
   bool final, second, product;                   /* second: argument 3 is the variance; product: operand 3 is multiplied with operand 2 */
   int64_t count;
@@ -71,8 +78,9 @@ typedef struct kd__tile_final {
 } kd__tile_final;
 typedef struct kd__tile_result { uint32_t out; bool second; const int64_t *stride; } kd__tile_result;      /* stride: elements */
 
-/* What the next tile reads lies in memory right behind what this one does, or as far from it for each tile: it is asked for while this one is computed. */
-typedef struct kd__tile_ahead { uint32_t slot; int64_t jump, bytes; } kd__tile_ahead;
+/* What the next tile reads lies in memory right behind what this one does, or as far from it for each tile: it is asked for while this one is computed,
+ * `part` of `bytes` after each step. */
+typedef struct kd__tile_ahead { uint32_t slot; int64_t jump, bytes, part; } kd__tile_ahead;
 
 /* Steps that are run together at each tile; pieces: the axes that they walk. */
 typedef struct kd__tile_list { const kd__tile_step *step; uint32_t n, pieces; } kd__tile_list;

@@ -95,6 +95,8 @@ size_t kd__ref_scratch(const kd_call *c, const kd_kernel_settings *s);
 
 /* Copies between any two layouts of one shape and type (what the plan inserts where a view cannot be an alias). */
 void kd__copy_strided(const kd_tensor *from, const kd_tensor *to, const kd_exec *x);
+/* to[i + j * st] = from[i * sf + j] for i < n, j < m: elements of `size` bytes. */
+void kd__copy_transpose(char *to, const char *from, size_t size, int64_t n, int64_t m, int64_t st, int64_t sf);
 /* Row i of `to` becomes row index[i] of `from`: n rows of so many bytes, without gaps. */
 void kd__copy_rows(const void *from, const int64_t *index, void *to, int64_t n, size_t bytes, const kd_exec *x);
 

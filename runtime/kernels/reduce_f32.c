@@ -1,4 +1,5 @@
 /* reduce_f32.c: the inner loops of reductions: blocks of one row, blocks of columns, and how blocks combine. */
+#include "runtime/kernels/extreme.h"
 #include "runtime/kernels/reduce.h"
 #include "runtime/kernels/vec.h"
 #include "runtime/kernels/vmath.h"
@@ -131,10 +132,9 @@ static void moments_finish(double a, double b, int64_t count, float *first, floa
 
 /* --- maximum and minimum -------------------------------------------------------------------------------------------------------------- */
 #define EXTREME(name, op, fn, none) \
-  KD_CLONES static float name##_run(const float *p, int64_t n) { return kd__##name##_of(p, n); } \
   static void name##_row(const float *p, int64_t n, double *a, double *b) { \
     (void)b; \
-    *a = (double)name##_run(p, n); \
+    *a = (double)kd__##name##_run(p, n); \
   } \
   KD_CLONES static void name##_columns(const float *p, int64_t stride, int64_t rows, int64_t n, float *m) { \
     for (int64_t j = 0; j < n; j++) m[j] = p[j]; \
@@ -166,7 +166,7 @@ void kd__columns(kd_op op, const float *p, int64_t stride, int64_t rows, int64_t
   else min_columns(p, stride, rows, n, o);
 }
 
-float kd__row_max(const float *p, int64_t n) { return max_run(p, n); }
+float kd__row_max(const float *p, int64_t n) { return kd__max_run(p, n); }
 
 /* --- logsumexp: the state is the maximum and the sum of e^(x - maximum) ------------------------------------------------------------------ */
 KD_CLONES static float exp_run(const float *p, int64_t n, float m, float *o) {
@@ -192,7 +192,7 @@ double kd__row_exp(const float *p, int64_t n, float m, float *o) {
 static float finite_or_0(float m) { return isfinite(m) ? m : 0.0f; }
 
 static void lse_row(const float *p, int64_t n, double *a, double *b) {
-  float m = max_run(p, n);
+  float m = kd__max_run(p, n);
   *a = (double)m;
   *b = kd__row_exp(p, n, finite_or_0(m), NULL);
 }

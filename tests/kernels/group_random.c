@@ -98,6 +98,19 @@ static void real_binary(maker *m) {
   if (in[0] == UINT32_MAX || in[1] == UINT32_MAX) return;
   elem(m, op, m->real, in, true, op != KD_OP_ADD && op != KD_OP_SUB && m->small[in[0]] && m->small[in[1]]);
 }
+/* Softmax's way: a value, scaled or not, less one that may stay the same along a row; its power of e and what is left when something more is taken. */
+static void difference(maker *m) {
+  uint32_t in[2] = { pick(m, m->real, false, true), pick(m, m->real, false, true) }, d;
+  if (in[0] == UINT32_MAX || in[1] == UINT32_MAX) return;
+  if (any(m, 3) && (in[0] = elem(m, KD_OP_MUL, m->real, any(m, 2) ? in : (uint32_t[]){ in[1], in[0] }, true, true)) == UINT32_MAX) return;
+  in[1] = pick(m, m->real, false, true);
+  if (in[1] == UINT32_MAX || (d = elem(m, KD_OP_SUB, m->real, in, true, false)) == UINT32_MAX) return;
+  for (int n = (int)any(m, 3); n >= 0; n--) {
+    uint32_t less[2] = { d, pick(m, m->real, false, true) };
+    if (any(m, 2)) elem(m, KD_OP_EXP, m->real, &d, false, false);
+    else if (less[1] != UINT32_MAX) elem(m, KD_OP_SUB, m->real, less, true, false);
+  }
+}
 static void divide(maker *m) {                   /* by something positive */
   uint32_t in[2] = { pick(m, m->real, false, false), pick(m, m->real, false, true) };
   if (in[0] == UINT32_MAX || in[1] == UINT32_MAX) return;
@@ -200,7 +213,7 @@ static void store(maker *m, uint32_t i, bool wide) {
   put(m, (kd_group_ins){ .kind = KD_GROUP_STORE, .dtype = v.dtype, .in = { i }, .operand = o->g.nout++, .axes = axes }, m->phase[i], false, false);
 }
 
-static void (*const steps[])(maker *m) = { real_unary, real_unary, real_binary, real_binary, real_binary, divide, compare, choose, bools, integers, cast, gather };
+static void (*const steps[])(maker *m) = { real_unary, real_unary, real_binary, real_binary, real_binary, difference, divide, compare, choose, bools, integers, cast, gather };
 
 /* One phase: its inner reductions first, then what reads them, reductions over outer axes, and stores. */
 static void phase(maker *m) {
@@ -338,7 +351,7 @@ const char *t_memory_compare(const t_memory *a, const t_memory *want, const t_gr
     int64_t n = (int64_t)(a->size[k] / kd__dtype_size(t));
     kd_tensor x = { .data = a->whole[k], .dtype = (uint8_t)t, .dim = &n, .stride = (int64_t[]){ 1 }, .rank = 1 }, y = x;
     y.data = want->whole[k];
-    double most = 1e-9;
+    double most = n == 1 ? 1 : 1e-9;             /* one sum over all may cancel */
     for (int64_t i = 0; i < n; i++)
       if (isfinite(t_load(&y, i)) && fabs(t_load(&y, i)) > most) most = fabs(t_load(&y, i));
     for (int64_t i = 0; i < n; i++) {

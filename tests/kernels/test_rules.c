@@ -1,5 +1,6 @@
 /* test_rules.c: what the kernels owe apart from ordinary values: NaN, infinities, ties, bad indices and divisors, copies between any two layouts,
  * and libraries that stay closed until a product needs them. Each row of rules.def goes to the fast kernel and to the twin. */
+#include "runtime/kernels/extreme.h"
 #include "runtime/kernels/libs.h"
 #include "tests/kernels/call.h"
 #include <math.h>
@@ -237,6 +238,27 @@ static void worth_a_team(void **state) {
   assert_true(is_long("matmul", "f32[128,64] f32[64,100]", "f32[128,100]"));
 }
 
+/* Of runs of any length, with NaN, infinities and zeros at any place. */
+static void extremes(void **state) {
+  float run[180];
+  uint64_t random = 7;
+  (void)state;
+  for (int64_t n = 1; n <= 180; n++)
+    for (int64_t at = -1; at < n; at++)
+      for (int what = 0; what < (at < 0 ? 1 : 3); what++) {
+        float least = INF, most = -INF;
+        for (int64_t i = 0; i < n; i++) run[i] = (float)(t_uniform(&random) - 0.5), least = fminf(least, run[i]), most = fmaxf(most, run[i]);
+        if (at >= 0) run[at] = what == 0 ? NAN : what == 1 ? INF : -INF;
+        float high = kd__max_run(run, n), low = kd__min_run(run, n);
+        if (at >= 0 && what == 0) { assert_true(high != high && low != low); continue; }
+        if (at < 0) assert_true(high == most && low == least);
+        else assert_true(what == 1 ? high == INF : low == -INF);
+        if (at >= 0 && n > 1) assert_true(what == 1 ? isfinite(low) : isfinite(high));
+      }
+  run[0] = 0.0f, run[1] = -0.0f;
+  assert_true(kd__max_run(run, 2) == 0 && kd__min_run(run, 2) == 0);
+}
+
 /* --- packed copies -------------------------------------------------------------------------------------------------------------------- */
 /* Each kernel that keeps a packed copy of a frozen operand: it works with the copy while the count stays, and renews it when that changes. */
 static int kept_copies(const char *op, const char *in, const char *out, const char *attrs, int which) {
@@ -311,7 +333,7 @@ static void libraries(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(corners), cmocka_unit_test(faults), cmocka_unit_test(one_divisor), cmocka_unit_test(copies), cmocka_unit_test(accuracy), cmocka_unit_test(worth_a_team),
+  const struct CMUnitTest tests[] = { cmocka_unit_test(corners), cmocka_unit_test(faults), cmocka_unit_test(one_divisor), cmocka_unit_test(copies), cmocka_unit_test(accuracy), cmocka_unit_test(worth_a_team), cmocka_unit_test(extremes),
                                        cmocka_unit_test(libraries), cmocka_unit_test(copies_are_renewed) };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
