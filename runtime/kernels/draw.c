@@ -39,8 +39,14 @@ KD_CLONES static void philox_tile(uint64_t key, uint64_t row, uint64_t first, ui
 }
 
 /* A tile of elements as their type. */
-static void uniform_f32(const uint32_t w[4][BLOCKS], float *o) {
+KD_CLONES static void uniform_f32(const uint32_t w[4][BLOCKS], float *o) {
   for (int i = 0; i < BLOCKS; i++) o[2 * i] = (float)(w[1][i] >> 8) * 0x1p-24f, o[2 * i + 1] = (float)(w[3][i] >> 8) * 0x1p-24f;
+}
+KD_CLONES static void bits_i64(const uint32_t w[4][BLOCKS], int64_t *o) {
+  for (int i = 0; i < BLOCKS; i++) {
+    o[2 * i] = kd__random_integer((uint64_t)w[1][i] << 32 | w[0][i]);
+    o[2 * i + 1] = kd__random_integer((uint64_t)w[3][i] << 32 | w[2][i]);
+  }
 }
 static void join_words(const uint32_t w[4][BLOCKS], uint64_t *o) {
   for (int i = 0; i < BLOCKS; i++) o[2 * i] = (uint64_t)w[1][i] << 32 | w[0][i], o[2 * i + 1] = (uint64_t)w[3][i] << 32 | w[2][i];
@@ -48,13 +54,13 @@ static void join_words(const uint32_t w[4][BLOCKS], uint64_t *o) {
 static void convert(const work *w, const uint32_t words[4][BLOCKS], void *o) {
   uint64_t bits[TILE];
   if (w->op == KD_OP_RANDOM_UNIFORM && w->dtype == KD_F32) { uniform_f32(words, o); return; }
+  if (w->op == KD_OP_RANDOM_BITS) { bits_i64(words, o); return; }
   join_words(words, bits);
   for (int i = 0; i < TILE; i += 2) {
     double z[2] = { kd__random_unit(bits[i]), kd__random_unit(bits[i + 1]) };
     if (w->op == KD_OP_RANDOM_NORMAL) kd__random_normals(bits + i, z);
     for (int k = 0; k < 2; k++)
-      if (w->op == KD_OP_RANDOM_BITS) ((int64_t *)o)[i + k] = kd__random_integer(bits[i + k]);
-      else if (w->dtype == KD_F32) ((float *)o)[i + k] = (float)z[k];
+      if (w->dtype == KD_F32) ((float *)o)[i + k] = (float)z[k];
       else ((double *)o)[i + k] = z[k];
   }
 }
