@@ -2,7 +2,7 @@
 #include "runtime/jit/normal.h"
 #include <stdio.h>
 
-enum { REMAKE = 8, CHUNK_COST = 12000, MOST_CHUNKS = 64, FEW_ROWS = 64, FAR_GROUP = 1 << 20, NEAR_UNIT = 24 << 10 };
+enum { REMAKE = 8, CHUNK_COST = 12000, MOST_CHUNKS = 64, FEW_ROWS = 64, SLOT_COST = 32, FAR_GROUP = 1 << 20, NEAR_UNIT = 24 << 10 };
 enum { BUFFER_LIMIT = 8 << 20 };
 
 typedef struct maker { kdj_shape *s; kd__arena *a; char *why; size_t n; bool failed; } maker;
@@ -401,8 +401,9 @@ static void make_chunks(kdj_shape *s, double cost) {
   if (tiled && !s->cut_vec) s->tile = FEW_ROWS / turns > 1 ? FEW_ROWS / turns : 1;
   int64_t chunks = want < 1 ? 1 : want > most ? most : want;
   if (chunks > s->units) chunks = s->units;
-  if (s->tile && chunks > (s->units + s->tile - 1) / s->tile) chunks = (s->units + s->tile - 1) / s->tile;
-  s->chunks = chunks;
+  int64_t tiles = s->tile ? (s->units + s->tile - 1) / s->tile : chunks;
+  while (2 * tiles <= chunks && cost >= (double)(2 * tiles) * SLOT_COST * (double)s->slots) tiles *= 2;      /* a tile in parts: each adds up all it leaves */
+  s->chunks = chunks < tiles ? chunks : tiles;
 }
 
 static void place_buffers(kdj_shape *s) {
