@@ -164,6 +164,17 @@ static bool wants_channels(const kd__planner *p, const kd_node *n, uint32_t i) {
   return op == KD_OP_CONV_WEIGHT || (follows_operand(op) && p->channels[n->out]);
 }
 
+/* A product whose axes are exchanged and then joined, as heads of attention are: it may write its rows in the order that they are read in. */
+static void wants_turned(const kd__planner *p, const kd_node *reshape) {
+  const kd_graph *g = p->g;
+  if (reshape->op != KD_OP_RESHAPE) return;
+  const kd_node *turn = &g->node.v[g->def.v[reshape->in[0]]];
+  if (turn->op != KD_OP_PERMUTE || g->node.v[g->def.v[turn->in[0]]].op != KD_OP_MATMUL) return;
+  kd__pl_view plain = { .type = kd__type_of(g, turn->in[0]) }, made, out;
+  kd__pl_dense(plain.type, plain.stride);
+  if (kd__pl_apply(turn, &plain, kd__type_of(g, turn->out), &made) && !kd__pl_apply(reshape, &made, kd__type_of(g, reshape->out), &out)) p->turned[turn->in[0]] = turn;
+}
+
 void kd__pl_mark(kd__planner *p) {
   const kd_graph *g = p->g;
   for (size_t i = 0; i < g->write.n; i++) {
@@ -174,6 +185,7 @@ void kd__pl_mark(kd__planner *p) {
   for (size_t i = g->node.n; i-- > 1;) {
     const kd_node *n = &g->node.v[i];
     if (!p->live[i]) continue;
+    wants_turned(p, n);
     for (uint32_t k = 0; k < n->nin; k++) {
       p->live[g->def.v[n->in[k]]] = p->read[n->in[k]] = true;
       if (wants_channels(p, n, k)) p->channels[n->in[k]] = true;
@@ -215,6 +227,12 @@ void kd__pl_natural(const kd__planner *p, const kd_node *n, uint32_t k, int64_t 
   kd__pl_dense(t, stride);
   if (kd__pl_spatial(op) && t->rank >= 3) { kd__pl_channels_last(t, stride); return; }
   if (p->row[v]) return;
+  if (p->turned[v]) {
+    kd__pl_view turned = { .type = kd__type_of(p->g, p->turned[v]->out) }, from;
+    kd__pl_dense(turned.type, turned.stride);
+    if (kd__pl_invert(p->turned[v], &turned, t, &from) && from.stride[t->rank - 1] == 1) memcpy(stride, from.stride, sizeof from.stride);    /* whole rows */
+    return;
+  }
   if (kd__op_info(op)->cls == KD_CLASS_REDUCE) { like_reduced(n, &p->view.v[n->in[0]], t, stride); return; }
   if (op == KD_OP_SCATTER_ADD || op == KD_OP_SCATTER_SET) {
     /* Zeros under a gradient say nothing; the values of a pool's gradient have their channels innermost. */

@@ -113,6 +113,7 @@ static kd_plan *make(kd__planner *p, const char *name) {
   size_t nvalue = g->type.n;
   p->live = KD_NEWN(p->tmp, bool, g->node.n);
   p->channels = KD_NEWN(p->tmp, bool, nvalue);
+  p->turned = KD_NEWN(p->tmp, const kd_node *, nvalue);
   p->read = KD_NEWN(p->tmp, bool, nvalue);
   p->row = KD_NEWN(p->tmp, bool, nvalue);
   p->home = KD_NEWN(p->tmp, kd__pl_home, nvalue);

@@ -59,6 +59,7 @@ typedef struct kd__planner {
   KD_VEC(kd__pl_edge) edge;                      /* [0] unused */
   bool *live;                                    /* by node */
   bool *channels;                                /* by value: a reader wants channels innermost */
+  const kd_node **turned;                        /* by value, of products: the permute after which a reshape wants it row-major; NULL: none */
   bool *read;                                    /* by value: something reads it */
   bool *row;                                     /* by value: it is written to a slot, so it should be row-major */
   kd__pl_home *home;                             /* by value: the concat in whose memory it should be produced */
@@ -90,7 +91,7 @@ bool kd__pl_apply(const kd_node *n, const kd__pl_view *from, const kd_type *type
 bool kd__pl_invert(const kd_node *n, const kd__pl_view *to, const kd_type *type, kd__pl_view *from);
 bool kd__pl_invertible(kd_op op);
 bool kd__pl_spatial(kd_op op);                   /* results are channels innermost */
-/* Fills live, channels, read and row. */
+/* Fills live, channels, turned, read and row. */
 void kd__pl_mark(kd__planner *p);
 /* The gap-free strides that result k of kernel node `n` takes if nothing else decides. Operands' views are made. */
 void kd__pl_natural(const kd__planner *p, const kd_node *n, uint32_t k, int64_t *stride);

@@ -64,6 +64,24 @@ static const commit_case cases[] = {
     "%w = input {slot=3, dtype=f32, shape=[2,9,3,3]}\n%a = conv %x, %u {stride=[1,1], pad_lo=[1,1], pad_hi=[1,1], dilation=[1,1], groups=1}\n"
     "%r = relu %a\n%b = conv %r, %v {stride=[1,1], pad_lo=[1,1], pad_hi=[1,1], dilation=[1,1], groups=1}\n%c = concat %r, %b {axis=1}\n"
     "%y = conv %c, %w {stride=[1,1], pad_lo=[1,1], pad_hi=[1,1], dilation=[1,1], groups=1}\nresult \"y\" %y\n" },
+  { "heads of attention are written in the order in which they are joined", RIG_APART, 2, 0,
+    "%1 = input {slot=0, dtype=f32, shape=[2, 3, 4, 5]} : f32[2, 3, 4, 5]\n"
+    "%2 = input {slot=1, dtype=f32, shape=[2, 3, 5, 6]} : f32[2, 3, 5, 6]\n"
+    "%3 = matmul %1, %2 : f32[2, 3, 4, 6]\n"
+    "%4 = permute %3 {perm=[0, 2, 1, 3]} : f32[2, 4, 3, 6]\n"
+    "%5 = reshape %4 {shape=[8, 18]} : f32[8, 18]\n"
+    "%6 = input {slot=2, dtype=f32, shape=[18, 7]} : f32[18, 7]\n"
+    "%7 = matmul %5, %6 : f32[8, 7]\n"
+    "result \"y\" %7\n" },
+  { "columns of a product that are joined with another axis are copied", RIG_APART, 3, 1,
+    "%1 = input {slot=0, dtype=f32, shape=[2, 3, 4, 5]} : f32[2, 3, 4, 5]\n"
+    "%2 = input {slot=1, dtype=f32, shape=[2, 3, 5, 6]} : f32[2, 3, 5, 6]\n"
+    "%3 = matmul %1, %2 : f32[2, 3, 4, 6]\n"
+    "%4 = permute %3 {perm=[0, 3, 1, 2]} : f32[2, 6, 3, 4]\n"
+    "%5 = reshape %4 {shape=[12, 12]} : f32[12, 12]\n"
+    "%6 = input {slot=2, dtype=f32, shape=[12, 7]} : f32[12, 7]\n"
+    "%7 = matmul %5, %6 : f32[12, 7]\n"
+    "result \"y\" %7\n" },
   { "an image flattened for a matrix product is copied once, back from it not at all", RIG_APART, 4, 1,
     "%x = input {slot=0, dtype=f32, shape=[2,3,6,6]}\n%u = input {slot=1, dtype=f32, shape=[4,3,3,3]}\n%w = input {slot=2, dtype=f32, shape=[144,5]}\n"
     "%a = conv %x, %u {stride=[1,1], pad_lo=[1,1], pad_hi=[1,1], dilation=[1,1], groups=1}\n%r = relu %a\n%f = reshape %r {shape=[2,144]}\n"
