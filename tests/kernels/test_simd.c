@@ -17,11 +17,11 @@ static float *numbers(int64_t n, uint64_t *state) {
 }
 
 typedef struct shape { int64_t m, n, k; } shape;
-/* how: bit 0 A by columns, 1 B packed, 2 B by columns and packed, 3 added, 4 turned. */
+/* how: bit 0 A by columns, 1 B packed, 2 B by columns and packed, 3 added, 4 turned, 5 rows of A a power of two apart. */
 static void product(const kd__simd *s, shape z, int how, float **result) {
   uint64_t state = 7;
   bool by_columns = how & 1, packed = how & 6, b_columns = how & 4, turned = how & 16;
-  int64_t panels = (z.n + KD__PANEL - 1) / KD__PANEL, lda = (by_columns ? z.m : z.k) + 3, ldb = (b_columns ? z.k : z.n) + 2, ldc = (turned ? z.m : z.n) + 1;
+  int64_t panels = (z.n + KD__PANEL - 1) / KD__PANEL, lda = how & 32 ? 1024 : (by_columns ? z.m : z.k) + 3, ldb = (b_columns ? z.k : z.n) + 2, ldc = (turned ? z.m : z.n) + 1;
   float *a = numbers(lda * (by_columns ? z.k : z.m), &state), *b = numbers(ldb * (b_columns ? z.n : z.k), &state);
   float *c = numbers(ldc * (turned ? z.n : z.m), &state), *before = malloc((size_t)(ldc * (turned ? z.n : z.m) + 64) * sizeof *before);
   float *panel = numbers(panels * KD__PANEL * z.k, &state);
@@ -55,7 +55,7 @@ static void products(void **state) {
   static const shape shapes[] = { { 1, 1, 1 }, { 14, 32, 9 }, { 15, 33, 17 }, { 29, 31, 256 }, { 5, 70, 257 }, { 43, 101, 600 }, { 3, 64, 1024 }, { 30, 130, 512 }, { 13, 96, 40 } };
   (void)state;
   for (size_t q = 0; q < sizeof shapes / sizeof *shapes; q++)
-    for (int how = 0; how < 32; how++) {
+    for (int how = 0; how < 64; how++) {
       float *first = NULL, *c;
       size_t n = (size_t)((how & 16 ? shapes[q].m + 1 : shapes[q].n + 1) * (how & 16 ? shapes[q].n : shapes[q].m));
       for (int i = 0; kd__simd_nth(i); i++) {
