@@ -45,7 +45,7 @@ static void product(const kd__simd *s, shape z, int how, float **result) {
         double t = (double)a[by_columns ? p * lda + row : row * lda + p] * b[b_columns ? col * ldb + p : p * ldb + col];
         want += t, size += fabs(t);
       }
-      if (fabs(got - want) > 3e-7 * size) fail_msg("%s %lldx%lldx%lld how %d: %g for %g at %lld,%lld", s->name, (long long)z.m, (long long)z.n, (long long)z.k, how, got, want, (long long)row, (long long)col);
+      if (fabs(got - want) > 4e-7 * size) fail_msg("%s %lldx%lldx%lld how %d: %g for %g at %lld,%lld", s->name, (long long)z.m, (long long)z.n, (long long)z.k, how, got, want, (long long)row, (long long)col);
     }
   free(a), free(b), free(panel), free(before);
   *result = c;
@@ -92,7 +92,7 @@ static void dots(void **state) {
           if (row >= z.m || col >= n) { assert_true(memcmp(c + at, was + at, sizeof *c) == 0); continue; }
           double want = add ? was[at] : 0, size = fabs(want);
           for (int64_t p = 0; p < z.k; p++) want += (double)a[row * lda + p] * b[col * ldb + p], size += fabs((double)a[row * lda + p] * b[col * ldb + p]);
-          if (fabs(c[at] - want) > 3e-7 * size) fail_msg("%s %lldx%lldx%lld how %d: %g for %g at %lld,%lld", s->name, (long long)z.m, (long long)n, (long long)z.k, how, c[at], want, (long long)row, (long long)col);
+          if (fabs(c[at] - want) > 4e-7 * size) fail_msg("%s %lldx%lldx%lld how %d: %g for %g at %lld,%lld", s->name, (long long)z.m, (long long)n, (long long)z.k, how, c[at], want, (long long)row, (long long)col);
           if (symmetric) assert_true(c[at] == c[col * ldc + row]);
         }
         if (first && strcmp(s->name, "base") != 0) assert_memory_equal(first, c, (size_t)(ldc * z.m) * sizeof *c);
