@@ -23,8 +23,12 @@
     } \
   }
 #define BINARY(OP, R, expr) ROWS2(OP##_vv, float, V, V, R, expr) ROWS2(OP##_sv, float, S, V, R, expr) ROWS2(OP##_vs, float, V, S, R, expr)
+/* kd__maxf and kd__minf, with what is asked of the second operand apart: where that one stays the same along a row, it is asked once. */
+KD_INLINE float larger(float u, float v) { return v != v ? v : u <= v ? v : u; }
+KD_INLINE float smaller(float u, float v) { return v != v ? v : u >= v ? v : u; }
+
 #define OPERATORS(X) \
-  X(ADD, float, u + v) X(SUB, float, u - v) X(MUL, float, u * v) X(DIV, float, u / v) X(MAX, float, kd__maxf(u, v)) X(MIN, float, kd__minf(u, v)) \
+  X(ADD, float, u + v) X(SUB, float, u - v) X(MUL, float, u * v) X(DIV, float, u / v) X(MAX, float, larger(u, v)) X(MIN, float, smaller(u, v)) \
   X(EQ, uint8_t, u == v) X(NE, uint8_t, u != v) X(LT, uint8_t, u < v) X(LE, uint8_t, u <= v)
 OPERATORS(BINARY)
 #define DOUBLES(X) X(ADD, u + v) X(SUB, u - v) X(MUL, u * v) X(DIV, u / v)
@@ -101,7 +105,7 @@ kd__prim kd__prim_find(kd_op op, kd_dtype type, uint32_t repeated) {
 #define PAIRS(X) \
   X(mul_add, MUL, ADD, -1, u * v + w) X(mul_sub, MUL, SUB, 0, u * v - w) X(sub_of_mul, MUL, SUB, 1, w - u * v) X(mul_mul, MUL, MUL, -1, (u * v) * w) \
   X(sub_mul, SUB, MUL, -1, (u - v) * w) X(add_mul, ADD, MUL, -1, (u + v) * w) X(add_add, ADD, ADD, -1, (u + v) + w) X(sub_sub, SUB, SUB, 0, (u - v) - w) \
-  X(max_mul, MAX, MUL, -1, kd__maxf(u, v) * w)
+  X(max_mul, MAX, MUL, -1, larger(u, v) * w)
 PAIRS(PAIR)
 #define PAIRS64(X) X(sub_sub, SUB, SUB, 0, (u - v) - w) X(mul_sub, MUL, SUB, 0, u * v - w) X(sub_of_mul, MUL, SUB, 1, w - u * v) X(mul_add, MUL, ADD, -1, u * v + w)
 PAIRS64(PAIR64)

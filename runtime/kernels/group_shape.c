@@ -71,15 +71,8 @@ static bool sums_columns(const kd__tiling *t) {
   return false;
 }
 
-/* Many values that are spread over the whole tile fill the cache. */
-static int64_t room_of(const kd__tiling *t) {
-  int small = 0;
-  for (uint32_t i = 0; i < t->g->nins; i++) {
-    const kd_group_ins *v = &t->g->ins[i];
-    small += v->kind == KD_GROUP_LOAD && v->axes && kd__tiling_mask(t, v->axes) != (1u << t->p->rank) - 1;
-  }
-  return t->g->nins > 32 || small > 2 ? TILE / 2 : TILE;
-}
+/* Very many values fill the cache. */
+static int64_t room_of(const kd__tiling *t) { return t->g->nins > 64 ? TILE / 2 : TILE; }
 
 /* The most elements that an instruction which goes along `axes` has, in so much of each axis; a group of none has one. */
 static int64_t most_of(const kd__tiling *t, uint32_t axes, uint32_t among, const int64_t *part) {
