@@ -137,7 +137,6 @@ bool kd__pl_reaches(const kd__planner *p, kd__pl_search *s, const uint32_t *from
 void kd__pl_schedule(kd__planner *p);
 
 /* --- side.c ---------------------------------------------------------------------------------------------------------------------- */
-void kd__pl_side_by_side(kd__planner *p);        /* finds the stretches of the schedule that run side by side */
 void kd__pl_order(kd__planner *p);               /* schedule, stretches where they take little more memory, and memory */
 
 /* --- memory.c, fit.c -------------------------------------------------------------------------------------------------------------- */

@@ -6,10 +6,13 @@
 #include "compiler/plan/planner.h"
 
 enum { SPAN = 32, THREADS = 2, ROOM = 64 << 10 };
-static const double LONGEST = 100;               /* microseconds: longer ones are left to their kernels */
+/* Calls that take longer, in microseconds, are left to their kernels; so large a part of a stretch is to be saved. The first that takes no more memory. */
+typedef struct choice { double longest, part; } choice;
+static const choice CHOICE[] = { { 400, 1. / 32 }, { 100, 1. / 8 } };
 
 typedef struct finder {
   const kd__planner *p;
+  const choice *c;
   kd__foretold *time;                            /* by position in the schedule */
   bool *may;
   uint32_t *meets;                               /* by position: bit k, where it touches what position - 1 - k touches, and one of them writes */
@@ -88,7 +91,8 @@ static void grow(finder *f, uint32_t first, double price) {
     put(f, &l, first);
     serial += f->time[i].team;
     double then = side(&l), all = f->saved[first] + serial - then - price;
-    if (several(f, &l, first) && kd__side_pays(serial, then, price) && all > f->saved[i + 1]) f->saved[i + 1] = all, f->from[i + 1] = first;
+    bool pays = kd__side_pays(serial, then, price) && (price < 0 || serial - then > serial * f->c->part);
+    if (several(f, &l, first) && pays && all > f->saved[i + 1]) f->saved[i + 1] = all, f->from[i + 1] = first;
   }
 }
 
@@ -104,16 +108,16 @@ static void mark(const finder *f, kd__planner *p, uint32_t first, uint32_t end) 
   }
 }
 
-void kd__pl_side_by_side(kd__planner *p) {
+static void side_by_side(kd__planner *p, const choice *c) {
   uint32_t n = p->norder;
-  finder f = { .p = p, .time = KD_NEWN(p->tmp, kd__foretold, n + 1), .may = KD_NEWN(p->tmp, bool, n + 1), .meets = KD_NEWN(p->tmp, uint32_t, n + 1),
+  finder f = { .p = p, .c = c, .time = KD_NEWN(p->tmp, kd__foretold, n + 1), .may = KD_NEWN(p->tmp, bool, n + 1), .meets = KD_NEWN(p->tmp, uint32_t, n + 1),
                .saved = KD_NEWN(p->tmp, double, n + 1), .from = KD_NEWN(p->tmp, uint32_t, n + 1) };
   for (uint32_t i = 0; i < n; i++) {
     const kd__pl_step *s = &p->step.v[p->order[i]];
     f.from[i + 1] = i + 1;
     if (s->op == KD__STEP_JOIN) { f.may[i] = true; continue; }
     f.time[i] = foretell(p, s);
-    f.may[i] = !s->loop && f.time[i].team < LONGEST;
+    f.may[i] = !s->loop && f.time[i].team < c->longest;
     for (uint32_t k = 0; k < SPAN - 1 && k < i && f.may[i] && f.may[i - 1 - k]; k++)
       f.meets[i] |= (uint32_t)meet(p, &p->step.v[p->order[i - 1 - k]], s) << k;
   }
@@ -137,10 +141,12 @@ void kd__pl_order(kd__planner *p) {
   for (uint32_t i = 0; i <= p->norder; i++) plain[i] = p->side[i] = (kd__pl_side){ i, i, 0 };
   kd__pl_memory(p);
   int64_t least = p->arena_size;
-  kd__pl_side_by_side(p);
-  if (memcmp(plain, p->side, sizeof *plain * p->norder) == 0) return;
-  kd__pl_memory(p);
-  if (p->arena_size <= least + least / 50 + ROOM) return;
-  p->side = plain;
+  for (size_t k = 0; k < sizeof CHOICE / sizeof *CHOICE; k++) {
+    side_by_side(p, &CHOICE[k]);
+    if (memcmp(plain, p->side, sizeof *plain * p->norder) == 0) return;
+    kd__pl_memory(p);
+    if (p->arena_size <= least + least / 50 + ROOM) return;
+    memcpy(p->side, plain, sizeof *plain * p->norder);
+  }
   kd__pl_memory(p);
 }

@@ -5,6 +5,7 @@
 
 /* A nanosecond of one thread: so many elements of simple operators, operations of a product, bytes. */
 enum { EFFORT = 25, SINGLE = 200, DOUBLE = 80, BYTES = 90, CALL = 100, PRODUCT = 500, SHARE = 1500 };
+static const double CUT_PRODUCT = 1.05;          /* its parts are smaller, and operands are packed twice */
 enum { LONG_EFFORT = 2 * 65536, LONG_PRODUCT = 1000000, LONG = 32768 };        /* what kernels give chunks to the team for */
 
 static double count(const kd_tensor *t) {
@@ -40,5 +41,6 @@ kd__foretold kd__foretell(const kd_call *c, int threads) {
     }
     shared = most >= LONG;
   }
-  return (kd__foretold){ ns / 1000, (shared && threads > 1 ? ns / threads + SHARE : ns) / 1000 };
+  double cut = c->op == KD_OP_MATMUL ? CUT_PRODUCT : 1;
+  return (kd__foretold){ ns / 1000, (shared && threads > 1 ? cut * ns / threads + SHARE : ns) / 1000 };
 }

@@ -81,7 +81,7 @@ kd__foretold kd__foretell(const kd_call *c, int threads);
 /* Of calls that one after another take `serial` microseconds and side by side `side`: is it worth a loop of the team, which takes `price`? Foretold
  * times are rough: a part of them is to be saved. Below 0 (for tests): always. */
 static const double KD__SIDE_PRICE = 3;
-static inline bool kd__side_pays(double serial, double side, double price) { return price < 0 || (serial - side - price > 0 && serial - side > serial / 8); }
+static inline bool kd__side_pays(double serial, double side, double price) { return price < 0 || (serial - side - price > 0 && serial - side > serial / 32); }
 
 /* Runs fn(ctx, i, i + 1, i) for i of 0..n-1, each on one thread of the team. */
 void kd__team_each(const kd_exec *x, int64_t n, void (*fn)(void *ctx, int64_t begin, int64_t end, int64_t i), void *ctx);
