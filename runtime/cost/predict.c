@@ -3,21 +3,25 @@
 #include <math.h>
 
 typedef struct speed { const char *kernel; double flops, bytes, alone, each, walk; } speed;
-typedef struct shape { const char *kernel; kd_op op; double least, flops; } shape;
+typedef struct shape { const char *kernel; kd_op op; double least, flops; bool strides; } shape;
 
 static const speed speeds[] = {
 #define KD_SPEED(kernel, flops, bytes, alone, each, walk) { kernel, flops, bytes, alone, each, walk },
 #define KD_SHAPE(...)
+#define KD_STRIDED(...)
 #include "runtime/cost/speed.def"
 #undef KD_SPEED
 #undef KD_SHAPE
+#undef KD_STRIDED
 };
 static const shape shapes[] = {
 #define KD_SPEED(...)
-#define KD_SHAPE(kernel, op, least, flops) { kernel, KD_OP_##op, least, flops },
+#define KD_SHAPE(kernel, op, least, flops) { kernel, KD_OP_##op, least, flops, false },
+#define KD_STRIDED(kernel, op, least, flops) { kernel, KD_OP_##op, least, flops, true },
 #include "runtime/cost/speed.def"
 #undef KD_SPEED
 #undef KD_SHAPE
+#undef KD_STRIDED
 };
 
 static bool begins(const char *name, const char *with) { return strncmp(name, with, strlen(with)) == 0; }
@@ -39,8 +43,9 @@ static double shortest(const kd_plan *p, const kd_plan_call *c) {
 static double reached(const kd_plan *p, const kd_plan_call *c, const char *kernel, double otherwise) {
   if (c->op >= KD_OP_COUNT || kd__op_info(c->op)->cls != KD_CLASS_CONTRACT || c->nin < 2) return otherwise;
   double side = shortest(p, c);
+  bool strides = c->op != KD_OP_MATMUL && c->attr[0].u.list[0] > 1;
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
-    if (shapes[i].op == c->op && side >= shapes[i].least && begins(kernel, shapes[i].kernel)) return shapes[i].flops;
+    if (shapes[i].op == c->op && (strides || !shapes[i].strides) && side >= shapes[i].least && begins(kernel, shapes[i].kernel)) return shapes[i].flops;
   return otherwise;
 }
 

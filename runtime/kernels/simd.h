@@ -32,6 +32,22 @@ typedef struct kd__post { const float *bias, *add; bool relu; } kd__post;
  * channels (vs floats apart), c, row (of `rows`), column]; lane i is channel i, or, of a `pair` of places, channel i/2. */
 typedef struct kd__direct { int64_t c, kh, kw, cs, rs, rows, vs, n, co, height; bool pair, relu; } kd__direct;
 
+/* The transforms of a kind of Winograd convolutions. `v` is the tile's row of frequency 0; that of frequency f is f*fs floats on. */
+typedef enum kd__wino_kind {
+  KD__WINO_SAME,                                 /* stride 1: 6 x 6 of x to 36, 36 to 4 x 4 of y, 4 x 4 of dy to 36 */
+  KD__WINO_HALF,                                 /* stride 2: 9 x 9 of x to 81, 49 to 4 x 4 of y, 4 x 4 of dy to 49 */
+  KD__WINO_BACK_EVEN, KD__WINO_BACK_ODD,         /* its gradient of x: 5 x 5 of dy to 81, 81 to 8 x 8 of dx, the first of them on an even place of the padded map or not */
+  KD__WINO_KINDS
+} kd__wino_kind;
+typedef struct kd__wino_steps {
+  void (*in)(const kd__tile *t, const float *map, float *v, int64_t fs);
+  void (*grad)(const kd__tile *t, const float *map, float *v, int64_t fs);
+  void (*out)(const kd__tile *t, float *map, const float *v, int64_t fs, const kd__post *post);
+  /* Sixteen filters of nine taps, g[tap*16 + lane], to 36 u[f*fs + lane]; and the other way for gradients. */
+  void (*filter)(const float *g, float *u, int64_t fs);
+  void (*filter_grad)(const float *u, int64_t fs, float *g);
+} kd__wino_steps;
+
 typedef struct kd__simd {
   const char *name;
   int width;                                     /* floats in a vector */
@@ -43,13 +59,7 @@ typedef struct kd__simd {
   void (*turn16)(const float *from, int64_t row, float *to, int64_t to_row);
   /* Rows begin..end-1 of a symmetric matrix, of which the panels of 32 on the diagonal and above it are there: the others; begin is a multiple of 32. */
   void (*mirror)(int64_t begin, int64_t end, float *c, int64_t ldc);
-  /* `v` is the tile's row of frequency 0; that of frequency f is f*fs floats on. */
-  void (*wino_in)(const kd__tile *t, const float *map, float *v, int64_t fs);            /* 6 x 6 of x: B' x B */
-  void (*wino_grad)(const kd__tile *t, const float *map, float *v, int64_t fs);          /* 4 x 4 of dy: A dy A' */
-  void (*wino_out)(const kd__tile *t, float *map, const float *v, int64_t fs, const kd__post *post);   /* A' v A, 4 x 4 of y */
-  /* Sixteen filters of nine taps, g[tap*16 + lane], to u[f*fs + lane]: G g G'; and the other way for gradients: G' u G. */
-  void (*wino_filter)(const float *g, float *u, int64_t fs);
-  void (*wino_filter_grad)(const float *u, int64_t fs, float *g);
+  kd__wino_steps wino[KD__WINO_KINDS];
   /* One row: y = bias + x w; kh of the kernel's rows, from the one at w on. `bias` in vectors as w. A pair may read one float
    * beyond a row of x. Up to four vectors are written beyond the row of y. */
   void (*direct)(const kd__direct *d, const float *x, const float *w, const float *bias, float *y);

@@ -278,12 +278,17 @@ TARGET static void NAME(mirror)(int64_t begin, int64_t end, float *c, int64_t ld
 }
 
 #include "runtime/kernels/simd_wino.h"
+#include "runtime/kernels/simd_stride.h"
 
 #include "runtime/kernels/simd_dots.h"
 
 #include "runtime/kernels/simd_direct.h"
 
-static const kd__simd NAME(table) = { NAME(label), WIDTH, NAME(mm), NAME(dots), NAME(pack), NAME(turn16), NAME(mirror), NAME(wino_in), NAME(wino_grad), NAME(wino_out), NAME(wino_filter), NAME(wino_filter_grad), NAME(direct), NAME(direct_sums) };
+static const kd__simd NAME(table) = { NAME(label), WIDTH, NAME(mm), NAME(dots), NAME(pack), NAME(turn16), NAME(mirror),
+  { { NAME(wino_in), NAME(wino_grad), NAME(wino_out), NAME(wino_filter), NAME(wino_filter_grad) },
+    { NAME(wino2_in), NAME(wino2_grad), NAME(wino2_out), NAME(wino2_filter), NAME(wino2_filter_grad) },
+    { NAME(wino2_back_even), NULL, NAME(wino2_put_even), NAME(wino2_filter), NULL }, { NAME(wino2_back_odd), NULL, NAME(wino2_put_odd), NAME(wino2_filter), NULL } },
+  NAME(direct), NAME(direct_sums) };
 #undef VEC
 #undef UVEC
 #undef IVEC

@@ -141,10 +141,10 @@ static void tile(const kd__simd *s, int64_t y0, int64_t x0, float *out, float *g
   float *x = numbers(SIDE * SIDE * C, &state), *g = numbers(9 * C, &state), *add = numbers(SIDE * SIDE * C, &state), *bias = numbers(C, &state), *dy = numbers(SIDE * SIDE * C, &state);
   float v[KD__FREQ * C], u[KD__FREQ * C], w[KD__FREQ * C];
   kd__tile in = { y0 - 1, x0 - 1, SIDE, SIDE, C }, to = { y0, x0, SIDE, SIDE, C };
-  s->wino_in(&in, x, v, C), s->wino_filter(g, u, C), s->wino_grad(&to, dy, w, C);
+  s->wino[0].in(&in, x, v, C), s->wino[0].filter(g, u, C), s->wino[0].grad(&to, dy, w, C);
   for (int i = 0; i < KD__FREQ * C; i++) w[i] *= v[i], v[i] *= u[i];             /* channel by channel */
-  s->wino_out(&to, out, v, C, &(kd__post){ bias, add, true });
-  s->wino_filter_grad(w, C, grad);
+  s->wino[0].out(&to, out, v, C, &(kd__post){ bias, add, true });
+  s->wino[0].filter_grad(w, C, grad);
   for (int64_t i = y0; i < y0 + 4 && i < SIDE; i++)
     for (int64_t j = x0; j < x0 + 4 && j < SIDE; j++)
       for (int c = 0; c < C; c++) {
@@ -182,13 +182,91 @@ static void tiles(void **state) {
     }
 }
 
+/* The same of a 3 x 3 window with stride 2: 4 x 4 results from 9 x 9 values; and of its gradient of the map, 8 x 8 from 5 x 5. Which values meet in
+ * which product is said at pair_up in wino.c. */
+enum { BIG = 2 * SIDE - 1, HALF_IN = 9, HALF_OUT = 7 };
+static const int half_taps[HALF_IN] = { 0, 1, 2, 3, 4, 5, 5, 5, 5 }, slots[HALF_IN] = { 0, 1, 2, 3, 4, 0, 5, 6, 4 };
+typedef struct half { float *x, *g, *turned, *dy, *add, *more, *bias; } half;
+static void half_make(half *h) {
+  uint64_t state = 11;
+  *h = (half){ numbers(BIG * BIG * C, &state), numbers(9 * C, &state), numbers(9 * C, &state), numbers(SIDE * SIDE * C, &state), numbers(SIDE * SIDE * C, &state),
+               numbers(BIG * BIG * C, &state), numbers(C, &state) };
+  for (int a = 0; a < 9; a++) memcpy(h->turned + (8 - a) * C, h->g + a * C, C * sizeof *h->g);
+}
+static void half_free(half *h) { free(h->x), free(h->g), free(h->turned), free(h->dy), free(h->add), free(h->more), free(h->bias); }
+
+static void half_compute(const kd__simd *s, const half *h, int64_t y0, int64_t x0, int pad, float *out, float *grad, float *dx) {
+  float v[HALF_IN * HALF_IN * C], w[HALF_OUT * HALF_OUT * C], m[HALF_OUT * HALF_OUT * C] = { 0 }, u[KD__FREQ * C], du[KD__FREQ * C] = { 0 };
+  const kd__wino_steps *on = &s->wino[KD__WINO_HALF], *back = &s->wino[pad & 1 ? KD__WINO_BACK_ODD : KD__WINO_BACK_EVEN];
+  int64_t off = pad & 1 ? -(pad / 2) : 1 - pad / 2;
+  kd__tile in = { 2 * y0 - pad, 2 * x0 - pad, BIG, BIG, C }, to = { y0, x0, SIDE, SIDE, C }, from = { y0 - off, x0 - off, SIDE, SIDE, C }, dest = { 2 * y0, 2 * x0, BIG, BIG, C };
+  on->in(&in, h->x, v, C), on->filter(h->g, u, C), on->grad(&to, h->dy, w, C);
+  for (int i = 0; i < HALF_IN * HALF_IN; i++)
+    for (int c = 0; c < C; c++) {
+      int at = (slots[i / HALF_IN] * HALF_OUT + slots[i % HALF_IN]) * C + c, f = (half_taps[i / HALF_IN] * KD__TILE_IN + half_taps[i % HALF_IN]) * C + c;
+      m[at] += v[i * C + c] * u[f], du[f] += v[i * C + c] * w[at];
+    }
+  on->out(&to, out, m, C, &(kd__post){ h->bias, h->add, true }), on->filter_grad(du, C, grad);
+  back->in(&from, h->dy, v, C), back->filter(h->turned, u, C);
+  for (int i = 0; i < HALF_IN * HALF_IN * C; i++) v[i] *= u[(half_taps[i / C / HALF_IN] * KD__TILE_IN + half_taps[i / C % HALF_IN]) * C + i % C];
+  back->out(&dest, dx, v, C, &(kd__post){ h->bias, h->more, true });
+}
+
+static bool inside(int64_t y, int64_t x, int64_t side) { return y >= 0 && x >= 0 && y < side && x < side; }
+static void half_check(const half *h, int64_t y0, int64_t x0, int pad, const float *out, const float *grad, const float *dx) {
+  double dw[9 * C] = { 0 };
+  for (int64_t i = y0; i < y0 + 4 && i < SIDE; i++)
+    for (int64_t j = x0; j < x0 + 4 && j < SIDE; j++)
+      for (int c = 0; c < C; c++) {
+        double want = h->bias[c] + h->add[(i * SIDE + j) * C + c];
+        for (int a = 0; a < 9; a++) {
+          int64_t y = 2 * i + a / 3 - pad, x = 2 * j + a % 3 - pad;
+          if (!inside(y, x, BIG)) continue;
+          want += (double)h->g[a * C + c] * h->x[(y * BIG + x) * C + c], dw[a * C + c] += (double)h->dy[(i * SIDE + j) * C + c] * h->x[(y * BIG + x) * C + c];
+        }
+        assert_float_equal(out[(i * SIDE + j) * C + c], want < 0 ? 0 : want, 5e-6);
+      }
+  for (int a = 0; a < 9 * C; a++) assert_float_equal(grad[a], dw[a], 1e-5);
+  for (int64_t i = 0; i < BIG; i++)
+    for (int64_t j = 0; j < BIG; j++)
+      for (int c = 0; c < C; c++) {
+        bool mine = i >= 2 * y0 && j >= 2 * x0 && i < 2 * y0 + 8 && j < 2 * x0 + 8;
+        double want = h->bias[c] + h->more[(i * BIG + j) * C + c];
+        for (int a = 0; a < 9; a++) {
+          int64_t y = i + pad - a / 3, x = j + pad - a % 3;
+          if (y % 2 == 0 && x % 2 == 0 && inside(y / 2, x / 2, SIDE) && y >= 0 && x >= 0) want += (double)h->g[a * C + c] * h->dy[(y / 2 * SIDE + x / 2) * C + c];
+        }
+        assert_float_equal(dx[(i * BIG + j) * C + c], !mine || want < 0 ? 0 : want, 5e-6);
+      }
+}
+static void half_tiles(void **state) {
+  static float out[2][SIDE * SIDE * C], grad[2][9 * C], dx[2][BIG * BIG * C];
+  half h;
+  (void)state;
+  half_make(&h);
+  for (int which = 0; which < 12; which++) {
+    int64_t y0 = which / 2 % 2 * 4, x0 = which % 2 * 4;
+    for (int i = 0; kd__simd_nth(i); i++) {
+      int k = i > 0;
+      memset(out[k], 0, sizeof out[k]), memset(dx[k], 0, sizeof dx[k]);
+      half_compute(kd__simd_nth(i), &h, y0, x0, which / 4, out[k], grad[k], dx[k]);
+      half_check(&h, y0, x0, which / 4, out[k], grad[k], dx[k]);
+      if (i == 0 || strcmp(kd__simd_nth(i)->name, "base") == 0) continue;
+      assert_memory_equal(out[1], out[0], sizeof out[0]);
+      assert_memory_equal(grad[1], grad[0], sizeof grad[0]);
+      assert_memory_equal(dx[1], dx[0], sizeof dx[0]);
+    }
+  }
+  half_free(&h);
+}
+
 /* What is no number stays none. */
 static void relu_keeps_nan(void **state) {
   (void)state;
   for (int i = 0; kd__simd_nth(i); i++) {
     float v[KD__FREQ * C] = { 0 }, y[16 * C];
     v[0] = NAN, v[1] = -1, v[2] = 1;
-    kd__simd_nth(i)->wino_out(&(kd__tile){ 0, 0, 4, 4, C }, y, v, C, &(kd__post){ .relu = true });
+    kd__simd_nth(i)->wino[0].out(&(kd__tile){ 0, 0, 4, 4, C }, y, v, C, &(kd__post){ .relu = true });
     assert_true(isnan(y[0]));
     assert_true(y[1] == 0 && y[2] > 0);
   }
@@ -252,6 +330,7 @@ static void few_channels(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = { cmocka_unit_test(products), cmocka_unit_test(dots), cmocka_unit_test(turns), cmocka_unit_test(mirrors), cmocka_unit_test(tiles), cmocka_unit_test(few_channels), cmocka_unit_test(relu_keeps_nan) };
+  const struct CMUnitTest tests[] = { cmocka_unit_test(products), cmocka_unit_test(dots), cmocka_unit_test(turns), cmocka_unit_test(mirrors), cmocka_unit_test(tiles), cmocka_unit_test(half_tiles),
+                                      cmocka_unit_test(few_channels), cmocka_unit_test(relu_keeps_nan) };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
