@@ -135,15 +135,18 @@ static void measure(size_t nodes, double *pipeline, double *rest) {
   kd__arena_free(&p.arena);
 }
 
-/* What is too slow by itself is too slow each time; a machine whose neighbours are at work is not. */
+/* What is too slow by itself is too slow each time; neighbours of the machine only add to a time: the least of each counts. */
 static void two_hundred_thousand_nodes(void **state) {
   (void)state;
-  enum { TRIES = 3 };
+  enum { TRIES = 5 };
+  double half = 1e9, whole = 1e9, half_rest = 1e9, whole_rest = 1e9;
   bool fast = false;
   for (int i = 0; i < TRIES && !fast; i++) {
-    double half, whole, half_rest, whole_rest;
-    measure(100000, &half, &half_rest);
-    measure(200000, &whole, &whole_rest);
+    double all, rest;
+    measure(100000, &all, &rest);
+    half = all < half ? all : half, half_rest = rest < half_rest ? rest : half_rest;
+    measure(200000, &all, &rest);
+    whole = all < whole ? all : whole, whole_rest = rest < whole_rest ? rest : whole_rest;
     fast = whole < 2.0 * SLOWER && whole_rest < 8.0 * SLOWER && whole < 3 * half + 0.1 * SLOWER && whole_rest < 3 * half_rest + 0.1 * SLOWER;
   }
   assert_true(fast);
