@@ -41,6 +41,7 @@ class Bench(Sides):
       if self.native and not quick: yield mine(t, self.other(w, t), few, options=["--backend", self.other(w, t)])
       if taught: yield mine(t, "cached", options=["--cache", "memory"])
       if taught and w.name not in ("bert", "tiny"): yield mine(t, "plain", sets=["plain=1"])
+      if w.kd: yield mine(t, "cached KD", options=["--cache", "memory"], sets=w.kd)
     def more(t):
       yield mine(t, "deterministic", few, options=["--deterministic"])
       if self.o.nojit: yield mine(t, "nojit", few, kdc=self.o.nojit)

@@ -6,10 +6,11 @@ PLANNED = 100_000                                # training steps that every run
 
 
 class Work:
-  """A workload: its program, what a step takes about (ms, 2 threads), PyTorch's variants, how many steps an epoch has, and the aims: ratio live, ratio cached."""
-  def __init__(self, name, label, ms, variants=("eager",), sets=(), rate=0, epoch=0, teacher=True, aim=None, cached=None, program=None):
+  """A workload: its program, what a step takes about (ms, 2 threads), PyTorch's variants, how many steps an epoch has, the aims: ratio live, ratio cached;
+  and the settings that put a KD loss in place of another one."""
+  def __init__(self, name, label, ms, variants=("eager",), sets=(), rate=0, epoch=0, teacher=True, aim=None, cached=None, program=None, kd=()):
     self.name, self.label, self.ms, self.variants, self.rate, self.epoch, self.teacher, self.aim, self.cached = name, label, ms, variants, rate, epoch, teacher, aim, cached
-    self.program, self.sets = program or name, list(sets)
+    self.program, self.sets, self.kd = program or name, list(sets), list(kd)
     self.alone = self.program.startswith("alone/")
     self.torch = os.path.basename(self.program)
 
@@ -18,7 +19,7 @@ WORKS = [
   Work("mlp", "(a) MLP 784-1200-1200-10 to 784-300-300-10, KD, batch 128", 2.5, ("eager", "jit"), epoch=64, aim=1.2, cached=4),
   Work("cnn", "(b) CNN on 28x28 to LeNet-5, KD, batch 64", 6, ("eager", "channels_last", "frozen", "channels_last+frozen"), epoch=64, aim=1.8, cached=5),
   Work("resnet", "(c) ResNet-32x4 to 8x4, KD, batch 64, 3x32x32", 450, ("eager", "channels_last", "frozen"), epoch=16, aim=1.7, cached=3.5),
-  Work("wrn", "(d) WRN-40-2 to 16-2, FitNet hint, batch 64", 180, ("channels_last", "channels_last+trim"), rate=.005, epoch=16, aim=1.5, cached=2.5),
+  Work("wrn", "(d) WRN-40-2 to 16-2, FitNet hint, batch 64", 180, ("channels_last", "channels_last+trim"), rate=.005, epoch=16, aim=1.5, cached=2.5, kd=["logits=1"]),
   Work("bert", "(e) BERT-like 6x256 to 3x128, TinyBERT's losses, batch 16 x 128", 110, epoch=128, aim=1.4, cached=3.5),
   Work("crd", "(f) CRD, bank 50,000 x 128, 4,096 negatives", 25, epoch=32, teacher=False, aim=8),
   Work("tiny", "tiny network, one sample", .05, epoch=1024, aim=20),
