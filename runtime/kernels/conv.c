@@ -55,3 +55,19 @@ bool kd__channels_last(const kd_tensor *t) {
     if (t->dim[d] != 1 && t->stride[d] != want[d]) return false;
   return true;
 }
+
+static kd_tensor tight(const kd_tensor *t, float *room, int64_t *stride) {
+  kd__channels_last_strides(t, stride);
+  return (kd_tensor){ room, t->dim, stride, t->dtype, t->rank };
+}
+float *kd__conv_pack(const kd_tensor *t, float *room, const kd_exec *x) {
+  int64_t stride[KD_MAX_RANK];
+  kd_tensor to = tight(t, room, stride);
+  kd__copy_strided(t, &to, x);
+  return room;
+}
+void kd__conv_unpack(float *room, const kd_tensor *t, const kd_exec *x) {
+  int64_t stride[KD_MAX_RANK];
+  kd_tensor from = tight(t, room, stride);
+  kd__copy_strided(&from, t, x);
+}

@@ -26,6 +26,9 @@ const float *kd__conv_bias(const kd__conv *v, float *room);
 bool kd__channels_last(const kd_tensor *t);
 /* Strides of that layout. */
 void kd__channels_last_strides(const kd_tensor *t, int64_t *stride);
+/* A map to `room` in that layout, and what lies there so back to the map. */
+float *kd__conv_pack(const kd_tensor *t, float *room, const kd_exec *x);
+void kd__conv_unpack(float *room, const kd_tensor *t, const kd_exec *x);
 
 bool kd__conv_dnnl_takes(const kd_call *c, const kd_kernel_settings *s);
 size_t kd__conv_dnnl_scratch(const kd_call *c, const kd_kernel_settings *s);

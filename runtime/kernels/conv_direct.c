@@ -65,15 +65,17 @@ static bool shape(work *w, const kd_call *c, const kd_kernel_settings *s) {
   return true;
 }
 
+static bool takes(work *w, const kd_call *c, const kd_kernel_settings *s) {
+  return c->out[0].dtype == KD_F32 && shape(w, c, s) && w->out[0] * w->out[1] >= PLACES_MIN;
+}
 bool kd__conv_direct_takes(const kd_call *c, const kd_kernel_settings *s) {
   work w;
-  return c->out[0].dtype == KD_F32 && shape(&w, c, s) && w.out[0] * w.out[1] >= PLACES_MIN;
+  return takes(&w, c, s);
 }
 /* What is faster than oneDNN, measured (docs/kernels.md): it has no good loops for a few channels, and wants vectors of them whole. */
 bool kd__conv_direct_early(const kd_call *c, const kd_kernel_settings *s) {
   work w;
-  return kd__conv_direct_takes(c, s) && shape(&w, c, s) && w.v.wanted != KD__X && w.v.batch >= BATCH_MIN &&
-         (w.ci <= FEW || (w.co % LANES && w.ci <= LANES));
+  return takes(&w, c, s) && w.v.wanted != KD__X && w.v.batch >= BATCH_MIN && (w.ci <= FEW || (w.co % LANES && w.ci <= LANES));
 }
 size_t kd__conv_direct_scratch(const kd_call *c, const kd_kernel_settings *s) {
   work w;
@@ -171,17 +173,6 @@ static void add_sums(const work *w, const float *sums) {
       }
 }
 
-/* A map where the loops find it: as it lies, or in scratch without gaps, filled or back. */
-static float *near_map(const kd_tensor *t, bool pack, char *room, bool fill, bool back, const kd_exec *x) {
-  int64_t stride[KD_MAX_RANK];
-  if (!pack) return t->data;
-  kd__channels_last_strides(t, stride);
-  kd_tensor tight = { room, t->dim, stride, t->dtype, t->rank };
-  if (fill) kd__copy_strided(t, &tight, x);
-  if (back) kd__copy_strided(&tight, t, x);
-  return tight.data;
-}
-
 void kd__conv_direct_run(const kd_call *c, const kd_exec *x) {
   work w = *(const work *)c->prepared;
   kd_exec team = *x;
@@ -191,7 +182,8 @@ void kd__conv_direct_run(const kd_call *c, const kd_exec *x) {
   bool sums = w.v.wanted == KD__W;
   float *weights = (float *)(scratch + w.weights), *bias = (float *)(scratch + w.bias);
   job j = { .w = &w, .from = w.v.t[w.from], .sums = weights, .weights = weights, .bias = bias, .room = scratch + w.room };
-  j.to = near_map(w.v.t[w.to], w.pack, scratch + w.map, sums, false, &team);
+  float *room = (float *)(scratch + w.map);
+  j.to = !w.pack ? w.v.t[w.to]->data : sums ? kd__conv_pack(w.v.t[w.to], room, &team) : room;
   if (sums) {
     kd__par_for(&team, w.parts, w.parts, 1, run_part, &j);
     add_sums(&w, weights);
@@ -200,7 +192,7 @@ void kd__conv_direct_run(const kd_call *c, const kd_exec *x) {
   lay_filters(&w, weights);
   for (int64_t l = 0, group = w.d.pair ? 2 : 1; l < w.vectors * w.simd->width; l++)
     bias[l] = w.v.bias && l / group < w.co ? ((const float *)w.v.bias->data)[l / group * w.v.bias->stride[0]] : 0;
-  if (w.v.add) j.add = near_map(w.v.add, w.pack_add, scratch + w.add, true, false, &team);
+  if (w.v.add) j.add = w.pack_add ? kd__conv_pack(w.v.add, (float *)(scratch + w.add), &team) : w.v.add->data;
   kd__par_for(&team, w.v.batch, kd__min(w.v.batch, RUNS * (int64_t)w.threads), 1, run_images, &j);
-  near_map(w.v.t[w.to], w.pack, scratch + w.map, false, true, &team);
+  if (w.pack) kd__conv_unpack(room, w.v.t[w.to], &team);
 }

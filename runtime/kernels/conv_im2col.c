@@ -240,13 +240,7 @@ void kd__conv_im2col_run(const kd_call *c, const kd_exec *x) {
     if (w.pack[i] && i != (int)w.v.wanted) copy_packed(&w, i, false, x);
   }
   w.to_bias = kd__conv_bias(&w.v, (float *)((char *)x->scratch + w.bias)), w.to_add = w.v.add ? w.v.add->data : NULL;
-  if (w.pack_add) {
-    int64_t stride[KD_MAX_RANK];
-    kd__channels_last_strides(w.v.add, stride);
-    kd_tensor tight = { (char *)x->scratch + w.add, w.v.add->dim, stride, w.v.add->dtype, w.v.add->rank };
-    kd__copy_strided(w.v.add, &tight, x);
-    w.to_add = tight.data;
-  }
+  if (w.pack_add) w.to_add = kd__conv_pack(w.v.add, (float *)((char *)x->scratch + w.add), x);
   kd__par_library(&team, w.v.wanted == KD__W ? w.parts : w.v.batch, run_part, &w);
   if (w.v.wanted == KD__W) kd__par_for(x, w.wsize, kd__par_chunks(x, w.wsize), 16, add_parts, &w);
   if (w.pack[w.v.wanted]) copy_packed(&w, w.v.wanted, true, x);

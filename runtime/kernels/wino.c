@@ -127,20 +127,12 @@ void kd__conv_wino_release(void *prepared) {
 
 float *kd__wino_map(const kd__wino *w, kd__role role, const kd_exec *x, bool fill) {
   const kd_tensor *t = w->v.t[role];
+  float *room = (float *)((char *)x->scratch + w->at[role]);
   if (!w->pack[role]) return t->data;
-  int64_t stride[KD_MAX_RANK];
-  kd__channels_last_strides(t, stride);
-  kd_tensor tight = { (char *)x->scratch + w->at[role], t->dim, stride, t->dtype, t->rank };
-  if (fill) kd__copy_strided(t, &tight, x);
-  return tight.data;
+  return fill ? kd__conv_pack(t, room, x) : room;
 }
 void kd__wino_map_done(const kd__wino *w, kd__role role, const kd_exec *x) {
-  const kd_tensor *t = w->v.t[role];
-  if (!w->pack[role]) return;
-  int64_t stride[KD_MAX_RANK];
-  kd__channels_last_strides(t, stride);
-  kd_tensor tight = { (char *)x->scratch + w->at[role], t->dim, stride, t->dtype, t->rank };
-  kd__copy_strided(&tight, t, x);
+  if (w->pack[role]) kd__conv_unpack((float *)((char *)x->scratch + w->at[role]), w->v.t[role], x);
 }
 
 void kd__wino_ahead_map(const kd__wino *w, kd__wino_ahead *a, kd__role role, const float *map, int64_t first, int64_t n) {
@@ -219,14 +211,6 @@ static void run_blocks(void *ctx, int64_t begin, int64_t end, int64_t chunk) {
   }
 }
 
-static const float *bring_add(const kd__wino *w, float *room, const kd_exec *x) {
-  int64_t stride[KD_MAX_RANK];
-  kd__channels_last_strides(w->v.add, stride);
-  kd_tensor tight = { room, w->v.add->dim, stride, w->v.add->dtype, w->v.add->rank };
-  kd__copy_strided(w->v.add, &tight, x);
-  return room;
-}
-
 void kd__conv_wino_run(const kd_call *c, const kd_exec *x) {
   kd__wino w = *(const kd__wino *)c->prepared;
   kd_exec team = *x;
@@ -237,7 +221,7 @@ void kd__conv_wino_run(const kd_call *c, const kd_exec *x) {
   job j = { .w = &w, .weights = w.v.t[KD__W]->data, .filters = (float *)(scratch + w.filters), .work = scratch + w.work };
   j.from = kd__wino_map(&w, w.from, &team, true), j.to = kd__wino_map(&w, w.to, &team, false);
   j.post = (kd__post){ kd__conv_bias(&w.v, (float *)(scratch + w.bias)), w.v.add ? w.v.add->data : NULL, w.v.relu };
-  if (w.pack_add) j.post.add = bring_add(&w, (float *)(scratch + w.add), &team);
+  if (w.pack_add) j.post.add = kd__conv_pack(w.v.add, (float *)(scratch + w.add), &team);
   kd__wino *own = c->prepared;
   uint64_t now = own->kept ? *c->version[1] + 1 : 0;               /* 0: not made yet */
   if (own->kept) j.filters = own->kept;
